@@ -1,0 +1,34 @@
+-- What an installation may choose. One row; changed by metrics.set_setting, which leaves an audit row.
+
+set lock_timeout = '2s';
+set statement_timeout = '60s';
+
+create table if not exists metrics.settings (
+  is_single boolean primary key default true,
+  time_zone text not null default 'UTC',
+  body_days integer not null default 30,
+  quarantined_body_days integer not null default 90,
+  delivery_days integer not null default 35,
+  job_days integer not null default 400,
+  test_case_days integer not null default 400,
+  constraint settings_are_one_row check (is_single),
+  constraint body_days_is_at_least_a_day check (body_days between 1 and 36500),
+  constraint quarantined_body_days_is_at_least_a_day check (quarantined_body_days between 1 and 36500),
+  -- GitHub can redeliver for 30 days: an id that is forgotten earlier would be stored twice.
+  constraint delivery_days_outlasts_redelivery check (delivery_days between 31 and 36500),
+  constraint job_days_is_at_least_a_week check (job_days between 7 and 36500),
+  constraint test_case_days_is_at_least_a_week check (test_case_days between 7 and 36500)
+);
+
+comment on table metrics.settings is 'What this installation chose. One row, changed by metrics.set_setting.';
+comment on column metrics.settings.is_single is 'Always true: the key that keeps this table at one row.';
+comment on column metrics.settings.time_zone is 'IANA name of the zone in which days and ISO weeks are cut.';
+comment on column metrics.settings.body_days is 'Days that the body of a stored delivery is kept.';
+comment on column metrics.settings.quarantined_body_days is 'Days that the body of a quarantined delivery is kept.';
+comment on column metrics.settings.delivery_days is 'Days that a delivery is remembered, so that its id is known when it comes again.';
+comment on column metrics.settings.job_days is 'Days that jobs are kept; the horizon moves by whole ISO weeks.';
+comment on column metrics.settings.test_case_days is 'Days that test cases are kept; the horizon moves by whole ISO weeks.';
+
+insert into metrics.settings (is_single)
+values (true)
+on conflict do nothing;

@@ -1,0 +1,503 @@
+-- The one writer of facts: stores a delivery, its facts and all that follows from them in one transaction, whether it brings one fact
+-- or ten thousand.
+
+set lock_timeout = '2s';
+set statement_timeout = '60s';
+
+-- Claims that would change the map: a repository says that a URL is its own, later than whoever said so before.
+create or replace function metrics.new_claims(repositories jsonb)
+returns table (url text, claimant text, claimant_repository_id bigint, clock text, present_repository_id bigint)
+language sql
+stable
+set search_path = ''
+as $$
+  select distinct on (c.url)
+    c.url,
+    c.claimant,
+    c.repository_id,
+    c.clock,
+    u.repository_id
+  from (
+    select
+      metrics.normalised_url(f.said ->> 'url') as url,
+      (f.said ->> 'repository') collate "C" as claimant,
+      r.repository_id,
+      (
+        coalesce(to_char((f.said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-')
+        || coalesce(' ' || lpad(f.said ->> 'sequence', 19, '0'), '')
+      ) collate "C" as clock
+    from jsonb_array_elements(repositories) as f (said)
+    join metrics.repository_references as r
+      on r.reference = f.said ->> 'repository'
+    where f.said ->> 'url' is not null
+  ) as c
+  left join metrics.repository_references as u
+    on u.reference = '//' || c.url
+  where c.url is not null
+    and (u.claimed_by is null or (c.clock, c.claimant) > (u.claim_clock, u.claimed_by))
+  order by c.url, c.clock desc, c.claimant desc
+$$;
+revoke execute on function metrics.new_claims(jsonb) from public;
+
+comment on function metrics.new_claims(jsonb) is 'URLs that these observations of repositories claim later than the present claim, with the repository that each means now.';
+
+-- Makes the references that are not known yet, each with a repository of its own.
+create or replace function metrics.ensure_references(names text[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  name text;
+  repository bigint;
+begin
+  for name in
+    select distinct n collate "C"
+    from unnest(names) as n
+    where not exists (
+      select
+      from metrics.repository_references as r
+      where r.reference = n
+    )
+    order by 1
+  loop
+    if name !~ '^([a-z0-9]+(-[a-z0-9]+)*:[^[:cntrl:]]+|//[^[:cntrl:][:space:]]+)$' or length(name) > 1000 then
+      raise exception using
+        errcode = '22023',
+        message = 'a repository reference is <source>:<external id> or //<host>/<path>';
+    end if;
+    insert into metrics.repositories default values
+    returning id into repository;
+    insert into metrics.repository_references (reference, source, external_id, url, repository_id)
+    values (
+      name,
+      case when name not like '//%' then split_part(name, ':', 1) end,
+      case when name not like '//%' then substr(name, strpos(name, ':') + 1) end,
+      case when name like '//%' then substr(name, 3) end,
+      repository
+    )
+    on conflict (reference) do nothing;
+    if not found then
+      delete from metrics.repositories where id = repository;
+    end if;
+  end loop;
+end
+$$;
+revoke execute on function metrics.ensure_references(text[]) from public;
+
+comment on function metrics.ensure_references(text[]) is 'Makes the repository references that are not known yet. Sorted, so that two callers cannot wait for each other.';
+
+-- Numbers for tests, in place of their names: {passed: [names]} becomes {passed: [ids]}, and a test case gets its test_id.
+create or replace function metrics.with_test_ids(facts jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+begin
+  insert into metrics.tests (reference_id, suite, name)
+  select distinct r.id, n.suite, n.name
+  from (
+    select f.said ->> 'repository' as reference, coalesce(f.said ->> 'suite', '') as suite, t.name
+    from jsonb_array_elements(facts -> 'test_runs') as f (said)
+    cross join lateral (
+      select jsonb_array_elements_text(nullif(f.said -> 'passed', 'null'))
+      union all
+      select jsonb_array_elements_text(nullif(f.said -> 'skipped', 'null'))
+    ) as t (name)
+    union all
+    select f.said ->> 'repository', coalesce(f.said ->> 'suite', ''), f.said ->> 'name'
+    from jsonb_array_elements(facts -> 'test_cases') as f (said)
+  ) as n
+  join metrics.repository_references as r
+    on r.reference = n.reference
+  where not exists (
+    select
+    from metrics.tests as t
+    where t.reference_id = r.id
+      and t.suite = n.suite
+      and t.name = n.name
+  )
+  order by 1, 2, 3
+  on conflict do nothing;
+
+  return facts
+    || case
+      when facts ? 'test_cases' then jsonb_build_object(
+        'test_cases',
+        (
+          select coalesce(jsonb_agg(f.said || jsonb_build_object('test_id', t.id)), '[]')
+          from jsonb_array_elements(facts -> 'test_cases') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+          join metrics.tests as t
+            on t.reference_id = r.id
+            and t.suite = coalesce(f.said ->> 'suite', '')
+            and t.name = f.said ->> 'name'
+        )
+      )
+      else '{}'
+    end
+    || case
+      when facts ? 'test_runs' then jsonb_build_object(
+        'test_runs',
+        (
+          select coalesce(jsonb_agg(f.said || ids.list), '[]')
+          from jsonb_array_elements(facts -> 'test_runs') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+          cross join lateral (
+            select coalesce(jsonb_object_agg(k.key, (
+              select jsonb_agg(t.id order by t.id)
+              from metrics.tests as t
+              where t.reference_id = r.id
+                and t.suite = coalesce(f.said ->> 'suite', '')
+                and t.name in (select jsonb_array_elements_text(f.said -> k.key))
+            )), '{}') as list
+            from (values ('passed'), ('skipped')) as k (key)
+            where jsonb_typeof(f.said -> k.key) = 'array'
+              and jsonb_array_length(f.said -> k.key) > 0
+          ) as ids
+        )
+      )
+      else '{}'
+    end;
+end
+$$;
+revoke execute on function metrics.with_test_ids(jsonb) from public;
+
+comment on function metrics.with_test_ids(jsonb) is 'Facts with the numbers of tests in place of their names; tests that are new get a number.';
+
+-- A repository that was only known by a URL is none of its own any more once another claims the URL.
+create or replace function metrics.settle_moved_repositories(moved bigint[])
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  i integer;
+begin
+  -- Pairs: the repository that the URL meant before, and the one that it means now.
+  for i in 1 .. cardinality(moved) by 2 loop
+    if not exists (
+      select
+      from metrics.repository_references as r
+      where r.repository_id = moved[i]
+    ) then
+      insert into metrics.team_repositories (team_id, repository_id)
+      select g.team_id, moved[i + 1]
+      from metrics.team_repositories as g
+      where g.repository_id = moved[i]
+      on conflict do nothing;
+      delete from metrics.repositories as r
+      where r.id = moved[i];
+    end if;
+  end loop;
+end
+$$;
+revoke execute on function metrics.settle_moved_repositories(bigint[]) from public;
+
+comment on function metrics.settle_moved_repositories(bigint[]) is 'Removes repositories that no reference means any more, and hands the teams'' reading on to the one that took the URL.';
+
+drop function if exists metrics.ingest(jsonb, jsonb, text);
+
+create function metrics.ingest(delivery jsonb, facts jsonb default '{}', body text default null)
+returns jsonb
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+  fact_kinds constant text[] := array[
+    'repositories', 'pipeline_runs', 'jobs', 'pull_requests', 'reviews', 'pushes', 'commits', 'deployments', 'releases', 'incidents',
+    'test_runs', 'test_cases', 'rule_checks', 'measurements'
+  ];
+  joined_kinds constant text[] := array['pull_requests', 'reviews', 'pushes', 'commits'];
+  source_name constant text := delivery ->> 'source';
+  hash constant bytea := decode(delivery ->> 'sha256', 'hex');
+  id text := delivery ->> 'delivery_id';
+  result text := delivery ->> 'result';
+  reason text := delivery ->> 'reason';
+  earlier record;
+  is_retry boolean := false;
+  counts jsonb := '{}';
+  wrong text;
+  names text[];
+  joined_names text[];
+  named bigint[];
+  locked bigint[];
+  moved bigint[] := '{}';
+  touched_references bigint[] := '{}';
+  touched_numbers integer[] := '{}';
+  claim record;
+  expires_on date;
+begin
+  if source_name is null or id is null or hash is null or result is null then
+    raise exception using
+      errcode = '22023',
+      message = 'delivery needs source, delivery_id, sha256 and result';
+  end if;
+
+  select d.result, d.reason, d.sha256, d.fact_counts
+  into earlier
+  from metrics.deliveries as d
+  where d.source = source_name
+    and d.delivery_id = id;
+
+  if found and earlier.sha256 <> hash then
+    id := id || '#' || left(encode(hash, 'hex'), 12);
+    result := 'quarantined';
+    reason := 'conflict: the delivery id came before with other bytes';
+    facts := '{}';
+    select d.result, d.reason, d.sha256, d.fact_counts
+    into earlier
+    from metrics.deliveries as d
+    where d.source = source_name
+      and d.delivery_id = id;
+  end if;
+
+  if earlier.result is not null then
+    if earlier.result <> 'quarantined' then
+      return jsonb_build_object('result', 'duplicate', 'reason', null, 'delivery_id', id, 'facts', '{}'::jsonb);
+    end if;
+    if result = 'quarantined' then
+      return jsonb_build_object('result', 'quarantined', 'reason', earlier.reason, 'delivery_id', id, 'facts', '{}'::jsonb);
+    end if;
+    -- It was not understood then. Whoever tries the same one at the same time waits here, and then finds it done.
+    perform
+    from metrics.deliveries as d
+    where d.source = source_name
+      and d.delivery_id = id
+      and d.result = 'quarantined'
+    for update;
+    if not found then
+      return jsonb_build_object('result', 'duplicate', 'reason', null, 'delivery_id', id, 'facts', '{}'::jsonb);
+    end if;
+    is_retry := true;
+  end if;
+
+  if result = 'stored' then
+    select
+      string_agg(k.kind, ', ') filter (where k.kind <> all(fact_kinds)),
+      coalesce(jsonb_object_agg(k.kind, k.length) filter (where k.length > 0), '{}')
+    into wrong, counts
+    from (
+      select e.kind, jsonb_array_length(e.list) as length
+      from jsonb_each(facts) as e (kind, list)
+    ) as k;
+    if wrong is not null then
+      raise exception using
+        errcode = '22023',
+        message = format('unknown fact kind: %s', wrong),
+        hint = format('Fact kinds are %s.', array_to_string(fact_kinds, ', '));
+    end if;
+
+    select
+      coalesce(array_agg(distinct f.said ->> 'repository') filter (where f.said ->> 'repository' is not null), '{}'),
+      coalesce(array_agg(distinct f.said ->> 'repository') filter (where e.kind = any(joined_kinds)), '{}'),
+      string_agg(distinct e.kind, ', ') filter (where f.said ->> 'repository' is null and e.kind <> 'incidents')
+    into names, joined_names, wrong
+    from jsonb_each(facts) as e (kind, list)
+    cross join lateral jsonb_array_elements(e.list) as f (said);
+    if wrong is not null then
+      raise exception using
+        errcode = '22023',
+        message = format('facts without a repository: %s', wrong);
+    end if;
+    perform metrics.ensure_references(names);
+    named := array(
+      select r.id
+      from metrics.repository_references as r
+      where r.reference = any(names)
+    );
+  end if;
+
+  if is_retry then
+    update metrics.deliveries as d
+    set
+      result = ingest.result,
+      reason = ingest.reason,
+      event = coalesce(delivery ->> 'event', d.event),
+      fact_counts = counts,
+      notes = coalesce(array(select jsonb_array_elements_text(delivery -> 'notes')), '{}'),
+      reference_ids = coalesce(named, '{}'),
+      body_expires_on = case when ingest.result = 'ignored' then null else d.body_expires_on end
+    where d.source = source_name
+      and d.delivery_id = id;
+    if result = 'ignored' then
+      delete from metrics.bodies as b
+      where b.source = source_name
+        and b.delivery_id = id;
+    end if;
+  else
+    if body is not null then
+      select (now() at time zone 'UTC')::date + case when result = 'quarantined' then s.quarantined_body_days else s.body_days end
+      into expires_on
+      from metrics.settings as s;
+    end if;
+    insert into metrics.deliveries (
+      source, delivery_id, event, result, reason, size, sha256, content_type, fact_counts, notes, reference_ids, body_expires_on
+    )
+    values (
+      source_name,
+      id,
+      delivery ->> 'event',
+      result,
+      reason,
+      (delivery ->> 'size')::integer,
+      hash,
+      delivery ->> 'content_type',
+      counts,
+      coalesce(array(select jsonb_array_elements_text(delivery -> 'notes')), '{}'),
+      coalesce(named, '{}'),
+      expires_on
+    )
+    on conflict do nothing;
+    if not found then
+      -- The same id was committed since we looked.
+      raise exception using
+        errcode = '40001',
+        message = 'the same delivery came twice at once: try again';
+    end if;
+    if body is not null then
+      insert into metrics.bodies (source, delivery_id, expires_on, body)
+      values (source_name, id, expires_on, decode(body, 'base64'));
+    end if;
+  end if;
+
+  if result <> 'stored' then
+    return jsonb_build_object('result', result, 'reason', reason, 'delivery_id', id, 'facts', '{}'::jsonb);
+  end if;
+
+  -- What joins facts, and a change of the map, happens under the locks of the repositories concerned.
+  if cardinality(joined_names) > 0 or facts ? 'repositories' then
+    select array_agg(distinct l.id order by l.id)
+    into locked
+    from (
+      select r.repository_id
+      from metrics.repository_references as r
+      where r.reference = any(joined_names)
+      union
+      select unnest(array[c.claimant_repository_id, c.present_repository_id])
+      from metrics.new_claims(facts -> 'repositories') as c
+      where c.present_repository_id <> c.claimant_repository_id
+    ) as l (id);
+    if locked is not null then
+      perform metrics.lock_repositories(locked);
+      if exists (
+        select
+        from metrics.repository_references as r
+        where r.reference = any(joined_names)
+          and r.repository_id <> all(locked)
+      ) then
+        raise exception using
+          errcode = '40001',
+          message = 'a repository reference came to mean another repository: try again';
+      end if;
+      select coalesce(array_agg(p.reference_id), '{}'), coalesce(array_agg(p.number), '{}')
+      into touched_references, touched_numbers
+      from metrics.pull_requests_touched_by(facts) as p;
+    end if;
+
+    for claim in
+      select *
+      from metrics.new_claims(facts -> 'repositories') as c
+      order by c.url collate "C"
+    loop
+      if claim.present_repository_id is null then
+        insert into metrics.repository_references (reference, url, repository_id, claim_clock, claimed_by)
+        values ('//' || claim.url, claim.url, claim.claimant_repository_id, claim.clock, claim.claimant)
+        on conflict (reference) do nothing;
+      else
+        update metrics.repository_references as r
+        set
+          repository_id = claim.claimant_repository_id,
+          claim_clock = claim.clock,
+          claimed_by = claim.claimant
+        where r.reference = '//' || claim.url
+          and r.repository_id = claim.present_repository_id
+          and (r.claimed_by is null or (claim.clock collate "C", claim.claimant collate "C") > (r.claim_clock, r.claimed_by));
+      end if;
+      if not found or not (array[claim.present_repository_id, claim.claimant_repository_id] <@ locked or claim.present_repository_id is null
+        or claim.present_repository_id = claim.claimant_repository_id) then
+        raise exception using
+          errcode = '40001',
+          message = 'a URL came to mean another repository: try again';
+      end if;
+      if claim.present_repository_id <> claim.claimant_repository_id then
+        moved := moved || array[claim.present_repository_id, claim.claimant_repository_id];
+      end if;
+    end loop;
+  end if;
+
+  if facts ?| array['test_runs', 'test_cases'] then
+    facts := metrics.with_test_ids(facts);
+  end if;
+
+  if facts ? 'repositories' then
+    perform metrics.fold_repositories(facts -> 'repositories');
+  end if;
+  if facts ? 'pipeline_runs' then
+    perform metrics.fold_pipeline_runs(facts -> 'pipeline_runs');
+  end if;
+  if facts ? 'jobs' then
+    perform metrics.fold_jobs(facts -> 'jobs');
+  end if;
+  if facts ? 'pull_requests' then
+    perform metrics.fold_pull_requests(facts -> 'pull_requests');
+  end if;
+  if facts ? 'reviews' then
+    perform metrics.fold_reviews(facts -> 'reviews');
+  end if;
+  if facts ? 'pushes' then
+    perform metrics.fold_pushes(facts -> 'pushes');
+  end if;
+  if facts ? 'commits' then
+    perform metrics.fold_commits(facts -> 'commits');
+  end if;
+  if facts ? 'deployments' then
+    perform metrics.fold_deployments(facts -> 'deployments');
+  end if;
+  if facts ? 'releases' then
+    perform metrics.fold_releases(facts -> 'releases');
+  end if;
+  if facts ? 'incidents' then
+    perform metrics.fold_incidents(facts -> 'incidents');
+  end if;
+  if facts ? 'test_runs' then
+    perform metrics.fold_test_runs(facts -> 'test_runs');
+  end if;
+  if facts ? 'test_cases' then
+    perform metrics.fold_test_cases(facts -> 'test_cases');
+  end if;
+  if facts ? 'rule_checks' then
+    perform metrics.fold_rule_checks(facts -> 'rule_checks');
+  end if;
+  if facts ? 'measurements' then
+    perform metrics.fold_measurements(facts -> 'measurements');
+  end if;
+
+  if locked is not null then
+    if cardinality(moved) > 0 then
+      perform metrics.settle_moved_repositories(moved);
+    end if;
+    select coalesce(array_agg(p.reference_id), '{}') || touched_references, coalesce(array_agg(p.number), '{}') || touched_numbers
+    into touched_references, touched_numbers
+    from (
+      select t.reference_id, t.number
+      from metrics.pull_requests_touched_by(facts) as t
+      union
+      select q.reference_id, q.number
+      from metrics.repository_references as r
+      join metrics.pull_requests as q
+        on q.reference_id = r.id
+      where r.repository_id = any(moved)
+    ) as p;
+    perform metrics.derive_pull_requests(touched_references, touched_numbers);
+  end if;
+
+  return jsonb_build_object('result', 'stored', 'reason', null, 'delivery_id', id, 'facts', counts);
+end
+$$;
+revoke execute on function metrics.ingest(jsonb, jsonb, text) from public;
+
+comment on function metrics.ingest(jsonb, jsonb, text) is 'Stores a delivery, its facts and all that follows from them in one transaction. The only writer of facts.';

@@ -1,0 +1,236 @@
+-- Erasing a repository or a person, in bounded steps: each call does a limited piece and says whether there is more.
+
+set lock_timeout = '2s';
+set statement_timeout = '60s';
+
+drop function if exists metrics.forget_repository(text, integer);
+
+create function metrics.forget_repository(repository text, step integer default 10000)
+returns jsonb
+language plpgsql
+security definer
+set search_path = ''
+set statement_timeout = '5s'
+as $$
+declare
+  gone bigint;
+  gone_references bigint[];
+  gone_name text;
+  fact_table text;
+  erased integer := 0;
+  rows integer;
+begin
+  perform metrics.require_admin();
+  if step is null or step not between 1 and 100000 then
+    raise exception using
+      errcode = '22023',
+      message = format('step is between 1 and 100000, not %s', step);
+  end if;
+  gone := metrics.repository_named(repository);
+  perform metrics.lock_repositories(array[gone]);
+  gone_references := array(
+    select r.id
+    from metrics.repository_references as r
+    where r.repository_id = gone
+  );
+  gone_name := (
+    select r.full_name
+    from metrics.repositories as r
+    where r.id = gone
+  );
+
+  foreach fact_table in array array[
+    'test_cases', 'test_runs', 'tests', 'rule_checks', 'measurements', 'incidents', 'releases', 'deployments', 'commits', 'pushes',
+    'reviews', 'pull_requests', 'jobs', 'pipeline_runs'
+  ] loop
+    exit when erased >= step;
+    execute format(
+      'delete from metrics.%1$I where ctid in (select t.ctid from metrics.%1$I as t where t.reference_id = any($1) limit $2)',
+      fact_table
+    )
+    using gone_references, step - erased;
+    get diagnostics rows = row_count;
+    erased := erased + rows;
+  end loop;
+
+  if erased < step then
+    with theirs as (
+      select d.source, d.delivery_id
+      from metrics.deliveries as d
+      where d.reference_ids && gone_references
+      limit step - erased
+    ),
+    bodies as (
+      delete from metrics.bodies as b
+      using theirs as t
+      where b.source = t.source
+        and b.delivery_id = t.delivery_id
+    )
+    update metrics.deliveries as d
+    set
+      reference_ids = '{}',
+      body_expires_on = null
+    from theirs as t
+    where d.source = t.source
+      and d.delivery_id = t.delivery_id;
+    get diagnostics rows = row_count;
+    erased := erased + rows;
+  end if;
+
+  -- What was not understood has no references: there the name in the bytes decides.
+  if erased < step and gone_name is not null then
+    with theirs as (
+      select d.source, d.delivery_id
+      from metrics.deliveries as d
+      join metrics.bodies as b
+        on b.source = d.source
+        and b.delivery_id = d.delivery_id
+        and b.expires_on = d.body_expires_on
+      where d.result = 'quarantined'
+        and position(convert_to(gone_name, 'UTF8') in b.body) > 0
+      limit step - erased
+    ),
+    bodies as (
+      delete from metrics.bodies as b
+      using theirs as t
+      where b.source = t.source
+        and b.delivery_id = t.delivery_id
+    )
+    update metrics.deliveries as d
+    set body_expires_on = null
+    from theirs as t
+    where d.source = t.source
+      and d.delivery_id = t.delivery_id;
+    get diagnostics rows = row_count;
+    erased := erased + rows;
+  end if;
+
+  if erased < step then
+    delete from metrics.repository_references as r
+    where r.repository_id = gone;
+    delete from metrics.repositories as r
+    where r.id = gone;
+    perform metrics.note('forget_repository', jsonb_build_object('repository', repository), null);
+  end if;
+  return jsonb_build_object('erased', erased, 'done', erased < step);
+end
+$$;
+revoke execute on function metrics.forget_repository(text, integer) from public;
+
+comment on function metrics.forget_repository(text, integer) is 'Erases a repository: facts, bodies, references. Erases about step rows a call; call again until done is true.';
+
+drop function if exists metrics.forget_person(text, integer, jsonb);
+
+create function metrics.forget_person(login text, step integer default 10000, continue_after jsonb default null)
+returns jsonb
+language plpgsql
+security definer
+set search_path = ''
+set statement_timeout = '5s'
+as $$
+declare
+  place record;
+  erased integer := 0;
+  rows integer;
+  looked integer := 0;
+  last_body jsonb;
+begin
+  perform metrics.require_admin();
+  if login is null or length(btrim(login)) < 2 then
+    raise exception using
+      errcode = '22023',
+      message = 'login needs at least two characters';
+  end if;
+  if step is null or step not between 1 and 100000 then
+    raise exception using
+      errcode = '22023',
+      message = format('step is between 1 and 100000, not %s', step);
+  end if;
+
+  for place in
+    select *
+    from (
+      values
+        ('pipeline_runs', 'actor'), ('pull_requests', 'author'), ('reviews', 'reviewer'), ('pushes', 'pusher'), ('commits', 'author'),
+        ('deployments', 'actor')
+    ) as p (fact_table, fact_column)
+  loop
+    exit when erased >= step;
+    execute format(
+      'update metrics.%1$I set %2$I = null, updated_at = now()
+       where ctid in (select t.ctid from metrics.%1$I as t where t.%2$I = $1 limit $2)',
+      place.fact_table,
+      place.fact_column
+    )
+    using login, step - erased;
+    get diagnostics rows = row_count;
+    erased := erased + rows;
+  end loop;
+
+  if erased < step then
+    update metrics.measurements as m
+    set
+      attributes = (
+        select coalesce(jsonb_object_agg(a.key, a.value), '{}')
+        from jsonb_each(m.attributes) as a
+        where a.value <> to_jsonb(login)
+      ),
+      updated_at = now()
+    where m.ctid in (
+      select t.ctid
+      from metrics.measurements as t
+      cross join lateral jsonb_each(t.attributes) as a
+      where a.value = to_jsonb(login)
+      limit step - erased
+    );
+    get diagnostics rows = row_count;
+    erased := erased + rows;
+  end if;
+  if erased >= step then
+    return jsonb_build_object('erased', erased, 'done', false, 'continue_after', null);
+  end if;
+
+  -- Bodies are searched a page at a time, in the order of their key: a whole look would outlast any time-out.
+  with page as (
+    select b.source, b.delivery_id, b.expires_on, position(convert_to(login, 'UTF8') in b.body) > 0 as names_them
+    from metrics.bodies as b
+    where continue_after is null
+      or (b.source, b.delivery_id) > (continue_after ->> 'source', continue_after ->> 'delivery_id')
+    order by b.source, b.delivery_id
+    limit least(step, 2000)
+  ),
+  gone as (
+    delete from metrics.bodies as b
+    using page as p
+    where p.names_them
+      and b.source = p.source
+      and b.delivery_id = p.delivery_id
+      and b.expires_on = p.expires_on
+    returning b.source, b.delivery_id
+  ),
+  marked as (
+    update metrics.deliveries as d
+    set body_expires_on = null
+    from gone as g
+    where d.source = g.source
+      and d.delivery_id = g.delivery_id
+    returning 1
+  )
+  select count(*), (select count(*) from marked), (array_agg(jsonb_build_object('source', p.source, 'delivery_id', p.delivery_id)
+    order by p.source desc, p.delivery_id desc))[1]
+  into looked, rows, last_body
+  from page as p;
+
+  if looked < least(step, 2000) then
+    perform metrics.note('forget_person', null, null);
+  end if;
+  return jsonb_build_object(
+    'erased', erased + rows,
+    'done', looked < least(step, 2000),
+    'continue_after', case when looked >= least(step, 2000) then last_body end
+  );
+end
+$$;
+revoke execute on function metrics.forget_person(text, integer, jsonb) from public;
+
+comment on function metrics.forget_person(text, integer, jsonb) is 'Erases a login from facts, and the bodies that hold it. Call again with continue_after of the answer until done is true. The audit row holds no name.';

@@ -1,0 +1,155 @@
+-- What is dropped when it is old, in bounded steps. Run every hour by pg_cron where it is already there, else by whoever calls it.
+
+set lock_timeout = '2s';
+set statement_timeout = '60s';
+
+drop function if exists metrics.maintain(integer);
+
+create function metrics.maintain(step integer default 10000)
+returns jsonb
+language plpgsql
+security definer
+set search_path = ''
+set lock_timeout = '1s'
+as $$
+declare
+  today constant date := (now() at time zone 'UTC')::date;
+  chosen metrics.settings;
+  week date;
+  partition_name text;
+  made integer := 0;
+  dropped integer := 0;
+  waiting integer := 0;
+  deleted jsonb := '{}';
+  horizon timestamptz;
+  rows integer;
+begin
+  select *
+  into chosen
+  from metrics.settings;
+
+  -- Partitions ahead, for as long as a body that comes in the next weeks may live.
+  for week in
+    select generate_series(
+      date_trunc('week', today)::date,
+      date_trunc('week', today + greatest(chosen.body_days, chosen.quarantined_body_days) + 14)::date,
+      interval '7 days'
+    )::date
+  loop
+    partition_name := 'bodies_' || to_char(week, 'YYYYMMDD');
+    if to_regclass('metrics.' || partition_name) is null then
+      begin
+        execute format(
+          'create table metrics.%I partition of metrics.bodies for values from (%L) to (%L)',
+          partition_name,
+          week,
+          week + 7
+        );
+        execute format('alter table metrics.%I enable row level security', partition_name);
+        execute format('comment on table metrics.%I is %L', partition_name, 'Bodies that expire in the week of this Monday.');
+        made := made + 1;
+      exception
+        when lock_not_available or check_violation then
+          -- Busy, or the default partition already holds rows of this week: they stay there, and the week is served by it.
+          waiting := waiting + 1;
+      end;
+    end if;
+  end loop;
+
+  -- Whole partitions whose last day has passed.
+  for partition_name in
+    select c.relname
+    from pg_catalog.pg_inherits as i
+    join pg_catalog.pg_class as c
+      on c.oid = i.inhrelid
+    where i.inhparent = 'metrics.bodies'::regclass
+      and c.relname ~ '^bodies_[0-9]{8}$'
+      and to_date(right(c.relname, 8), 'YYYYMMDD') + 7 <= today
+    order by c.relname
+  loop
+    begin
+      execute format('drop table metrics.%I', partition_name);
+      dropped := dropped + 1;
+    exception
+      when lock_not_available then
+        -- Tried again at the next call.
+        waiting := waiting + 1;
+    end;
+  end loop;
+
+  delete from metrics.bodies_default as b
+  where b.ctid in (
+    select d.ctid
+    from metrics.bodies_default as d
+    where d.expires_on <= today
+    limit step
+  );
+  get diagnostics rows = row_count;
+  deleted := deleted || jsonb_build_object('bodies_default', rows);
+
+  delete from metrics.deliveries as d
+  where (d.source, d.delivery_id) in (
+    select o.source, o.delivery_id
+    from (select distinct s.source from metrics.deliveries as s) as s
+    cross join lateral (
+      select p.source, p.delivery_id
+      from metrics.deliveries as p
+      where p.source = s.source
+        -- While its body is kept in quarantine a delivery can still be replayed.
+        and p.received_at < now() - make_interval(days => case
+          when p.result = 'quarantined' then greatest(chosen.delivery_days, chosen.quarantined_body_days)
+          else chosen.delivery_days
+        end)
+      order by p.received_at
+      limit step
+    ) as o
+    limit step
+  );
+  get diagnostics rows = row_count;
+  deleted := deleted || jsonb_build_object('deliveries', rows);
+
+  horizon := date_trunc('week', (now() - make_interval(days => chosen.job_days)) at time zone chosen.time_zone) at time zone chosen.time_zone;
+  delete from metrics.jobs as j
+  where j.ctid in (
+    select o.ctid
+    from metrics.jobs as o
+    where coalesce(o.finished_at, o.started_at, o.queued_at, o.updated_at) < horizon
+    limit step
+  );
+  get diagnostics rows = row_count;
+  deleted := deleted || jsonb_build_object('jobs', rows);
+
+  horizon := date_trunc('week', (now() - make_interval(days => chosen.test_case_days)) at time zone chosen.time_zone) at time zone chosen.time_zone;
+  delete from metrics.test_cases as t
+  where t.ctid in (
+    select o.ctid
+    from metrics.test_cases as o
+    where o.updated_at < horizon
+    limit step
+  );
+  get diagnostics rows = row_count;
+  deleted := deleted || jsonb_build_object('test_cases', rows);
+
+  return jsonb_build_object(
+    'partitions_made', made,
+    'partitions_dropped', dropped,
+    'partitions_waiting', waiting,
+    'deleted', deleted,
+    'done', waiting = 0 and not exists (select from jsonb_each(deleted) as d where d.value >= to_jsonb(step))
+  );
+end
+$$;
+revoke execute on function metrics.maintain(integer) from public;
+
+comment on function metrics.maintain(integer) is 'Makes the partitions of the next weeks and drops what is older than the settings say, at most step rows of a table a call.';
+
+select metrics.maintain();
+
+-- pg_cron is used where the project has it; it is never created here, because an extension belongs to the app.
+do $$
+begin
+  if exists (select from pg_catalog.pg_extension where extname = 'pg_cron') then
+    perform cron.schedule('metrics-maintain', '7 * * * *', 'select metrics.maintain()');
+  end if;
+end
+$$;
