@@ -33,20 +33,24 @@ revoke execute on function metrics.caller() from public;
 
 comment on function metrics.caller() is 'The role that calls: the one set by the Data API, else the one that logged in. Not hidden by security definer.';
 
+-- In PL/pgSQL, because a function in SQL that cannot be inlined is planned anew at every call.
 create or replace function metrics.normalised_url(url text)
 returns text
-language sql
+language plpgsql
 immutable
 parallel safe
 set search_path = ''
 as $$
-  select nullif(without_suffix.text, '')
-  from regexp_replace(lower(btrim(url)), '[?#].*$', '') as whole (text)
-  cross join lateral regexp_replace(whole.text, '^(?:[a-z][a-z0-9+.-]*:)?//', '') as without_scheme (text)
-  cross join lateral regexp_replace(without_scheme.text, '^[^/@]*@', '') as without_user (text)
+declare
+  text constant text := regexp_replace(
+    regexp_replace(lower(btrim(url)), '[?#].*$', ''),
+    '^(?:(?:[a-z][a-z0-9+.-]*:)?//)?(?:[^/@]*@)?',
+    ''
+  );
+begin
   -- host:owner/name is how git writes ssh://host/owner/name; host:8443/owner/name is a port.
-  cross join lateral regexp_replace(without_user.text, '^([^/:]+):(?![0-9]+(?:/|$))', '\1/') as with_path (text)
-  cross join lateral regexp_replace(with_path.text, '/*(?:\.git)?/*$', '') as without_suffix (text)
+  return nullif(regexp_replace(regexp_replace(text, '^([^/:]+):(?![0-9]+(?:/|$))', '\1/'), '/*(?:\.git)?/*$', ''), '');
+end
 $$;
 revoke execute on function metrics.normalised_url(text) from public;
 

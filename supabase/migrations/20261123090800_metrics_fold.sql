@@ -35,7 +35,7 @@ language sql
 stable
 set search_path = ''
 as $$
-  select coalesce(jsonb_agg(t.name order by t.name collate "C"), '[]')::text
+  select coalesce(jsonb_agg(jsonb_build_array(t.suite, t.name) order by t.suite collate "C", t.name collate "C"), '[]')::text
   from metrics.tests as t
   where t.id = any(ids)
 $$;
@@ -179,7 +179,7 @@ begin
       E',\n          ' order by c.place
     ) filter (where c.rule = 'latest' and c.lead = c.name),
     string_agg(
-      format('%1$L, case when %2$s then excluded.clocks -> %1$L end', c.name, c.later),
+      format('%1$L, greatest((excluded.clocks ->> %1$L) collate "C", t.clocks ->> %1$L)', c.name),
       E',\n          ' order by c.place
     ) filter (where c.rule = 'latest' and c.lead = c.name)
   into names, said_values, assignments, change, said_clocks, kept_clocks
@@ -261,7 +261,7 @@ $fold$
     update metrics.%1$I as t
     set
         %2$s,
-        clocks = t.clocks || jsonb_strip_nulls(jsonb_build_object(
+        clocks = jsonb_strip_nulls(jsonb_build_object(
           %3$s
         )),
         updated_at = now()
@@ -309,12 +309,13 @@ $fold$
     order by %9$s
     on conflict (%2$s) do update set
         %10$s,
-        clocks = t.clocks || jsonb_strip_nulls(jsonb_build_object(
+        clocks = jsonb_strip_nulls(jsonb_build_object(
           %11$s
         )),
         updated_at = now()
-    where
-      %12$s;$body$,
+    -- The same said again is not written again.
+    where not (t.clocks @> excluded.clocks)
+      or (%12$s) is distinct from (%13$s);$body$,
         kind,
         keys,
         names,
@@ -326,7 +327,8 @@ $fold$
         (select string_agg(n::text, ', ') from generate_series(1, cardinality(key_columns)) as n),
         assignments,
         kept_clocks,
-        change
+        (select string_agg(format('excluded.%I', c.name), ', ' order by c.place) from metrics.fold_columns(relation) as c where c.rule is not null),
+        (select string_agg(format('t.%I', c.name), ', ' order by c.place) from metrics.fold_columns(relation) as c where c.rule is not null)
       )
     end
   );

@@ -29,10 +29,13 @@ comment on function metrics.lock_repositories(bigint[]) is 'Takes the locks of r
 -- review, a push or a branch from one pull request to another.
 create or replace function metrics.pull_requests_touched_by(facts jsonb)
 returns table (reference_id bigint, number integer)
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
+#variable_conflict use_column
+begin
+  return query
   with said as materialized (
     select k.kind, r.id as reference_id, r.repository_id, f.fact
     from (values ('pull_requests'), ('reviews'), ('pushes'), ('commits')) as k (kind)
@@ -123,7 +126,8 @@ as $$
   join metrics.repository_references as r
     on r.repository_id = s.repository_id
   where s.kind = 'reviews'
-    and n.number is not null
+    and n.number is not null;
+end
 $$;
 revoke execute on function metrics.pull_requests_touched_by(jsonb) from public;
 
@@ -131,9 +135,11 @@ comment on function metrics.pull_requests_touched_by(jsonb) is 'Pull requests wh
 
 create or replace function metrics.derive_pull_requests(reference_ids bigint[], numbers integer[])
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
+#variable_conflict use_column
+begin
   update metrics.pull_requests as t
   set
     ready_at = d.ready_at,
@@ -165,7 +171,7 @@ as $$
       own.first_commit_at
     from (
       select distinct u.reference_id, u.number
-      from unnest(reference_ids, numbers) as u (reference_id, number)
+      from unnest(derive_pull_requests.reference_ids, derive_pull_requests.numbers) as u (reference_id, number)
     ) as touched
     join metrics.pull_requests as p
       on p.reference_id = touched.reference_id
@@ -242,7 +248,8 @@ as $$
   where t.reference_id = d.reference_id
     and t.number = d.number
     and (t.ready_at, t.first_commit_at, t.first_review_at, t.approved_at)
-      is distinct from (d.ready_at, d.first_commit_at, d.first_review_at, d.approved_at)
+      is distinct from (d.ready_at, d.first_commit_at, d.first_review_at, d.approved_at);
+end
 $$;
 revoke execute on function metrics.derive_pull_requests(bigint[], integer[]) from public;
 

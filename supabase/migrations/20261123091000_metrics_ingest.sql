@@ -4,13 +4,34 @@
 set lock_timeout = '2s';
 set statement_timeout = '60s';
 
+do $$
+begin
+  if to_regtype('metrics.claim') is null then
+    create type metrics.claim as (
+      url text,
+      claimant text,
+      claimant_repository_id bigint,
+      clock text,
+      present_repository_id bigint
+    );
+  end if;
+end
+$$;
+
+comment on type metrics.claim is 'A repository says that a URL is its own: the URL, who says so by which clock, and the repository that the URL means now.';
+
 -- Claims that would change the map: a repository says that a URL is its own, later than whoever said so before.
-create or replace function metrics.new_claims(repositories jsonb)
-returns table (url text, claimant text, claimant_repository_id bigint, clock text, present_repository_id bigint)
-language sql
+drop function if exists metrics.new_claims(jsonb);
+
+create function metrics.new_claims(repositories jsonb)
+returns setof metrics.claim
+language plpgsql
 stable
 set search_path = ''
 as $$
+#variable_conflict use_column
+begin
+  return query
   select distinct on (c.url)
     c.url,
     c.claimant,
@@ -26,7 +47,7 @@ as $$
         coalesce(to_char((f.said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-')
         || coalesce(' ' || lpad(f.said ->> 'sequence', 19, '0'), '')
       ) collate "C" as clock
-    from jsonb_array_elements(repositories) as f (said)
+    from jsonb_array_elements(new_claims.repositories) as f (said)
     join metrics.repository_references as r
       on r.reference = f.said ->> 'repository'
     where f.said ->> 'url' is not null
@@ -35,15 +56,80 @@ as $$
     on u.reference = '//' || c.url
   where c.url is not null
     and (u.claimed_by is null or (c.clock, c.claimant) > (u.claim_clock, u.claimed_by))
-  order by c.url, c.clock desc, c.claimant desc
+  order by c.url, c.clock desc, c.claimant desc;
+end
 $$;
 revoke execute on function metrics.new_claims(jsonb) from public;
 
 comment on function metrics.new_claims(jsonb) is 'URLs that these observations of repositories claim later than the present claim, with the repository that each means now.';
 
+-- Nearly every delivery brings its repository, and it is nearly always as it was. What has been folded before needs no second look:
+-- a repository that did not change is not touched, and not even locked.
+create or replace function metrics.repositories_said_anew(repositories jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(f.said), '[]')
+    from jsonb_array_elements(repositories) as f (said)
+    join metrics.repository_references as r
+      on r.reference = f.said ->> 'repository'
+    join metrics.repositories as t
+      on t.id = r.repository_id
+    cross join lateral (
+      select to_char((f.said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS') || ' 0' as clock
+    ) as c
+    where not coalesce(
+      t.full_name = f.said ->> 'full_name'
+      and t.default_branch = f.said ->> 'default_branch'
+      and t.url = f.said ->> 'url'
+      and t.clocks = jsonb_build_object('full_name', c.clock, 'default_branch', c.clock, 'url', c.clock)
+      and not f.said ? 'sequence',
+      false
+    )
+  );
+end
+$$;
+revoke execute on function metrics.repositories_said_anew(jsonb) from public;
+
+comment on function metrics.repositories_said_anew(jsonb) is 'The observations of repositories that are not exactly what is kept already.';
+
+-- False when somebody else changed what the URL means since the claim was looked up.
+create or replace function metrics.claim_url(claim metrics.claim)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if claim.present_repository_id is null then
+    insert into metrics.repository_references (reference, url, repository_id, claim_clock, claimed_by)
+    values ('//' || claim.url, claim.url, claim.claimant_repository_id, claim.clock, claim.claimant)
+    on conflict (reference) do nothing;
+  else
+    update metrics.repository_references as r
+    set
+      repository_id = claim.claimant_repository_id,
+      claim_clock = claim.clock,
+      claimed_by = claim.claimant
+    where r.reference = '//' || claim.url
+      and r.repository_id = claim.present_repository_id
+      and (r.claimed_by is null or (claim.clock collate "C", claim.claimant collate "C") > (r.claim_clock, r.claimed_by));
+  end if;
+  return found;
+end
+$$;
+revoke execute on function metrics.claim_url(metrics.claim) from public;
+
+comment on function metrics.claim_url(metrics.claim) is 'Makes a URL mean the repository that claims it. The locks of both repositories must be held.';
+
 -- Makes the references that are not known yet, each with a repository of its own.
-create or replace function metrics.ensure_references(names text[])
-returns void
+drop function if exists metrics.ensure_references(text[]);
+
+create function metrics.ensure_references(names text[])
+returns bigint[]
 language plpgsql
 set search_path = ''
 as $$
@@ -54,11 +140,6 @@ begin
   for name in
     select distinct n collate "C"
     from unnest(names) as n
-    where not exists (
-      select
-      from metrics.repository_references as r
-      where r.reference = n
-    )
     order by 1
   loop
     if name !~ '^([a-z0-9]+(-[a-z0-9]+)*:[^[:cntrl:]]+|//[^[:cntrl:][:space:]]+)$' or length(name) > 1000 then
@@ -78,14 +159,20 @@ begin
     )
     on conflict (reference) do nothing;
     if not found then
-      delete from metrics.repositories where id = repository;
+      delete from metrics.repositories as r
+      where r.id = repository;
     end if;
   end loop;
+  return array(
+    select r.id
+    from metrics.repository_references as r
+    where r.reference = any(names)
+  );
 end
 $$;
 revoke execute on function metrics.ensure_references(text[]) from public;
 
-comment on function metrics.ensure_references(text[]) is 'Makes the repository references that are not known yet. Sorted, so that two callers cannot wait for each other.';
+comment on function metrics.ensure_references(text[]) is 'Makes these repository references and returns their ids. In sorted order, so that two callers cannot wait for each other.';
 
 -- Numbers for tests, in place of their names: {passed: [names]} becomes {passed: [ids]}, and a test case gets its test_id.
 create or replace function metrics.with_test_ids(facts jsonb)
@@ -155,7 +242,7 @@ begin
             )), '{}') as list
             from (values ('passed'), ('skipped')) as k (key)
             where jsonb_typeof(f.said -> k.key) = 'array'
-              and jsonb_array_length(f.said -> k.key) > 0
+              and f.said -> k.key <> '[]'
           ) as ids
         )
       )
@@ -221,14 +308,15 @@ declare
   is_retry boolean := false;
   counts jsonb := '{}';
   wrong text;
-  names text[];
-  joined_names text[];
+  new_names text[];
+  joined_names text[] := '{}';
   named bigint[];
-  locked bigint[];
+  locked bigint[] := '{}';
   moved bigint[] := '{}';
   touched_references bigint[] := '{}';
   touched_numbers integer[] := '{}';
-  claim record;
+  claim metrics.claim;
+  claims metrics.claim[] := '{}';
   expires_on date;
 begin
   if source_name is null or id is null or hash is null or result is null then
@@ -292,23 +380,23 @@ begin
     end if;
 
     select
-      coalesce(array_agg(distinct f.said ->> 'repository') filter (where f.said ->> 'repository' is not null), '{}'),
+      coalesce(array_agg(distinct r.id) filter (where r.id is not null), '{}'),
+      array_agg(distinct f.said ->> 'repository') filter (where r.id is null and f.said ->> 'repository' is not null),
       coalesce(array_agg(distinct f.said ->> 'repository') filter (where e.kind = any(joined_kinds)), '{}'),
       string_agg(distinct e.kind, ', ') filter (where f.said ->> 'repository' is null and e.kind <> 'incidents')
-    into names, joined_names, wrong
+    into named, new_names, joined_names, wrong
     from jsonb_each(facts) as e (kind, list)
-    cross join lateral jsonb_array_elements(e.list) as f (said);
+    cross join lateral jsonb_array_elements(e.list) as f (said)
+    left join metrics.repository_references as r
+      on r.reference = f.said ->> 'repository';
     if wrong is not null then
       raise exception using
         errcode = '22023',
         message = format('facts without a repository: %s', wrong);
     end if;
-    perform metrics.ensure_references(names);
-    named := array(
-      select r.id
-      from metrics.repository_references as r
-      where r.reference = any(names)
-    );
+    if new_names is not null then
+      named := named || metrics.ensure_references(new_names);
+    end if;
   end if;
 
   if is_retry then
@@ -369,56 +457,46 @@ begin
   end if;
 
   -- What joins facts, and a change of the map, happens under the locks of the repositories concerned.
-  if cardinality(joined_names) > 0 or facts ? 'repositories' then
-    select array_agg(distinct l.id order by l.id)
-    into locked
-    from (
+  if facts ? 'repositories' then
+    facts := facts || jsonb_build_object('repositories', metrics.repositories_said_anew(facts -> 'repositories'));
+    if facts -> 'repositories' = '[]' then
+      facts := facts - 'repositories';
+    end if;
+  end if;
+  if facts ? 'repositories' then
+    claims := array(
+      select c
+      from metrics.new_claims(facts -> 'repositories') as c
+    );
+  end if;
+  if cardinality(joined_names) > 0 or cardinality(claims) > 0 then
+    locked := array(
       select r.repository_id
       from metrics.repository_references as r
       where r.reference = any(joined_names)
       union
       select unnest(array[c.claimant_repository_id, c.present_repository_id])
-      from metrics.new_claims(facts -> 'repositories') as c
+      from unnest(claims) as c
       where c.present_repository_id <> c.claimant_repository_id
-    ) as l (id);
-    if locked is not null then
-      perform metrics.lock_repositories(locked);
-      if exists (
-        select
-        from metrics.repository_references as r
-        where r.reference = any(joined_names)
-          and r.repository_id <> all(locked)
-      ) then
-        raise exception using
-          errcode = '40001',
-          message = 'a repository reference came to mean another repository: try again';
-      end if;
+    );
+    perform metrics.lock_repositories(locked);
+    if exists (
+      select
+      from metrics.repository_references as r
+      where r.reference = any(joined_names)
+        and r.repository_id <> all(locked)
+    ) then
+      raise exception using
+        errcode = '40001',
+        message = 'a repository reference came to mean another repository: try again';
+    end if;
+    if cardinality(joined_names) > 0 then
       select coalesce(array_agg(p.reference_id), '{}'), coalesce(array_agg(p.number), '{}')
       into touched_references, touched_numbers
       from metrics.pull_requests_touched_by(facts) as p;
     end if;
-
-    for claim in
-      select *
-      from metrics.new_claims(facts -> 'repositories') as c
-      order by c.url collate "C"
-    loop
-      if claim.present_repository_id is null then
-        insert into metrics.repository_references (reference, url, repository_id, claim_clock, claimed_by)
-        values ('//' || claim.url, claim.url, claim.claimant_repository_id, claim.clock, claim.claimant)
-        on conflict (reference) do nothing;
-      else
-        update metrics.repository_references as r
-        set
-          repository_id = claim.claimant_repository_id,
-          claim_clock = claim.clock,
-          claimed_by = claim.claimant
-        where r.reference = '//' || claim.url
-          and r.repository_id = claim.present_repository_id
-          and (r.claimed_by is null or (claim.clock collate "C", claim.claimant collate "C") > (r.claim_clock, r.claimed_by));
-      end if;
-      if not found or not (array[claim.present_repository_id, claim.claimant_repository_id] <@ locked or claim.present_repository_id is null
-        or claim.present_repository_id = claim.claimant_repository_id) then
+    foreach claim in array claims loop
+      if not metrics.claim_url(claim) then
         raise exception using
           errcode = '40001',
           message = 'a URL came to mean another repository: try again';
@@ -476,10 +554,10 @@ begin
     perform metrics.fold_measurements(facts -> 'measurements');
   end if;
 
-  if locked is not null then
-    if cardinality(moved) > 0 then
-      perform metrics.settle_moved_repositories(moved);
-    end if;
+  if cardinality(moved) > 0 then
+    perform metrics.settle_moved_repositories(moved);
+  end if;
+  if cardinality(joined_names) > 0 or cardinality(moved) > 0 then
     select coalesce(array_agg(p.reference_id), '{}') || touched_references, coalesce(array_agg(p.number), '{}') || touched_numbers
     into touched_references, touched_numbers
     from (
