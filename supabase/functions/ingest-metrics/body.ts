@@ -1,0 +1,84 @@
+/** Bodies between bytes and JSON: parsed once they are proven, and written again only where something had to be removed. */
+
+import type { ContentType } from "./sources/mod.ts";
+
+/** Levels that are kept where a body is nested too deeply to be written again. */
+const KEPT_LEVELS = 100;
+
+/** The content type without its parameters, in lower case; empty where there is none. */
+export function contentTypeOf(headers: Headers): string {
+  return (headers.get("content-type") ?? "").split(";", 1)[0]!.trim().toLowerCase();
+}
+
+/** The JSON object in a body, which a form carries in its field `payload`; or why there is none. */
+export function parseBody(contentType: ContentType, bytes: Uint8Array): { value: object } | { wrong: string } {
+  let text: string | null;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return { wrong: "body: not UTF-8" };
+  }
+  if (contentType === "application/x-www-form-urlencoded") {
+    text = new URLSearchParams(text).get("payload");
+    if (text === null) return { wrong: "body: a form without the field payload" };
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { wrong: "body: not JSON" };
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return { wrong: "body: not an object" };
+  return { value };
+}
+
+/** Removes the members at these dotted paths from a parsed body. False when there was nothing to remove: absent, null or empty. */
+export function redact(body: object, paths: readonly string[]): boolean {
+  let isChanged = false;
+  for (const path of paths) {
+    const names = path.split(".");
+    const last = names.pop()!;
+    let parent: unknown = body;
+    for (const name of names) parent = member(parent, name);
+    const value = member(parent, last);
+    if (value === undefined || value === null || value === "") continue;
+    if (typeof value === "object" && Object.keys(value).length === 0) continue;
+    delete (parent as Record<string, unknown>)[last];
+    isChanged = true;
+  }
+  return isChanged;
+}
+
+function member(value: unknown, name: string): unknown {
+  if (typeof value !== "object" || value === null || !Object.hasOwn(value, name)) return undefined;
+  return (value as Record<string, unknown>)[name];
+}
+
+/** A parsed body as bytes again, in the form that it came in. */
+export function writeBody(contentType: ContentType, value: object): Uint8Array {
+  let text: string;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    prune(value);
+    text = JSON.stringify(value);
+  }
+  const isForm = contentType === "application/x-www-form-urlencoded";
+  return new TextEncoder().encode(isForm ? `payload=${encodeURIComponent(text.toWellFormed())}` : text);
+}
+
+/** Cuts what lies deeper than {@link KEPT_LEVELS}: JSON can be read at any depth, but not written. */
+function prune(value: object): void {
+  let level: object[] = [value];
+  for (let depth = 1; level.length > 0; depth++) {
+    const next: object[] = [];
+    for (const container of level) {
+      for (const [name, inner] of Object.entries(container)) {
+        if (typeof inner !== "object" || inner === null) continue;
+        if (depth < KEPT_LEVELS) next.push(inner);
+        else (container as Record<string, unknown>)[name] = null;
+      }
+    }
+    level = next;
+  }
+}

@@ -1,0 +1,201 @@
+/** A delivery's way: the handler reads, identity proves, the source translates, the store commits. */
+
+import { answer, problem, type ProblemCode } from "./answers.ts";
+import { contentTypeOf } from "./body.ts";
+import type { Configuration, ConfiguredSource } from "./configuration.ts";
+import type { Claim } from "./identity/mod.ts";
+import { LARGE, receive } from "./receive.ts";
+import { Slots } from "./slots.ts";
+import type { ContentType } from "./sources/mod.ts";
+import { type Delivery, encodeBase64, type Store } from "./store.ts";
+import { translate } from "./translate.ts";
+
+export interface HandlerOptions {
+  configuration: Pick<Configuration, "sources" | "maxBytes">;
+  store: Store;
+  /** Takes one line per request; prints it as JSON when absent. */
+  log?: (line: LogLine) => void;
+  /** Time that a sender has for its body, 15 s when absent. */
+  bodyTimeoutMs?: number;
+  /** Time from the whole body to the answer, 8 s when absent: less than the 10 s after which senders hang up. */
+  answerTimeoutMs?: number;
+}
+
+/** What is logged of a request: words that we know, numbers, and nothing that a sender chose. */
+export interface LogLine {
+  level: "info" | "error";
+  message: "request";
+  method: string;
+  route: "source" | "health" | "none";
+  source: string | null;
+  event: string | null;
+  status: number;
+  result: string | null;
+  ms: number;
+  bytes: number | null;
+  facts: Record<string, number> | null;
+}
+
+const HEALTH_CACHE_MS = 5000;
+const HEALTH_TIMEOUT_MS = 3000;
+/** Bytes of large bodies that may wait in memory. */
+const READ_AHEAD = 40 * 1024 * 1024;
+const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+
+/** The function: takes a request, answers it as the table in docs and tests says, and never throws. */
+export function createHandler(options: HandlerOptions): (request: Request) => Promise<Response> {
+  const { configuration, store, bodyTimeoutMs = 15_000, answerTimeoutMs = 8000 } = options;
+  const log = options.log ?? ((line) => console.log(JSON.stringify(line)));
+  const readingSlots = new Slots(Math.max(1, Math.floor(READ_AHEAD / Math.max(configuration.maxBytes, LARGE))));
+  const workingSlot = new Slots(1);
+  const isHealthy = cachedHealth(store);
+
+  async function take(request: Request, name: string, configured: ConfiguredSource, line: LogLine): Promise<Response> {
+    const refuse = (code: ProblemCode, headers?: Record<string, string>) => {
+      // A body that nobody reads would be read to its end before the connection is used again.
+      request.body?.cancel().catch(() => {});
+      return problem(code, headers);
+    };
+    const { source, verifier } = configured;
+    if (request.method !== "POST") return refuse("method_not_allowed", { allow: "POST" });
+    const claim = verifier.claim(request.headers);
+    if (!claim) return refuse("credentials_missing", { "www-authenticate": verifier.challenge });
+    const contentType = source.contentTypes.find((type) => type === contentTypeOf(request.headers));
+    if (!contentType) return refuse("content_type", { accept: source.contentTypes.join(", ") });
+    const received = await receive(request, {
+      maxBytes: configuration.maxBytes,
+      timeoutMs: bodyTimeoutMs,
+      slots: readingSlots,
+    });
+    if (typeof received === "string") return problem(received, received === "too_large" ? { connection: "close" } : {});
+    const deadline = new AbortController();
+    const timer = setTimeout(() => deadline.abort(), answerTimeoutMs);
+    const work = received.bytes.length > LARGE ? await workingSlot.acquire(answerTimeoutMs) : () => {};
+    try {
+      if (!work) return problem("busy");
+      line.bytes = received.bytes.length;
+      const prepared = await prove(request, name, configured, contentType, claim, received);
+      if (!prepared) return problem("credentials_wrong", { "www-authenticate": verifier.challenge });
+      line.event = knownEvent(configured, prepared.delivery.event);
+      const committed = await store.ingest(prepared.delivery, prepared.facts, prepared.body, deadline.signal);
+      if (!committed) return problem("unavailable");
+      line.result = committed.result;
+      if (committed.result === "stored") line.facts = committed.facts ?? {};
+      return answer(committed.result === "stored" || committed.result === "duplicate" ? 200 : 202, {
+        result: committed.result,
+        ...(committed.reason ? { reason: committed.reason } : {}),
+        ...(committed.result === "stored" ? { facts: committed.facts ?? {} } : {}),
+      });
+    } finally {
+      clearTimeout(timer);
+      work?.();
+      received.release();
+    }
+  }
+
+  return async (request) => {
+    const started = performance.now();
+    const route = routeOf(request.url);
+    const line: LogLine = {
+      level: "info",
+      message: "request",
+      method: methods.has(request.method) ? request.method : "other",
+      route: "none",
+      source: null,
+      event: null,
+      status: 0,
+      result: null,
+      ms: 0,
+      bytes: null,
+      facts: null,
+    };
+    const configured = route === null ? undefined : configuration.sources.get(route);
+    let response: Response;
+    try {
+      if (route === "health") {
+        line.route = "health";
+        response = request.method !== "GET"
+          ? problem("method_not_allowed", { allow: "GET" })
+          : await isHealthy()
+          ? answer(200, { healthy: true })
+          : problem("unhealthy");
+      } else if (configured) {
+        line.route = "source";
+        line.source = route;
+        response = await take(request, route!, configured, line);
+      } else {
+        request.body?.cancel().catch(() => {});
+        response = problem("not_found");
+      }
+    } catch {
+      response = problem("unavailable");
+    }
+    line.status = response.status;
+    line.level = response.status >= 500 ? "error" : "info";
+    line.ms = Math.round(performance.now() - started);
+    log(line);
+    return response;
+  };
+}
+
+/** The one segment after the function's name; null for any other path. The platform may or may not leave its own prefix. */
+function routeOf(url: string): string | null {
+  const path = new URL(url).pathname;
+  return /^(?:\/functions\/v1)?\/ingest-metrics\/([a-z0-9-]+)$/.exec(path)?.[1] ?? null;
+}
+
+/** Only words that the source knows get into logs, and never an action: that is the body's. */
+function knownEvent(configured: ConfiguredSource, event: string | null): string | null {
+  const word = event?.split(".", 1)[0] ?? "";
+  return configured.source.events.has(word) ? word : null;
+}
+
+/**
+ * Proves the bytes and makes everything that is to be stored of them; null when they prove nothing. The bytes are let go of here: while the
+ * database works, a large body is in memory only once.
+ */
+async function prove(
+  request: Request,
+  name: string,
+  { source, options }: ConfiguredSource,
+  contentType: ContentType,
+  claim: Claim,
+  received: { bytes: Uint8Array },
+) {
+  if (!(await claim.proves(received.bytes))) return null;
+  const sha256 = hex(await crypto.subtle.digest("SHA-256", received.bytes as Uint8Array<ArrayBuffer>));
+  const { bytes } = received;
+  received.bytes = new Uint8Array(0);
+  const translated = translate(source, contentType, bytes, (body) => source.identify(request.headers, body), options);
+  const delivery: Delivery = {
+    source: name,
+    // Without an id of the sender's, the same bytes are the same delivery.
+    delivery_id: translated.deliveryId ?? `sha256:${sha256}`,
+    event: translated.event,
+    sha256,
+    size: bytes.length,
+    content_type: translated.body ? contentType : null,
+    result: translated.result,
+    reason: translated.reason,
+    notes: translated.notes,
+  };
+  return { delivery, facts: translated.facts, body: translated.body && encodeBase64(translated.body) };
+}
+
+function hex(digest: ArrayBuffer): string {
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function cachedHealth(store: Store): () => Promise<boolean> {
+  let cached: { at: number; healthy: Promise<boolean> } | undefined;
+  return () => {
+    const now = performance.now();
+    if (!cached || now - cached.at >= HEALTH_CACHE_MS) {
+      const abort = new AbortController();
+      const timer = setTimeout(() => abort.abort(), HEALTH_TIMEOUT_MS);
+      const healthy = store.health(abort.signal).catch(() => false).finally(() => clearTimeout(timer));
+      cached = { at: now, healthy };
+    }
+    return cached.healthy;
+  };
+}

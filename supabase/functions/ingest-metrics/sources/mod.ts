@@ -1,0 +1,56 @@
+/** What a source is, and which there are. A source is pure: no I/O, no clock, no environment, and of HTTP it sees only headers. */
+
+import type { Facts } from "../facts.ts";
+import type { Scheme } from "../identity/mod.ts";
+import { github } from "./github.ts";
+
+/** What a sender's headers and body say about the delivery. */
+export interface Identified {
+  /** The sender's own id of the delivery, the same when it comes again; null when it gives none. */
+  deliveryId: string | null;
+  /** The provider's event, with its action after a dot where there is one; null when the request is not in the provider's manner. */
+  event: string | null;
+}
+
+/** What the installation sets for translation. */
+export interface SourceOptions {
+  /** The configured source (`github`, `github-acme`), as references name it. */
+  source: string;
+  /** Names of labels and issue types that make an issue an incident, in lower case. */
+  incidentLabels: ReadonlySet<string>;
+}
+
+/** What an authentic delivery became: facts, or why it carries none, or why it could not be understood. */
+export type Translation = { facts: Facts; notes?: string[] } | { ignored: string } | { quarantined: string };
+
+export interface Source {
+  provider: string;
+  scheme: Scheme;
+  contentTypes: readonly ContentType[];
+  /** The provider's words for events; only these may be logged. */
+  events: ReadonlySet<string>;
+  /** Paths of fields that carry variables, parameters, environments or logs: removed before a body is stored. */
+  redacted: readonly string[];
+  /** Whether the headers are in this provider's manner. */
+  match(headers: Headers): boolean;
+  /** The body is undefined when it could not be parsed. Never throws. */
+  identify(headers: Headers, body: unknown): Identified;
+  /** The event is what {@link Source.identify} said, or what was kept of it. */
+  facts(event: string, body: unknown, options: SourceOptions): Translation;
+}
+
+export type ContentType = "application/json" | "application/x-www-form-urlencoded";
+
+/** Every provider, by its name. */
+export const sources: ReadonlyMap<string, Source> = new Map([github].map((source) => [source.provider, source]));
+
+/** The provider that a source's name starts with, the longest one that fits; undefined for a name that is malformed or of no provider. */
+export function providerOf(name: string, providers: Iterable<string> = sources.keys()): string | undefined {
+  if (name.length > 100 || !/^[a-z0-9]+(-[a-z0-9]+)*$/.test(name)) return undefined;
+  let longest: string | undefined;
+  for (const provider of providers) {
+    const fits = name === provider || name.startsWith(`${provider}-`);
+    if (fits && provider.length > (longest?.length ?? 0)) longest = provider;
+  }
+  return longest;
+}

@@ -1,0 +1,97 @@
+/** Commits deliveries: the only place that talks to the database, through one function of it. */
+
+import { Buffer } from "node:buffer";
+import { createClient } from "@supabase/supabase-js";
+import { z } from "zod";
+import type { Facts } from "./facts.ts";
+
+/** A delivery as `metrics.ingest` takes it. */
+export interface Delivery {
+  source: string;
+  delivery_id: string;
+  event: string | null;
+  /** Of the bytes that were signed, in hexadecimal. */
+  sha256: string;
+  /** Bytes that were signed. */
+  size: number;
+  /** Of the body as it is kept. */
+  content_type: string | null;
+  result: "stored" | "ignored" | "quarantined";
+  reason: string | null;
+  notes: string[];
+}
+
+const committed = z.object({
+  result: z.enum(["stored", "duplicate", "ignored", "quarantined"]),
+  reason: z.string().nullish(),
+  facts: z.record(z.string(), z.number()).nullish(),
+});
+/** What the database made of a delivery. */
+export type Committed = z.infer<typeof committed>;
+
+export interface Store {
+  /** Commits one delivery with its facts and its body in base64. Null when it did not commit in time: the sender must come again. */
+  ingest(delivery: Delivery, facts: Facts, body: string | null, signal: AbortSignal): Promise<Committed | null>;
+  /** Whether a delivery could be committed now. */
+  health(signal: AbortSignal): Promise<boolean>;
+}
+
+/** The text that carries a body through JSON. */
+export function encodeBase64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
+}
+
+/**
+ * Commits with these functions of the database. A serialisation failure or deadlock is tried once more; facts that the database refuses
+ * (SQLSTATE classes 22 and 23, P0001) are kept in quarantine instead; after anything else nothing was committed.
+ */
+export function createStore(call: Call): Store {
+  const once = async (name: string, parameters: object, signal: AbortSignal): Promise<Answer> => {
+    try {
+      return await call(name, parameters, signal);
+    } catch {
+      return { code: "" };
+    }
+  };
+  const twice = async (name: string, parameters: object, signal: AbortSignal): Promise<Answer> => {
+    const answer = await once(name, parameters, signal);
+    return isPassing(answer) ? await once(name, parameters, signal) : answer;
+  };
+  return {
+    async ingest(delivery, facts, body, signal) {
+      let answer = await twice("ingest", { delivery, facts, body }, signal);
+      if (isRefusal(answer)) {
+        const reason = `the database refused the facts (SQLSTATE ${answer.code})`;
+        const kept = { ...delivery, result: "quarantined", reason };
+        answer = await twice("ingest", { delivery: kept, facts: {}, body }, signal);
+      }
+      return "data" in answer ? committed.safeParse(answer.data).data ?? null : null;
+    },
+    async health(signal) {
+      const answer = await once("health", {}, signal);
+      return "data" in answer && answer.data === true;
+    },
+  };
+}
+
+/** Calls a function of the schema `metrics`: what it returned, or the code of the error, empty when there is none. */
+export type Call = (name: string, parameters: object, signal: AbortSignal) => Promise<Answer>;
+export type Answer = { data: unknown } | { code: string };
+
+const isPassing = (answer: Answer) => "code" in answer && (answer.code === "40001" || answer.code === "40P01");
+const isRefusal = (answer: Answer): answer is { code: string } =>
+  "code" in answer && /^(?:2[23][0-9A-Z]{3}|P0001)$/.test(answer.code);
+
+/** Calls through the project's Data API, with the project's secret key and without a session. */
+export function callThroughApi(project: { url: string; key: string }): Call {
+  const client = createClient(project.url, project.key, {
+    db: { schema: "metrics" },
+    auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
+    // The key is all there is: without this every call would ask the client's own store for a session.
+    accessToken: () => Promise.resolve(project.key),
+  });
+  return async (name, parameters, signal) => {
+    const { data, error } = await client.rpc(name, parameters).abortSignal(signal);
+    return error ? { code: error.code ?? "" } : { data };
+  };
+}
