@@ -1,0 +1,65 @@
+/** From what a sender posts to the calls of `metrics.ingest` that the function makes of it, without HTTP in between. */
+
+import type postgres from "postgres";
+import { sources } from "../../supabase/functions/ingest-metrics/sources/mod.ts";
+import { translate } from "../../supabase/functions/ingest-metrics/translate.ts";
+import type { Posted } from "./history_github.ts";
+import type { Answer, Call } from "./model.ts";
+
+/**
+ * What a delivery becomes when its source has translated it.
+ *
+ * @throws Error when it is not understood: histories are made of what is
+ */
+export async function callOf({ source, event, id, body }: Posted, incidentLabels = ["incident"]): Promise<Call> {
+  const known = sources.get(source.split("-", 1)[0] as string);
+  if (known === undefined) throw new Error(`no source for ${source}`);
+  const bytes = new TextEncoder().encode(JSON.stringify(body));
+  const headers = new Headers({ "x-github-event": event, "x-github-delivery": id });
+  const options = { source, incidentLabels: new Set(incidentLabels) };
+  const became = translate(known, "application/json", bytes, (parsed) => known.identify(headers, parsed), options);
+  if (became.result === "quarantined") throw new Error(`${event} ${id}: ${became.reason}`);
+  return {
+    delivery: {
+      source,
+      delivery_id: id,
+      event: became.event,
+      sha256: await sha256(bytes),
+      size: bytes.length,
+      content_type: became.body ? "application/json" : null,
+      result: became.result,
+      reason: became.reason,
+      notes: became.notes,
+    },
+    // As JSON, because what is undefined was not said.
+    facts: JSON.parse(JSON.stringify(became.facts)),
+    body: became.body && new Uint8Array(became.body).toBase64(),
+  };
+}
+
+/** SHA-256 in hex. */
+export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}
+
+/** One call of `metrics.ingest`. */
+export async function ingest(sql: postgres.Sql | postgres.TransactionSql, call: Call): Promise<Answer> {
+  const [row] = await sql.unsafe("select metrics.ingest($1::text::jsonb, $2::text::jsonb, $3) as answer", [
+    JSON.stringify(call.delivery),
+    JSON.stringify(call.facts ?? {}),
+    call.body ?? null,
+  ]);
+  return row?.["answer"] as Answer;
+}
+
+/** One call, made again for as long as the database asks for that: serialisation failures and deadlocks, nothing else. */
+export async function ingestPatiently(sql: postgres.Sql, call: Call): Promise<{ answer: Answer; retries: number }> {
+  for (let retries = 0;; retries++) {
+    try {
+      return { answer: await ingest(sql, call), retries };
+    } catch (error) {
+      const code = (error as { code?: string }).code;
+      if ((code !== "40001" && code !== "40P01") || retries === 50) throw error;
+    }
+  }
+}
