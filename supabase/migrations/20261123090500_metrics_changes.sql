@@ -39,8 +39,8 @@ create table if not exists metrics.pull_requests (
 );
 
 create index if not exists pull_requests_head_branch_idx on metrics.pull_requests (reference_id, head_branch);
-create index if not exists pull_requests_head_sha_idx on metrics.pull_requests (head_sha);
-create index if not exists pull_requests_merge_sha_idx on metrics.pull_requests (merge_sha) where merge_sha is not null;
+create index if not exists pull_requests_head_sha_idx on metrics.pull_requests (reference_id, head_sha);
+create index if not exists pull_requests_merge_sha_idx on metrics.pull_requests (reference_id, merge_sha) where merge_sha is not null;
 
 comment on table metrics.pull_requests is 'Pull requests and merge requests, with the moments that phases are cut from. Clocks compare by time, then rank of the state.';
 comment on column metrics.pull_requests.number is 'Number within the repository.';
@@ -114,7 +114,7 @@ create table if not exists metrics.pushes (
 );
 
 create index if not exists pushes_commits_idx on metrics.pushes using gin (commits);
-create index if not exists pushes_after_idx on metrics.pushes (after);
+create index if not exists pushes_after_idx on metrics.pushes (reference_id, after);
 
 comment on table metrics.pushes is 'Moves of a branch or tag. Clocks compare by time.';
 comment on column metrics.pushes.id is 'Key, because pushed_at may be unknown.';

@@ -103,13 +103,19 @@ begin
   union
   select p.reference_id, p.number
   from shas as s
+  join metrics.repository_references as r
+    on r.repository_id = s.repository_id
   join metrics.pull_requests as p
-    on p.head_sha = s.sha
+    on p.reference_id = r.id
+    and p.head_sha = s.sha
   union
   select p.reference_id, p.number
   from shas as s
+  join metrics.repository_references as r
+    on r.repository_id = s.repository_id
   join metrics.pull_requests as p
-    on p.merge_sha = s.sha
+    on p.reference_id = r.id
+    and p.merge_sha = s.sha
   union
   select s.reference_id, (s.fact ->> 'number')::integer
   from said as s
