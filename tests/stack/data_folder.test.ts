@@ -154,6 +154,7 @@ Deno.test("what Postgres and the system say has a sentence that says what to do"
     ["File too large (os error 27)", "is full: free some space"],
     ["Read-only file system (os error 30)", "read-only file system"],
     ["FATAL:  could not map anonymous shared memory: Cannot allocate memory", "not enough memory"],
+    ["initdb: could not look up effective user ID 54321: user does not exist", "start as another user"],
     ["FATAL:  database files are incompatible with server", "another version of Postgres"],
     ["PANIC:  could not locate a valid checkpoint record", "damaged"],
   ];

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
-import { gone, isAlive, send } from "../../tools/stack/process.ts";
+import { gone, isAlive } from "../../tools/stack/process.ts";
 import { copyRepository, descendants, repository, type RunningStack, startStack } from "../support/stack.ts";
 
 async function health(stack: RunningStack): Promise<number> {
@@ -26,8 +26,8 @@ Deno.test("a clone and its data in a folder that only its owner may enter run as
 
 Deno.test("a stack runs as a normal user without any privilege", async () => {
   const folder = await Deno.makeTempDir({ prefix: "metrics-user-" });
-  const user = 54_321;
-  // Somebody who is nobody in particular: no name, no group, no capability. Where we are a normal user, we are that user.
+  const user = 65_534;
+  // Without a capability that could be had back. Where we are a normal user, we are that user.
   const prefix = isRoot
     ? ["setpriv", `--reuid=${user}`, `--regid=${user}`, "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]
     : [];
@@ -59,9 +59,15 @@ Deno.test("a stack runs as a normal user without any privilege", async () => {
   await Deno.remove(folder, { recursive: true });
 });
 
-// The `deno` of npm is a Node program that waits for the real one and hands on no signal; npx is another before it.
-for (const signal of ["SIGTERM", "SIGINT", "SIGKILL"] as const) {
-  Deno.test(`${signal} to the npx that started a stack ends everything`, async () => {
+// The `deno` of npm is a Node program that waits for the real one and hands on no signal; npx is another before it, which
+// ignores a SIGINT of its own because a terminal sends it to the whole group.
+for (
+  const [signal, whom] of [["TERM", "the npx"], ["KILL", "the npx"], ["INT", "the group"], [
+    "HUP",
+    "the group",
+  ]] as const
+) {
+  Deno.test(`SIG${signal} to ${whom} that started a stack ends everything`, async () => {
     const data = await Deno.makeTempDir({ prefix: "metrics-npx-" });
     const process = new Deno.Command("npx", {
       args: ["-y", `deno@${Deno.version.deno}`, "task", "start", "--port=0", `--data=${data}`, "--json", "--empty"],
@@ -69,6 +75,7 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGKILL"] as const) {
       stdin: "null",
       stdout: "piped",
       stderr: "null",
+      detached: true,
     }).spawn();
     const reader = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
@@ -76,8 +83,9 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGKILL"] as const) {
     const { pid } = JSON.parse(text);
     const family = [...new Set([...descendants(process.pid), ...descendants(pid)])];
     assert(family.length > 8);
-    send(process.pid, signal);
-    for (const member of family) await gone(member, 15_000);
+    const target = whom === "the group" ? -process.pid : process.pid;
+    await new Deno.Command("/bin/sh", { args: ["-c", `kill -${signal} ${target}`] }).output();
+    for (const member of family) await gone(member, 5_000);
     assertEquals(family.filter(isAlive), []);
     await reader.cancel();
     await process.status;

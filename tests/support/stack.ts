@@ -1,4 +1,4 @@
-import { fromFileUrl, join } from "@std/path";
+import { dirname, fromFileUrl, join } from "@std/path";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import type { Ready } from "../../tools/stack/stack.ts";
 import { isAlive, parentOf, send } from "../../tools/stack/process.ts";
@@ -142,6 +142,7 @@ export async function copyRepository(folder: string, owner?: number): Promise<vo
 
 async function copy(from: string, to: string): Promise<void> {
   if (!(await Deno.stat(from)).isDirectory) {
+    await Deno.mkdir(dirname(to), { recursive: true });
     await Deno.copyFile(from, to);
     return;
   }

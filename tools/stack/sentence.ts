@@ -29,6 +29,10 @@ export function explain(text: string, folder: string): Sentence | undefined {
       `There is not enough memory to start Postgres: stop other programs and start again.`,
     ],
     [
+      /could not look up effective user ID/i,
+      "Postgres needs a user with a name, and this one has no entry in /etc/passwd: start as another user.",
+    ],
+    [
       /database files are incompatible with server|was initialized by PostgreSQL version/i,
       `The data folder ${folder} was made by another version of Postgres: move it away (or choose another folder with ` +
       `--data DIR) and start again.`,

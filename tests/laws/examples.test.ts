@@ -1,0 +1,33 @@
+/** Each example leaves the facts that stand in it, in the database and in the model. */
+
+import { assertEquals, assertNotEquals } from "@std/assert";
+import { testDatabase } from "../support/database.ts";
+import { callOf, ingest } from "../support/history_calls.ts";
+import { expectedTables, readExample, readExamples, spokenOf } from "../support/history_examples.ts";
+import { apply } from "../support/model.ts";
+import { differences, readTables } from "../support/model_tables.ts";
+
+for (const example of readExamples()) {
+  Deno.test(`examples: ${example.name} leaves its facts`, async () => {
+    await using database = await testDatabase();
+    const calls = await Promise.all(example.deliveries.map((posted) => callOf(posted)));
+    for (const call of calls) await ingest(database.sql, call);
+    const tables = await readTables(database.sql);
+    assertEquals(differences(spokenOf(example, tables), expectedTables(example)), {});
+    assertEquals(differences(tables, apply(calls)), {});
+  });
+}
+
+Deno.test("examples: no delivery id is used twice, so that all can be posted to one database", () => {
+  const ids = readExamples().flatMap((example) => example.deliveries.map(({ source, id }) => `${source} ${id}`));
+  assertEquals(new Set(ids).size, ids.length);
+});
+
+Deno.test("examples: one wrong fact is noticed", async () => {
+  const example = readExample("inactive-status");
+  const tables = apply(await Promise.all(example.deliveries.map((posted) => callOf(posted))));
+  const wrong = structuredClone(example);
+  Object.assign(wrong.facts["deployments"]?.[0] ?? {}, { outcome: "failure" });
+  assertNotEquals(differences(spokenOf(wrong, tables), expectedTables(wrong)), {});
+  assertEquals(differences(spokenOf(example, tables), expectedTables(example)), {});
+});
