@@ -32,6 +32,8 @@ returns table (reference_id bigint, number integer)
 language plpgsql
 stable
 set search_path = ''
+-- A plan made while the tables were empty is kept by the session until they are analysed: it must not be a scan of the whole table.
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 begin
@@ -143,6 +145,7 @@ create or replace function metrics.derive_pull_requests(reference_ids bigint[], 
 returns void
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 begin

@@ -257,13 +257,14 @@ grants as (
     select distinct e.grantee, e.privilege_type, e.is_grantable
     from aclexplode(coalesce(g.acl, g.usual)) as e
   ) as a
-  group by g.kind, g.name, g.under, g.target, g.column_name, g.owner, g.usual, a.grantee, a.is_grantable
+  cross join lateral (
+    select array_agg(u.privilege_type order by u.privilege_type collate "C") as list
+    from aclexplode(g.usual) as u
+    where u.grantee = g.owner
+  ) as own
+  group by g.kind, g.name, g.under, g.target, g.column_name, g.owner, own.list, a.grantee, a.is_grantable
   having a.grantee <> g.owner
-    or array_agg(a.privilege_type order by a.privilege_type collate "C") is distinct from (
-      select array_agg(u.privilege_type order by u.privilege_type collate "C")
-      from aclexplode(g.usual) as u
-      where u.grantee = g.owner
-    )
+    or array_agg(a.privilege_type order by a.privilege_type collate "C") is distinct from own.list
 ),
 
 default_grants as (

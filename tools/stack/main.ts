@@ -5,7 +5,7 @@ import { commandLine, isAlive, parentOf } from "./process.ts";
 import { repository } from "./packages.ts";
 import { Sentence } from "./sentence.ts";
 import { Stack } from "./stack.ts";
-import { introduce } from "./introduction.ts";
+import { introduce, renewFiles } from "./introduction.ts";
 
 const usage = `Runs the whole project on this machine until Ctrl-C.
 
@@ -122,6 +122,9 @@ async function main(): Promise<void> {
     stack = await Stack.start({ port, data, env: Deno.env.toObject(), note: tell, logs: quieten });
     const introduction = introduce(stack, { fill: !empty, say });
     await Promise.race([introduction, asked]);
+    // The member's access ends after an hour.
+    const running = stack;
+    setInterval(() => renewFiles(running).catch(() => {}), 3_000_000);
     if (json) console.log(JSON.stringify(stack.ready));
     await asked;
     say("Stopping.");
