@@ -33,9 +33,14 @@ create or replace function metrics.test_names(ids bigint[])
 returns text
 language sql
 stable
+-- No list is less than an empty one.
+strict
 set search_path = ''
 as $$
-  select coalesce(jsonb_agg(jsonb_build_array(t.suite, t.name) order by t.suite collate "C", t.name collate "C"), '[]')::text
+  select coalesce(
+    jsonb_agg(jsonb_build_array(t.suite, t.name) order by t.suite collate "C", t.name collate "C"),
+    '[]'
+  )::text
   from metrics.tests as t
   where t.id = any(ids)
 $$;

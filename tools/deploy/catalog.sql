@@ -39,16 +39,14 @@ relations as (
   from here as h
   join pg_catalog.pg_class as c
     on c.relnamespace = h.oid
-  left join lateral (
+  cross join lateral (
+    select c.relispartition and c.relname ~ '_[0-9]{8}$' and pg_input_is_valid(right(c.relname, 8), 'date')
+  ) as ends (in_date)
+  cross join lateral (
     select
-      regexp_replace(c.relname, '[0-9]{8}$', '<YYYYMMDD>') as template,
-      right(c.relname, 8)::date as monday
-    where c.relispartition
-      and c.relkind in ('r', 'p')
-      and c.relname ~ '_[0-9]{8}$'
-      and pg_input_is_valid(right(c.relname, 8), 'date')
-  ) as dated
-    on true
+      case when ends.in_date then regexp_replace(c.relname, '[0-9]{8}$', '<YYYYMMDD>') end,
+      case when ends.in_date then right(c.relname, 8)::date end
+  ) as dated (template, monday)
   where c.relkind in ('r', 'p', 'f', 'v', 'm', 'S', 'c')
 ),
 
@@ -217,7 +215,7 @@ grantables as (
   from relations as r
   where r.relkind <> 'c'
   union all
-  select r.kind, r.name, r.oid, format('table %s', r.name), quote_ident(c.attname), r.relowner, c.attacl, '{}'
+  select r.kind, r.name, r.oid, format('table %s', r.name), quote_ident(c.attname), r.relowner, c.attacl, null
   from columns as c
   join relations as r
     on r.oid = c.relation
