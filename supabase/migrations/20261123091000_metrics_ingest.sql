@@ -292,6 +292,11 @@ returns jsonb
 language plpgsql
 security definer
 set search_path = ''
+-- Every row is looked up by its key. A plan made while the tables were small or not yet analysed, which the session keeps, must not read
+-- them whole, neither here nor in what is called from here.
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 declare
   fact_kinds constant text[] := array[
