@@ -18,6 +18,8 @@ begin
 end
 $$;
 
+revoke usage on type metrics.claim from public;
+
 comment on type metrics.claim is 'A repository says that a URL is its own: the URL, who says so by which clock, and the repository that the URL means now.';
 
 -- Claims that would change the map: a repository says that a URL is its own, later than whoever said so before.
@@ -307,8 +309,8 @@ declare
   source_name constant text := delivery ->> 'source';
   hash constant bytea := decode(delivery ->> 'sha256', 'hex');
   id text := delivery ->> 'delivery_id';
-  result text := delivery ->> 'result';
-  reason text := delivery ->> 'reason';
+  verdict text := delivery ->> 'result';
+  why text := delivery ->> 'reason';
   earlier record;
   is_retry boolean := false;
   counts jsonb := '{}';
@@ -324,7 +326,7 @@ declare
   claims metrics.claim[] := '{}';
   expires_on date;
 begin
-  if source_name is null or id is null or hash is null or result is null then
+  if source_name is null or id is null or hash is null or verdict is null then
     raise exception using
       errcode = '22023',
       message = 'delivery needs source, delivery_id, sha256 and result';
@@ -338,8 +340,8 @@ begin
 
   if found and earlier.sha256 <> hash then
     id := id || '#' || left(encode(hash, 'hex'), 12);
-    result := 'quarantined';
-    reason := 'conflict: the delivery id came before with other bytes';
+    verdict := 'quarantined';
+    why := 'conflict: the delivery id came before with other bytes';
     facts := '{}';
     select d.result, d.reason, d.sha256, d.fact_counts
     into earlier
@@ -352,7 +354,7 @@ begin
     if earlier.result <> 'quarantined' then
       return jsonb_build_object('result', 'duplicate', 'reason', null, 'delivery_id', id, 'facts', '{}'::jsonb);
     end if;
-    if result = 'quarantined' then
+    if verdict = 'quarantined' then
       return jsonb_build_object('result', 'quarantined', 'reason', earlier.reason, 'delivery_id', id, 'facts', '{}'::jsonb);
     end if;
     -- It was not understood then. Whoever tries the same one at the same time waits here, and then finds it done.
@@ -368,7 +370,7 @@ begin
     is_retry := true;
   end if;
 
-  if result = 'stored' then
+  if verdict = 'stored' then
     select
       string_agg(k.kind, ', ') filter (where k.kind <> all(fact_kinds)),
       coalesce(jsonb_object_agg(k.kind, k.length) filter (where k.length > 0), '{}')
@@ -407,23 +409,23 @@ begin
   if is_retry then
     update metrics.deliveries as d
     set
-      result = ingest.result,
-      reason = ingest.reason,
+      result = verdict,
+      reason = why,
       event = coalesce(delivery ->> 'event', d.event),
       fact_counts = counts,
       notes = coalesce(array(select jsonb_array_elements_text(delivery -> 'notes')), '{}'),
       reference_ids = coalesce(named, '{}'),
-      body_expires_on = case when ingest.result = 'ignored' then null else d.body_expires_on end
+      body_expires_on = case when verdict = 'ignored' then null else d.body_expires_on end
     where d.source = source_name
       and d.delivery_id = id;
-    if result = 'ignored' then
+    if verdict = 'ignored' then
       delete from metrics.bodies as b
       where b.source = source_name
         and b.delivery_id = id;
     end if;
   else
     if body is not null then
-      select (now() at time zone 'UTC')::date + case when result = 'quarantined' then s.quarantined_body_days else s.body_days end
+      select (now() at time zone 'UTC')::date + case when verdict = 'quarantined' then s.quarantined_body_days else s.body_days end
       into expires_on
       from metrics.settings as s;
     end if;
@@ -434,8 +436,8 @@ begin
       source_name,
       id,
       delivery ->> 'event',
-      result,
-      reason,
+      verdict,
+      why,
       (delivery ->> 'size')::integer,
       hash,
       delivery ->> 'content_type',
@@ -457,8 +459,8 @@ begin
     end if;
   end if;
 
-  if result <> 'stored' then
-    return jsonb_build_object('result', result, 'reason', reason, 'delivery_id', id, 'facts', '{}'::jsonb);
+  if verdict <> 'stored' then
+    return jsonb_build_object('result', verdict, 'reason', why, 'delivery_id', id, 'facts', '{}'::jsonb);
   end if;
 
   -- What joins facts, and a change of the map, happens under the locks of the repositories concerned.
