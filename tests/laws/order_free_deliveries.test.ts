@@ -52,7 +52,10 @@ Deno.test("order_free: any order of a generated history leaves what the model sa
     const calls = await Promise.all(history.map((posted) => callOf(posted)));
     const expected = apply(calls);
     const first = await leaves(database.sql, calls);
-    assertEquals(differences(await leaves(database.sql, shuffledWithDuplicates(calls, randomFrom(shuffle))), first), {});
+    assertEquals(
+      differences(await leaves(database.sql, shuffledWithDuplicates(calls, randomFrom(shuffle))), first),
+      {},
+    );
     await rolledBack(database.sql, async (transaction) => {
       for (const call of calls) await ingest(transaction, call);
       assertEquals(differences(await readTables(transaction), expected), {});

@@ -13,17 +13,17 @@ import { differences } from "../support/model_tables.ts";
 /** Every kind in turn; a pull request's story, where facts meet, for every fourth. */
 function histories(seed: number, count: number): Said[][] {
   const kinds = Object.keys(KINDS);
-  const arbitraries = Array.from(
-    { length: count },
-    (_, i) => i % 4 === 3 ? pullRequestStory() : observationsOf(kinds[(i + seed) % kinds.length] as string),
-  );
-  return fc.sample(fc.tuple(...arbitraries), { seed, numRuns: 1 })[0] as Said[][];
+  return Array.from({ length: count }, (_, i) => {
+    const arbitrary = i % 4 === 3 ? pullRequestStory() : observationsOf(kinds[(i + seed) % kinds.length] as string);
+    // Without the bias towards few and small.
+    return fc.sample(fc.noBias(arbitrary), { seed: seed + i, numRuns: 1 })[0] as Said[];
+  });
 }
 
 Deno.test("order_free: every order of partial observations leaves the same rows, and those are the model's", async () => {
   const seed = newSeed("order_free");
   await using database = await testDatabase();
-  for (const history of histories(seed, deep(12, 200))) {
+  for (const history of histories(seed, deep(6, 200))) {
     const result = await inEveryOrder(database.sql, history);
     if (isDisagreement(result)) {
       throw new Error(`two orders differ: ${JSON.stringify(differences(result.other, result.first))}

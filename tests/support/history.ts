@@ -126,13 +126,18 @@ class Teller {
     return sha(this.#next() % 250 + 2);
   }
 
-  #change({ branch, author, isDraft, isFork, pushes, reviews, isDismissed, end, isBranchDeleted }: Episode & { kind: "change" }) {
+  #change(
+    { branch, author, isDraft, isFork, pushes, reviews, isDismissed, end, isBranchDeleted }: Episode & {
+      kind: "change";
+    },
+  ) {
     const posted: Posted[] = [];
     const ref = `refs/heads/${branch}`;
     let head = NO_COMMIT;
     let state: PullRequestState | undefined;
     const number = this.#number += 1;
-    const update = (more: Partial<PullRequestState>) => ({ ...state, ...more, updatedAt: this.#now() }) as PullRequestState;
+    const update = (more: Partial<PullRequestState>) =>
+      ({ ...state, ...more, updatedAt: this.#now() }) as PullRequestState;
     for (const [i, { isForced, pause }] of pushes.entries()) {
       this.#wait(pause);
       const before = head;
@@ -164,7 +169,9 @@ class Teller {
       const options = { id: this.#next(), reviewer: review.reviewer, submittedAt: this.#now(), sha: head };
       state = update({});
       posted.push(this.#repository.review(state, { ...options, action: "submitted", state: review.state }));
-      if (isDismissed) posted.push(this.#repository.review(state, { ...options, action: "dismissed", state: "dismissed" }));
+      if (isDismissed) {
+        posted.push(this.#repository.review(state, { ...options, action: "dismissed", state: "dismissed" }));
+      }
     }
     this.#wait(1);
     const closed = { state: "closed" as const, closedAt: this.#now() };
@@ -175,24 +182,43 @@ class Teller {
       const before = this.#head;
       this.#head = mergeSha;
       posted.push(
-        this.#repository.push({ ref: "refs/heads/main", before, after: mergeSha, at: this.#now(), by: author, commits }),
+        this.#repository.push({
+          ref: "refs/heads/main",
+          before,
+          after: mergeSha,
+          at: this.#now(),
+          by: author,
+          commits,
+        }),
         this.#repository.pullRequest("closed", state = update({ ...closed, mergeSha, mergedAt: this.#now() })),
       );
     }
     if (end === "closed") posted.push(this.#repository.pullRequest("closed", state = update(closed)));
     if (isBranchDeleted && !isFork) {
-      posted.push(this.#repository.push({ ref, before: head, after: NO_COMMIT, at: this.#now(), by: author, commits: [] }));
+      posted.push(
+        this.#repository.push({ ref, before: head, after: NO_COMMIT, at: this.#now(), by: author, commits: [] }),
+      );
     }
     return posted;
   }
 
   #pipeline({ attempts, jobs, by }: Episode & { kind: "pipeline" }): Posted[] {
     const posted: Posted[] = [];
-    const common = { id: this.#next(), number: this.#next(), branch: "main", sha: this.#head, createdAt: this.#now(), by };
+    const common = {
+      id: this.#next(),
+      number: this.#next(),
+      branch: "main",
+      sha: this.#head,
+      createdAt: this.#now(),
+      by,
+    };
     for (const [i, conclusion] of attempts.entries()) {
       const run = { ...common, attempt: i + 1, startedAt: this.#now() };
-      const step = (action: "requested" | "in_progress" | "completed", status: string, conclusion: string | null = null) =>
-        posted.push(this.#repository.run({ ...run, action, status, conclusion, updatedAt: this.#now() }));
+      const step = (
+        action: "requested" | "in_progress" | "completed",
+        status: string,
+        conclusion: string | null = null,
+      ) => posted.push(this.#repository.run({ ...run, action, status, conclusion, updatedAt: this.#now() }));
       if (i === 0) step("requested", "queued");
       step("in_progress", "in_progress");
       for (const [j, outcome] of jobs.entries()) {
@@ -222,7 +248,15 @@ class Teller {
 
   #deployment({ environment, states, by }: Episode & { kind: "deployment" }): Posted[] {
     const production = environment === "production";
-    const options = { id: this.#next(), environment, sha: this.#head, ref: "main", createdAt: this.#now(), by, production };
+    const options = {
+      id: this.#next(),
+      environment,
+      sha: this.#head,
+      ref: "main",
+      createdAt: this.#now(),
+      by,
+      production,
+    };
     const posted = [this.#repository.deployment(options)];
     for (const state of states) {
       posted.push(this.#repository.deploymentStatus(options, { id: this.#next(), state, at: this.#now(), by }));

@@ -23,7 +23,8 @@ export function readExample(name: string): Example {
 
 /** Every example, by name. */
 export function readExamples(): Example[] {
-  const names = [...Deno.readDirSync(folder)].map((entry) => entry.name).filter((name) => name.endsWith(".json")).sort();
+  const names = [...Deno.readDirSync(folder)].map((entry) => entry.name).filter((name) => name.endsWith(".json"))
+    .sort();
   return names.map((name) => readExample(name.slice(0, -".json".length)));
 }
 

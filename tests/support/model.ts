@@ -260,7 +260,7 @@ export class Model {
 
   #conflict(delivery: Call["delivery"], body: string | null): Answer {
     const id = `${delivery.delivery_id}#${delivery.sha256.slice(0, 12)}`;
-    const reason = "conflict: delivery id came before with other bytes";
+    const reason = "conflict: the delivery id came before with other bytes";
     if (!this.#deliveries.has(`${delivery.source} ${id}`)) {
       this.#keep({ ...delivery, delivery_id: id, result: "quarantined", reason }, body, [], []);
     }
