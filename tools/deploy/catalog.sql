@@ -121,11 +121,11 @@ routines as (
     p.proowner,
     p.proacl,
     case p.prokind when 'p' then 'procedure' when 'a' then 'aggregate' else 'function' end as kind,
-    i.identity as name,
+    i.signature as name,
     case
       when p.prokind = 'a' then format(
         'create aggregate %s (sfunc = %s, stype = %s%s)',
-        i.identity,
+        i.signature,
         g.aggtransfn,
         format_type(g.aggtranstype, null),
         case when g.aggfinalfn <> 0 then ', finalfunc = ' || g.aggfinalfn end
@@ -137,7 +137,9 @@ routines as (
     on p.pronamespace = h.oid
   left join pg_catalog.pg_aggregate as g
     on g.aggfnoid = p.oid
-  cross join lateral pg_identify_object('pg_catalog.pg_proc'::regclass, p.oid, 0) as i
+  cross join lateral (
+    select format('%I.%I(%s)', h.nspname, p.proname, pg_get_function_identity_arguments(p.oid))
+  ) as i (signature)
 ),
 
 -- Enumerations, domains and ranges; composite types are relations.
@@ -233,6 +235,12 @@ grantables as (
   union all
   select 'type', t.name, t.oid, format('type %s', t.name), null, t.typowner, t.typacl, acldefault('T', t.typowner)
   from types as t
+  union all
+  select r.kind, r.name, r.oid, format('type %s', r.name), null, t.typowner, t.typacl, acldefault('T', t.typowner)
+  from relations as r
+  join pg_catalog.pg_type as t
+    on t.typrelid = r.oid
+  where r.relkind = 'c'
 ),
 
 grants as (
@@ -243,7 +251,7 @@ grants as (
     format(
       'grant %s on %s to %s%s',
       string_agg(
-        lower(a.privilege_type) || coalesce(format(' (%s)', g.column_name), ''),
+        lower(a.privilege_type) || coalesce(' (' || g.column_name || ')', ''),
         ', ' order by a.privilege_type collate "C"
       ),
       g.target,
@@ -289,40 +297,40 @@ comments as (
     format(
       'comment on %s %s is %L',
       case i.type when 'table column' then 'column' when 'table constraint' then 'constraint' else i.type end,
-      i.identity,
+      coalesce(o.name, i.identity),
       d.description
     ) as statement
   from (
-    select 'pg_catalog.pg_namespace'::regclass as class, h.oid, h.oid as under
+    select 'pg_catalog.pg_namespace'::regclass as class, h.oid, h.oid as under, null::text as name
     from here as h
     union all
-    select 'pg_catalog.pg_class'::regclass, r.oid, r.oid
+    select 'pg_catalog.pg_class'::regclass, r.oid, r.oid, null
     from relations as r
     union all
-    select 'pg_catalog.pg_class'::regclass, x.indexrelid, r.oid
+    select 'pg_catalog.pg_class'::regclass, x.indexrelid, r.oid, null
     from relations as r
     join pg_catalog.pg_index as x
       on x.indrelid = r.oid
     union all
-    select 'pg_catalog.pg_constraint'::regclass, k.oid, r.oid
+    select 'pg_catalog.pg_constraint'::regclass, k.oid, r.oid, null
     from relations as r
     join pg_catalog.pg_constraint as k
       on k.conrelid = r.oid
     union all
-    select 'pg_catalog.pg_policy'::regclass, p.oid, r.oid
+    select 'pg_catalog.pg_policy'::regclass, p.oid, r.oid, null
     from relations as r
     join pg_catalog.pg_policy as p
       on p.polrelid = r.oid
     union all
-    select 'pg_catalog.pg_trigger'::regclass, g.oid, r.oid
+    select 'pg_catalog.pg_trigger'::regclass, g.oid, r.oid, null
     from relations as r
     join pg_catalog.pg_trigger as g
       on g.tgrelid = r.oid
     union all
-    select 'pg_catalog.pg_proc'::regclass, f.oid, f.oid
+    select 'pg_catalog.pg_proc'::regclass, f.oid, f.oid, f.name
     from routines as f
     union all
-    select 'pg_catalog.pg_type'::regclass, t.oid, t.oid
+    select 'pg_catalog.pg_type'::regclass, t.oid, t.oid, null
     from types as t
   ) as o
   join pg_catalog.pg_description as d
@@ -342,9 +350,9 @@ statements as (
         'create %s %s%s as%s%s',
         case r.relkind when 'm' then 'materialized view' else 'view' end,
         r.name,
-        format(' with (%s)', array_to_string(r.reloptions, ', ')),
+        ' with (' || array_to_string(r.reloptions, ', ') || ')',
         E'\n',
-        rtrim(pg_get_viewdef(r.oid), ';')
+        btrim(pg_get_viewdef(r.oid), ';')
       )
       when r.relkind = 'S' then (
         select format(
@@ -396,7 +404,7 @@ statements as (
         ),
         E'\n)',
         case when r.relkind = 'p' then ' partition by ' || pg_get_partkeydef(r.oid) end,
-        format(' with (%s)', array_to_string(r.reloptions, ', '))
+        ' with (' || array_to_string(r.reloptions, ', ') || ')'
       )
     end as statement
   from relations as r
@@ -469,8 +477,8 @@ statements as (
           from unnest(p.polroles) as role
         ) as u (name)
       ),
-      format('using (%s)', pg_get_expr(p.polqual, p.polrelid)),
-      format('with check (%s)', pg_get_expr(p.polwithcheck, p.polrelid))
+      'using (' || pg_get_expr(p.polqual, p.polrelid) || ')',
+      'with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')'
     )
   from relations as r
   join pg_catalog.pg_policy as p
