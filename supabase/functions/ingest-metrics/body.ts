@@ -2,6 +2,9 @@
 
 import type { ContentType } from "./sources/mod.ts";
 
+/** More objects and arrays than this would take more memory than a function has; no delivery that was seen has a tenth of it. */
+const MAX_CONTAINERS = 1_000_000;
+
 /** Levels that are kept where a body is nested too deeply to be written again. */
 const KEPT_LEVELS = 100;
 
@@ -12,6 +15,9 @@ export function contentTypeOf(headers: Headers): string {
 
 /** The JSON object in a body, which a form carries in its field `payload`; or why there is none. */
 export function parseBody(contentType: ContentType, bytes: Uint8Array): { value: object } | { wrong: string } {
+  if (bytes.length > MAX_CONTAINERS && countContainers(bytes) > MAX_CONTAINERS) {
+    return { wrong: `body: more than ${MAX_CONTAINERS} objects and arrays` };
+  }
   let text: string | null;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
@@ -30,6 +36,12 @@ export function parseBody(contentType: ContentType, bytes: Uint8Array): { value:
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) return { wrong: "body: not an object" };
   return { value };
+}
+
+function countContainers(bytes: Uint8Array): number {
+  let count = 0;
+  for (const byte of bytes) if (byte === 0x5b || byte === 0x7b) count++;
+  return count;
 }
 
 /** Removes the members at these dotted paths from a parsed body. False when there was nothing to remove: absent, null or empty. */

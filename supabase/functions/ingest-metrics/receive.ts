@@ -24,8 +24,8 @@ export interface Limits {
 export async function receive(request: Request, limits: Limits): Promise<Received | ProblemCode> {
   const declared = Number(request.headers.get("content-length") ?? NaN);
   if (declared > limits.maxBytes) return "too_large";
-  let release = () => {};
-  if (!request.body) return { bytes: new Uint8Array(0), release };
+  const body = new Body(limits.maxBytes, declared);
+  if (!request.body) return body;
   const reader = request.body.getReader();
   let isLate = false;
   const timer = setTimeout(() => {
@@ -33,41 +33,48 @@ export async function receive(request: Request, limits: Limits): Promise<Receive
     reader.cancel().catch(() => {});
   }, limits.timeoutMs);
   const refuse = (code: ProblemCode) => {
-    release();
+    clearTimeout(timer);
+    body.release();
     reader.cancel().catch(() => {});
     return code;
   };
-  try {
-    let buffer = new Uint8Array(0);
-    let length = 0;
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (isLate) return refuse("too_slow");
-      if (done) return { bytes: buffer.subarray(0, length), release };
-      const needed = length + value.length;
-      if (needed > limits.maxBytes) return refuse("too_large");
-      if (needed > LARGE && length <= LARGE) {
-        const slot = await limits.slots.acquire(limits.timeoutMs);
-        if (!slot) return refuse("busy");
-        release = slot;
-      }
-      if (needed > buffer.length) {
-        buffer = grown(buffer, length, needed, Math.min(declared || Infinity, limits.maxBytes));
-      }
-      buffer.set(value, length);
-      length = needed;
+  for (;;) {
+    const chunk = await reader.read().catch(() => null);
+    if (isLate) return refuse("too_slow");
+    if (chunk === null) return refuse("incomplete");
+    if (chunk.done) break;
+    const length = body.bytes.length + chunk.value.length;
+    if (length > limits.maxBytes) return refuse("too_large");
+    if (length > LARGE && body.bytes.length <= LARGE) {
+      const slot = await limits.slots.acquire(limits.timeoutMs);
+      if (!slot) return refuse("busy");
+      body.release = slot;
     }
-  } catch {
-    return refuse(isLate ? "too_slow" : "incomplete");
-  } finally {
-    clearTimeout(timer);
+    body.append(chunk.value);
   }
+  clearTimeout(timer);
+  return body;
 }
 
-/** A buffer with room, doubled so that few copies are made, and never because of what a header declares alone. */
-function grown(buffer: Uint8Array, length: number, needed: number, greatest: number): Uint8Array<ArrayBuffer> {
-  const room = Math.max(needed, Math.min(greatest, Math.max(FIRST_BUFFER, 2 * buffer.length)));
-  const larger = new Uint8Array(room);
-  larger.set(buffer.subarray(0, length));
-  return larger;
+/** Bytes that grow in place, in a buffer that is doubled so that few copies are made. */
+class Body implements Received {
+  bytes = new Uint8Array(0);
+  release = () => {};
+
+  constructor(readonly maxBytes: number, readonly declared: number) {}
+
+  append(chunk: Uint8Array): void {
+    const { length } = this.bytes;
+    const needed = length + chunk.length;
+    const { buffer } = this.bytes;
+    if (needed > buffer.byteLength) {
+      // What a header declares is believed once enough has come to show that it is meant.
+      const wanted = needed > LARGE && this.declared ? this.declared : Math.max(FIRST_BUFFER, 2 * buffer.byteLength);
+      const larger = new Uint8Array(Math.max(needed, Math.min(wanted, this.maxBytes)));
+      larger.set(this.bytes);
+      this.bytes = larger.subarray(0, length);
+    }
+    this.bytes = new Uint8Array(this.bytes.buffer, 0, needed);
+    this.bytes.set(chunk, length);
+  }
 }

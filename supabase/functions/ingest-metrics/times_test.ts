@@ -45,7 +45,7 @@ Deno.test("zero times, other years and what is no time are null", () => {
       "2026-01-01T24:00:00Z",
     ],
     ...["2026-01-01T00:60:00Z", "-001-01-01T00:00:00Z", "2026-01-01T00:00:00Zzz", "9".repeat(400), "0".repeat(10)],
-    ...[0, -1, NaN, Infinity, 1e300, 9.3e18 * 10, null, undefined, true, {}, []],
+    ...[0, -1, NaN, Infinity, 1e300, null, undefined, true, {}, []],
   ];
   for (const given of nothing) assertEquals(parseTime(given), null, String(given));
 });
