@@ -43,9 +43,11 @@ export class EdgeFunction {
   /**
    * Starts it and waits until it listens.
    *
+   * @param env what of its environment was not known before
    * @returns false when it died or did not listen within 30 s; it is tried again in the background
    */
-  start(): Promise<boolean> {
+  start(env: Record<string, string> = {}): Promise<boolean> {
+    Object.assign(this.#options.env, env);
     const { promise, resolve } = Promise.withResolvers<boolean>();
     this.#supervision = this.#supervise(resolve);
     return promise;
@@ -73,6 +75,7 @@ export class EdgeFunction {
         "run",
         "--no-prompt",
         "--frozen",
+        "--cached-only",
         "--allow-net",
         "--allow-env",
         `--allow-read=${folder}`,
@@ -120,7 +123,7 @@ export class EdgeFunction {
     } finally {
       clearTimeout(timer);
       log.close();
-      afterlife.callOff();
+      await afterlife.callOff();
     }
   }
 

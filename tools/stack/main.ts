@@ -102,11 +102,17 @@ function quieten(file: string): void {
     const what = error ? `${error.name} ${error.code ?? ""}`.trim() : "a message";
     log.writeSync(new TextEncoder().encode(`${new Date().toISOString()} ${what}\n`));
   };
-  console.error =
-    console.warn =
-    console.info =
-    console.debug =
-      note;
+  Object.assign(console, { error: note, warn: note, info: note, debug: note });
+  // When a session is lost, the driver rejects what nobody waits for any more and throws where nobody can catch it. The
+  // request has its answer by then, and the session is replaced.
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    note(event.reason);
+  });
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    note(event.error);
+  });
 }
 
 async function main(): Promise<void> {

@@ -107,7 +107,7 @@ export class PostgresServer {
           `(or choose another with --data DIR) and start again; its content can be read by Postgres ${version} only.`,
       );
     }
-    this.#afterlife?.callOff();
+    await this.#afterlife?.callOff();
     await stopLeftBehind(folder);
     for (let attempt = 0;; attempt++) {
       this.port = attempt === 0 && port && isFree(port) ? port : freePort();
@@ -143,11 +143,11 @@ export class PostgresServer {
       this.#child = child(process);
       const { script, args: rest } = this.#options.afterwards ?? { script: ":", args: [] };
       this.#afterlife = afterUs(
-        `p=$1; shift; kill -INT $p; while kill -0 $p; do sleep 0.1; done; ${script}`,
+        `p=$1; shift; kill -INT $p; n=0; while kill -0 $p && [ $n -lt 600 ]; do sleep 0.1; n=$((n + 1)); done; ${script}`,
         [`${process.pid}`, ...rest],
       );
       if (await this.#ready()) return;
-      this.#afterlife.callOff();
+      await this.#afterlife.callOff();
       const said = (await Deno.readTextFile(log)).slice(before);
       if (/Address already in use|could not create any TCP\/IP sockets/.test(said) && attempt < 5) continue;
       throw explain(said, folder) ?? new Sentence(`Postgres did not start: ${last(said)} (the whole log is in ${log})`);
@@ -190,8 +190,8 @@ export class PostgresServer {
       timer.abort();
       if (ended) break;
     }
-    if (this.#options.afterwards) this.#afterlife?.release();
-    else this.#afterlife?.callOff();
+    if (this.#options.afterwards) await this.#afterlife?.release();
+    else await this.#afterlife?.callOff();
   }
 }
 

@@ -101,10 +101,10 @@ export async function run(
 
 /** A shell that waits for our end. */
 export interface Afterlife {
-  /** It shall do nothing any more. */
-  callOff(): void;
-  /** It shall not wait any longer. */
-  release(): void;
+  /** It shall do nothing any more; resolves when it has ended. */
+  callOff(): Promise<void>;
+  /** It shall not wait any longer; resolves when it is done. */
+  release(): Promise<void>;
 }
 
 /**
@@ -121,8 +121,16 @@ export function afterUs(script: string, args: string[]): Afterlife {
   }).spawn();
   process.unref();
   const writer = process.stdin.getWriter();
-  const release = () => void writer.close().catch(() => {});
-  const callOff = () => void writer.write(new TextEncoder().encode("off\n")).then(release).catch(() => {});
+  let said: Promise<void> | undefined;
+  const say = async (word: string) => {
+    process.ref();
+    // The shell may have ended already.
+    await writer.write(new TextEncoder().encode(word)).catch(() => {});
+    await writer.close().catch(() => {});
+    await process.status;
+  };
+  const callOff = () => said ??= say("off\n");
+  const release = () => said ??= say("");
   return { callOff, release };
 }
 

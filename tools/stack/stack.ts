@@ -69,10 +69,20 @@ export class Stack {
       { folder: folder.postgres, log: join(folder.log, "postgres.log") },
       { admin: secrets.admin_password, postgres: secrets.postgres_password },
     );
-    this.#server = server(gateway(this.#parts));
     this.#env = { INGEST_SECRET_GITHUB: secrets.github_secret };
     for (const [name, value] of Object.entries(options.env)) {
       if (name.startsWith("INGEST_")) this.#env[name] = value;
+    }
+    // Known before the first request, which may come before anything runs: 503 is not 404.
+    this.#server = server(gateway(this.#parts));
+    for (const name of functionNames) {
+      const part = new EdgeFunction({
+        name,
+        folder: join(repository, "supabase", "functions", name),
+        env: this.#functionEnvironment(),
+        log: join(folder.log, `${name}.log`),
+      });
+      this.#parts.functions.set(name, part);
     }
   }
 
@@ -143,15 +153,8 @@ export class Stack {
     await this.#migrate();
     this.#options.logs?.(join(this.#folder.log, "rest.log"));
     this.#parts.rest = await this.#startRest();
-    for (const name of functionNames) {
-      const part = new EdgeFunction({
-        name,
-        folder: join(repository, "supabase", "functions", name),
-        env: this.#functionEnvironment(),
-        log: join(this.#folder.log, `${name}.log`),
-      });
-      this.#parts.functions.set(name, part);
-      if (!await part.start()) {
+    for (const [name, part] of this.#parts.functions) {
+      if (!await part.start({ SUPABASE_DB_URL: this.databaseUrl })) {
         this.#options.note(
           `The function ${name} does not start; what it said is in ${this.#folder.log}/${name}.log. It is tried again.`,
         );
@@ -185,7 +188,6 @@ export class Stack {
     const { publishable_key, secret_key } = this.#secrets;
     return {
       SUPABASE_URL: this.url,
-      SUPABASE_DB_URL: this.databaseUrl,
       SUPABASE_PUBLISHABLE_KEYS: JSON.stringify({ default: publishable_key }),
       SUPABASE_SECRET_KEYS: JSON.stringify({ default: secret_key }),
       SUPABASE_JWKS: JSON.stringify({ keys: [] }),
