@@ -290,9 +290,10 @@ set search_path = ''
 set statement_timeout = '5s'
 as $$
 declare
-  gone constant bigint := metrics.team_named(team);
+  gone bigint;
 begin
   perform metrics.require_admin();
+  gone := metrics.team_named(team);
   delete from metrics.teams as t
   where t.id = gone;
   perform metrics.note('remove_team', jsonb_build_object('team', team), null);

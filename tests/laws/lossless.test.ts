@@ -132,6 +132,39 @@ Deno.test("lossless: what was in quarantine leaves, once replayed, what it would
   }
 });
 
+Deno.test("lossless: what stays in quarantine stays as it was, and what turns out to carry no fact leaves without its body", async () => {
+  await using database = await testDatabase();
+  const [first, second] = await Promise.all(
+    readExample("sample").deliveries.slice(0, 2).map((posted) => callOf(posted)),
+  );
+  const as = (call: Call | undefined, result: "quarantined" | "ignored", reason: string): Call => ({
+    delivery: { ...(call as Call).delivery, result, reason },
+    body: result === "ignored" ? null : call?.body ?? null,
+  });
+  const calls = [
+    as(first, "quarantined", "not understood"),
+    as(first, "quarantined", "still not"),
+    as(second, "quarantined", "not understood"),
+    as(second, "ignored", "carries no fact"),
+    as(second, "ignored", "carries no fact"),
+  ];
+  const answers = [];
+  for (const call of calls) answers.push(await ingest(database.sql, call));
+  assertEquals(
+    answers.map(({ result, reason }) => [result, reason]),
+    [
+      ["quarantined", "not understood"],
+      ["quarantined", "not understood"],
+      ["quarantined", "not understood"],
+      ["ignored", "carries no fact"],
+      ["duplicate", null],
+    ],
+  );
+  const tables = await readTables(database.sql);
+  assertEquals(differences(tables, apply(calls)), {});
+  assertEquals(tables["bodies"]?.length, 1);
+});
+
 Deno.test("lossless: a failed commit, a lost connection and a database that is away are answered 503", async (t) => {
   const [posted] = readExample("sample").deliveries as [Posted];
   await t.step("lossless: the commit itself fails", async () => {
@@ -151,7 +184,10 @@ Deno.test("lossless: a failed commit, a lost connection and a database that is a
       create function metrics.cut() returns trigger language plpgsql as $$
       begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$;
       create trigger in_between after insert on metrics.deliveries for each row execute function metrics.cut();`);
-    const answer = await post(handlerOver(database.sql), posted);
+    // A client of its own: one whose connection was cut is slow to end.
+    const client = postgres(database.url, { max: 1, onnotice: () => {} });
+    const answer = await post(handlerOver(client), posted);
+    await client.end({ timeout: 0 });
     assertEquals(answer.status, 503);
     assertEquals((await readTables(database.sql))["deliveries"], []);
   });

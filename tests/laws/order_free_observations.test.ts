@@ -4,7 +4,7 @@ import { assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import { testDatabase } from "../support/database.ts";
 import { deep } from "../support/depth.ts";
-import { inEveryOrder, isDisagreement, modelOf } from "../support/history_copies.ts";
+import { atTheSameTime, inEveryOrder, isDisagreement, modelOf } from "../support/history_copies.ts";
 import { observationsOf, pullRequestStory, type Said } from "../support/history_observations.ts";
 import { newSeed } from "../support/history_random.ts";
 import { KINDS } from "../support/model.ts";
@@ -32,6 +32,20 @@ Deno.test("order_free: every order of partial observations leaves the same rows,
     }
     assertEquals(differences(result, modelOf(history)), {}, JSON.stringify(history));
   }
+});
+
+Deno.test("order_free: observations that join facts and move the map, told all at once, leave what the model says", async () => {
+  const seed = newSeed("order_free");
+  let retries = 0;
+  for (let i = 0; i < deep(6, 150); i++) {
+    await using database = await testDatabase({ max: 6 });
+    const history = fc.sample(fc.noBias(pullRequestStory()), { seed: seed + i, numRuns: 1 })[0] as Said[];
+    const told = await atTheSameTime(database.sql, history, 12);
+    const expected = modelOf(history);
+    for (const left of told.left) assertEquals(differences(left, expected), {}, JSON.stringify(history));
+    retries += told.retries;
+  }
+  console.log(`order_free: tried again ${retries} times`);
 });
 
 Deno.test("order_free: a table in which the first arrival wins is noticed", async () => {
