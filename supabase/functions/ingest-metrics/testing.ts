@@ -55,7 +55,7 @@ export async function signature(body: Uint8Array | string, secret: string = SECR
   const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
   const algorithm = { name: "HMAC", hash: "SHA-256" };
   const key = await crypto.subtle.importKey("raw", new TextEncoder().encode(secret), algorithm, false, ["sign"]);
-  const signed = new Uint8Array(await crypto.subtle.sign("HMAC", key, bytes as Uint8Array<ArrayBuffer>));
+  const signed = new Uint8Array(await crypto.subtle.sign("HMAC", key, bytes as BufferSource));
   return `sha256=${Array.from(signed, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
@@ -90,7 +90,7 @@ export async function webhook(body: unknown, sent: Sent = {}): Promise<Request> 
   return new Request(`${ADDRESS}${path}`, {
     method,
     headers,
-    ...(hasBody ? { body: bytes as Uint8Array<ArrayBuffer> } : {}),
+    ...(hasBody ? { body: bytes as BodyInit } : {}),
   });
 }
 

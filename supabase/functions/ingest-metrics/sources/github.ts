@@ -48,7 +48,7 @@ const ignoredFor: Readonly<Record<string, string>> = {
   "checks of other apps; the runs of GitHub Actions come as workflow_run and workflow_job":
     "check_run check_suite status",
   "told by another event: the push, the deployment or the workflow run that follows": `
-    create delete deployment_protection_rule deployment_review merge_group package page_build public
+    create delete deployment_protection_rule deployment_review merge_group package page_build
     registry_package repository_dispatch workflow_dispatch
   `,
   "conversation, not delivery": `
@@ -65,7 +65,7 @@ const ignoredFor: Readonly<Record<string, string>> = {
     branch_protection_configuration branch_protection_rule custom_property
     custom_property_promoted_to_enterprise custom_property_values deploy_key enterprise github_app_authorization
     installation installation_repositories installation_target member membership meta org_block organization
-    organization_custom_property organization_custom_property_values personal_access_token_request
+    organization_custom_property organization_custom_property_values personal_access_token_request public
     repository_import repository_ruleset team team_add user
   `,
   "planning is not a delivery fact": `
@@ -309,7 +309,7 @@ const events: Readonly<Record<string, Translate>> = {
       attempt,
       observed_at: run.updated_at,
       rerun_group: run.id,
-      pipeline: run.name ?? body.workflow?.name,
+      pipeline: run.name || body.workflow?.name,
       number: run.run_number,
       trigger: run.event,
       branch: run.head_branch,
