@@ -2,7 +2,7 @@
 
 import type postgres from "postgres";
 import { COPY, ofCopy, type Said } from "./history_observations.ts";
-import { ingest } from "./history_calls.ts";
+import { ingest, ingestPatiently } from "./history_calls.ts";
 import { ordersOf } from "./history_random.ts";
 import { apply, type Call, type Observation, sortRows, type Tables } from "./model.ts";
 import { readTables } from "./model_tables.ts";
@@ -65,6 +65,24 @@ async function live(sql: postgres.TransactionSql, orders: Said[][]): Promise<[Ta
   const copies = byCopy(await readTables(sql, { clocks: true }));
   const all = [...orders, ...together].map((_, i) => copies.get(name(i)) ?? {});
   return [all.slice(0, orders.length), all.slice(orders.length)];
+}
+
+/**
+ * Tells the history by so many copies, all observations of a copy at the same time over connections of their own.
+ *
+ * @param sql with at least as many connections as the history has observations
+ * @returns what each copy left, without clocks, and how often the database asked to try again
+ */
+export async function atTheSameTime(sql: postgres.Sql, history: Said[], copies: number) {
+  const name = (i: number) => `p${String(i).padStart(4, "0")}`;
+  let retries = 0;
+  for (let i = 0; i < copies; i++) {
+    const calls = history.map((said, n) => callTelling(`d${i}-${n}`, [ofCopy(said, name(i))]));
+    const answers = await Promise.all(calls.map((call) => ingestPatiently(sql, call)));
+    retries += answers.reduce((sum, answer) => sum + answer.retries, 0);
+  }
+  const found = byCopy(await readTables(sql));
+  return { left: Array.from({ length: copies }, (_, i) => found.get(name(i)) ?? {}), retries };
 }
 
 export function isDisagreement(result: Tables | Disagreement): result is Disagreement {

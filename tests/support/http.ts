@@ -182,7 +182,7 @@ export async function raw(
   } catch {
     // Then it is none.
   }
-  return { status: Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0), text, json };
+  return { status: Number(/^HTTP\/1\.1 ([2-5]\d\d)/m.exec(text)?.[1] ?? 0), text, json };
 }
 
 /** A client of the schema `metrics`, whose rows have no types here. */

@@ -236,7 +236,10 @@ export class Model {
       return this.#conflict(delivery, body);
     }
     if (kept !== undefined && kept.row["result"] !== "quarantined") {
-      return { result: "duplicate", reason: kept.row["reason"] as string | null, delivery_id: id };
+      return { result: "duplicate", reason: null, delivery_id: id };
+    }
+    if (kept !== undefined && delivery.result === "quarantined") {
+      return { result: "quarantined", reason: kept.row["reason"] as string | null, delivery_id: id };
     }
     const told = delivery.result === "stored" ? this.#read(delivery.source, facts) : [];
     this.#told.push(...told);

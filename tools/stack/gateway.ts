@@ -88,10 +88,18 @@ export function gateway(parts: Parts): (request: Request, info: Deno.ServeHandle
         statusText: response.statusText,
         headers: answered,
       });
-    } catch {
-      return away("The function");
+    } catch (error) {
+      return isOfRequestBody(error) ? problem(400, "The body ended early.") : away("The function");
     }
   }
+}
+
+/** Whether a call failed because what was to be sent on ended early: the sender's fault, not the function's. */
+function isOfRequestBody(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (/request body|body from connection/i.test(cause.message)) return true;
+  }
+  return false;
 }
 
 // An error of the machinery, not of the request, is told in our words: lite's may hold a statement or an address.
