@@ -212,7 +212,7 @@ alter table metrics.deployments add constraint finished_has_an_outcome CHECK (((
 alter table metrics.deployments add constraint outcome_is_known CHECK ((outcome = ANY (ARRAY['success'::text, 'failure'::text, 'timed_out'::text, 'error'::text, 'cancelled'::text, 'skipped'::text, 'neutral'::text, 'unknown'::text])));
 alter table metrics.deployments add constraint outcome_waits_for_the_end CHECK (((status = 'finished'::text) OR ((outcome IS NULL) AND (finished_at IS NULL))));
 alter table metrics.deployments add constraint status_is_known CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'finished'::text])));
-CREATE INDEX deployments_unknown_outcome_idx ON metrics.deployments USING btree (provider_outcome) WHERE (outcome = 'unknown'::text);
+CREATE INDEX deployments_unknown_outcome_idx ON metrics.deployments USING btree (reference_id) WHERE (outcome = 'unknown'::text);
 alter table metrics.deployments enable row level security;
 create policy members_read on metrics.deployments
   as permissive
@@ -383,7 +383,7 @@ alter table metrics.jobs add constraint outcome_waits_for_the_end CHECK (((statu
 alter table metrics.jobs add constraint status_is_known CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'finished'::text])));
 alter table metrics.jobs add constraint steps_are_a_list CHECK ((jsonb_typeof(steps) = 'array'::text));
 CREATE INDEX jobs_time_idx ON metrics.jobs USING brin (COALESCE(finished_at, started_at, queued_at, updated_at));
-CREATE INDEX jobs_unknown_outcome_idx ON metrics.jobs USING btree (provider_outcome) WHERE (outcome = 'unknown'::text);
+CREATE INDEX jobs_unknown_outcome_idx ON metrics.jobs USING btree (reference_id) WHERE (outcome = 'unknown'::text);
 alter table metrics.jobs enable row level security;
 create policy members_read on metrics.jobs
   as permissive
@@ -527,7 +527,7 @@ alter table metrics.pipeline_runs add constraint outcome_is_known CHECK ((outcom
 alter table metrics.pipeline_runs add constraint outcome_waits_for_the_end CHECK (((status = 'finished'::text) OR ((outcome IS NULL) AND (finished_at IS NULL))));
 alter table metrics.pipeline_runs add constraint pipeline_runs_pkey PRIMARY KEY (reference_id, external_id, attempt);
 alter table metrics.pipeline_runs add constraint status_is_known CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'finished'::text])));
-CREATE INDEX pipeline_runs_unknown_outcome_idx ON metrics.pipeline_runs USING btree (provider_outcome) WHERE (outcome = 'unknown'::text);
+CREATE INDEX pipeline_runs_unknown_outcome_idx ON metrics.pipeline_runs USING btree (reference_id) WHERE (outcome = 'unknown'::text);
 alter table metrics.pipeline_runs enable row level security;
 create policy members_read on metrics.pipeline_runs
   as permissive
@@ -911,10 +911,10 @@ create table metrics.settings (
   job_days integer default 400 not null,
   test_case_days integer default 400 not null
 );
-alter table metrics.settings add constraint body_days_is_at_least_a_day CHECK (((body_days >= 1) AND (body_days <= 36500)));
+alter table metrics.settings add constraint body_days_is_a_day_to_400 CHECK (((body_days >= 1) AND (body_days <= 400)));
 alter table metrics.settings add constraint delivery_days_outlasts_redelivery CHECK (((delivery_days >= 31) AND (delivery_days <= 36500)));
 alter table metrics.settings add constraint job_days_is_at_least_a_week CHECK (((job_days >= 7) AND (job_days <= 36500)));
-alter table metrics.settings add constraint quarantined_body_days_is_at_least_a_day CHECK (((quarantined_body_days >= 1) AND (quarantined_body_days <= 36500)));
+alter table metrics.settings add constraint quarantined_body_days_is_a_day_to_400 CHECK (((quarantined_body_days >= 1) AND (quarantined_body_days <= 400)));
 alter table metrics.settings add constraint settings_are_one_row CHECK (is_single);
 alter table metrics.settings add constraint settings_pkey PRIMARY KEY (is_single);
 alter table metrics.settings add constraint test_case_days_is_at_least_a_week CHECK (((test_case_days >= 7) AND (test_case_days <= 36500)));
@@ -2957,7 +2957,7 @@ begin
     exit when erased >= step;
     execute format(
       'update metrics.%1$I set %2$I = null, updated_at = now()
-       where ctid in (select t.ctid from metrics.%1$I as t where t.%2$I = $1 limit $2)',
+       where ctid in (select t.ctid from metrics.%1$I as t where lower(t.%2$I) = lower($1) limit $2)',
       place.fact_table,
       place.fact_column
     )
@@ -2972,14 +2972,14 @@ begin
       attributes = (
         select coalesce(jsonb_object_agg(a.key, a.value), '{}')
         from jsonb_each(m.attributes) as a
-        where a.value <> to_jsonb(login)
+        where lower(a.value #>> '{}') is distinct from lower(login)
       ),
       updated_at = now()
     where m.ctid in (
       select t.ctid
       from metrics.measurements as t
       cross join lateral jsonb_each(t.attributes) as a
-      where a.value = to_jsonb(login)
+      where lower(a.value #>> '{}') = lower(login)
       limit step - erased
     );
     get diagnostics rows = row_count;
@@ -2991,7 +2991,7 @@ begin
 
   -- Bodies are searched a page at a time, in the order of their key: a whole look would outlast any time-out.
   with page as (
-    select b.source, b.delivery_id, b.expires_on, position(convert_to(login, 'UTF8') in b.body) > 0 as names_them
+    select b.source, b.delivery_id, b.expires_on, metrics.holds_any(b.body, metrics.spellings(login)) as names_them
     from metrics.bodies as b
     where continue_after is null
       or (b.source, b.delivery_id) > (continue_after ->> 'source', continue_after ->> 'delivery_id')
@@ -3044,7 +3044,7 @@ AS $function$
 declare
   gone bigint;
   gone_references bigint[];
-  gone_name text;
+  gone_spellings text[];
   fact_table text;
   erased integer := 0;
   rows integer;
@@ -3055,6 +3055,8 @@ begin
       errcode = '22023',
       message = format('step is between 1 and 100000, not %s', step);
   end if;
+  -- Deliveries that are being stored are waited for, and the next ones wait: until this step is done.
+  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
   gone := metrics.repository_named(repository);
   perform metrics.lock_repositories(array[gone]);
   gone_references := array(
@@ -3062,10 +3064,21 @@ begin
     from metrics.repository_references as r
     where r.repository_id = gone
   );
-  gone_name := (
-    select r.full_name
-    from metrics.repositories as r
-    where r.id = gone
+  gone_spellings := (
+    select array_agg(distinct s)
+    from (
+      select r.full_name
+      from metrics.repositories as r
+      where r.id = gone
+        and r.full_name is not null
+      union
+      -- Names that it had before stand in the URLs that it claimed.
+      select regexp_replace(r.url, '^[^/]*/', '')
+      from metrics.repository_references as r
+      where r.repository_id = gone
+        and r.url like '%/%'
+    ) as n (name)
+    cross join unnest(metrics.spellings(n.name)) as s
   );
 
   foreach fact_table in array array[
@@ -3107,7 +3120,7 @@ begin
   end if;
 
   -- What was not understood has no references: there the name in the bytes decides.
-  if erased < step and gone_name is not null then
+  if erased < step and gone_spellings is not null then
     with theirs as (
       select d.source, d.delivery_id
       from metrics.deliveries as d
@@ -3116,7 +3129,7 @@ begin
         and b.delivery_id = d.delivery_id
         and b.expires_on = d.body_expires_on
       where d.result = 'quarantined'
-        and position(convert_to(gone_name, 'UTF8') in b.body) > 0
+        and metrics.holds_any(b.body, gone_spellings)
       limit step - erased
     ),
     bodies as (
@@ -3159,6 +3172,22 @@ AS $function$
 $function$;
 grant execute on function metrics.health() to service_role;
 comment on function metrics.health() is 'True when the database answers. Read by the function''s health route.';
+
+-- function metrics.holds_any(body bytea, spellings text[])
+CREATE OR REPLACE FUNCTION metrics.holds_any(body bytea, spellings text[])
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+  select exists (
+    select
+    from (select lower(encode(body, 'escape')) as text) as b
+    cross join unnest(spellings) as s (spelling)
+    where position(s.spelling in b.text) > 0
+  )
+$function$;
+comment on function metrics.holds_any(body bytea, spellings text[]) is 'Whether a body holds one of these spellings, in upper or lower case.';
 
 -- function metrics.ingest(delivery jsonb, facts jsonb, body text)
 CREATE OR REPLACE FUNCTION metrics.ingest(delivery jsonb, facts jsonb DEFAULT '{}'::jsonb, body text DEFAULT NULL::text)
@@ -3241,6 +3270,8 @@ begin
   end if;
 
   if verdict = 'stored' then
+    -- Erasing a repository waits for those who are adding to it, so that it leaves nothing behind that no reference leads to.
+    perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
     select
       string_agg(k.kind, ', ') filter (where k.kind <> all(fact_kinds)),
       coalesce(jsonb_object_agg(k.kind, k.length) filter (where k.length > 0), '{}')
@@ -3592,9 +3623,8 @@ AS $function$
 declare
   today constant date := (now() at time zone 'UTC')::date;
   chosen metrics.settings;
-  week date;
   partition_name text;
-  made integer := 0;
+  ahead record;
   dropped integer := 0;
   waiting integer := 0;
   deleted jsonb := '{}';
@@ -3604,55 +3634,6 @@ begin
   select *
   into chosen
   from metrics.settings;
-
-  -- Partitions ahead, for as long as a body that comes in the next weeks may live.
-  for week in
-    select generate_series(
-      date_trunc('week', today)::date,
-      date_trunc('week', today + greatest(chosen.body_days, chosen.quarantined_body_days) + 14)::date,
-      interval '7 days'
-    )::date
-  loop
-    partition_name := 'bodies_' || to_char(week, 'YYYYMMDD');
-    if to_regclass('metrics.' || partition_name) is null then
-      begin
-        execute format(
-          'create table metrics.%I partition of metrics.bodies for values from (%L) to (%L)',
-          partition_name,
-          week,
-          week + 7
-        );
-        execute format('alter table metrics.%I enable row level security', partition_name);
-        execute format('comment on table metrics.%I is %L', partition_name, 'Bodies that expire in the week of this Monday.');
-        made := made + 1;
-      exception
-        when lock_not_available or check_violation then
-          -- Busy, or the default partition already holds rows of this week: they stay there, and the week is served by it.
-          waiting := waiting + 1;
-      end;
-    end if;
-  end loop;
-
-  -- Whole partitions whose last day has passed.
-  for partition_name in
-    select c.relname
-    from pg_catalog.pg_inherits as i
-    join pg_catalog.pg_class as c
-      on c.oid = i.inhrelid
-    where i.inhparent = 'metrics.bodies'::regclass
-      and c.relname ~ '^bodies_[0-9]{8}$'
-      and to_date(right(c.relname, 8), 'YYYYMMDD') + 7 <= today
-    order by c.relname
-  loop
-    begin
-      execute format('drop table metrics.%I', partition_name);
-      dropped := dropped + 1;
-    exception
-      when lock_not_available then
-        -- Tried again at the next call.
-        waiting := waiting + 1;
-    end;
-  end loop;
 
   delete from metrics.bodies_default as b
   where b.ctid in (
@@ -3672,11 +3653,9 @@ begin
       select p.source, p.delivery_id
       from metrics.deliveries as p
       where p.source = s.source
-        -- While its body is kept in quarantine a delivery can still be replayed.
-        and p.received_at < now() - make_interval(days => case
-          when p.result = 'quarantined' then greatest(chosen.delivery_days, chosen.quarantined_body_days)
-          else chosen.delivery_days
-        end)
+        and p.received_at < now() - make_interval(days => chosen.delivery_days)
+        -- While its body may still be there, the delivery is what replaying and erasing find it by.
+        and (p.body_expires_on is null or p.body_expires_on + 7 <= today)
       order by p.received_at
       limit step
     ) as o
@@ -3707,16 +3686,88 @@ begin
   get diagnostics rows = row_count;
   deleted := deleted || jsonb_build_object('test_cases', rows);
 
+  -- Last, because each takes a lock that every delivery with a body waits for until this ends.
+  for partition_name in
+    select c.relname
+    from pg_catalog.pg_inherits as i
+    join pg_catalog.pg_class as c
+      on c.oid = i.inhrelid
+    where i.inhparent = 'metrics.bodies'::regclass
+      and c.relname ~ '^bodies_[0-9]{8}$'
+      and to_date(right(c.relname, 8), 'YYYYMMDD') + 7 <= today
+    order by c.relname
+  loop
+    begin
+      execute format('drop table metrics.%I', partition_name);
+      dropped := dropped + 1;
+    exception
+      when lock_not_available then
+        -- Tried again at the next call.
+        waiting := waiting + 1;
+    end;
+  end loop;
+
+  select *
+  into ahead
+  from metrics.make_body_partitions();
+
   return jsonb_build_object(
-    'partitions_made', made,
+    'partitions_made', ahead.made,
     'partitions_dropped', dropped,
-    'partitions_waiting', waiting,
+    'partitions_waiting', waiting + ahead.waiting,
     'deleted', deleted,
-    'done', waiting = 0 and not exists (select from jsonb_each(deleted) as d where d.value >= to_jsonb(step))
+    'done', waiting + ahead.waiting = 0 and not exists (select from jsonb_each(deleted) as d where d.value >= to_jsonb(step))
   );
 end
 $function$;
 comment on function metrics.maintain(step integer) is 'Makes the partitions of the next weeks and drops what is older than the settings say, at most step rows of a table a call.';
+
+-- function metrics.make_body_partitions(OUT made integer, OUT waiting integer)
+CREATE OR REPLACE FUNCTION metrics.make_body_partitions(OUT made integer, OUT waiting integer)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  today constant date := (now() at time zone 'UTC')::date;
+  chosen metrics.settings;
+  week date;
+  partition_name text;
+begin
+  made := 0;
+  waiting := 0;
+  select *
+  into chosen
+  from metrics.settings;
+  for week in
+    select generate_series(
+      date_trunc('week', today)::date,
+      date_trunc('week', today + greatest(chosen.body_days, chosen.quarantined_body_days) + 14)::date,
+      interval '7 days'
+    )::date
+  loop
+    partition_name := 'bodies_' || to_char(week, 'YYYYMMDD');
+    if to_regclass('metrics.' || partition_name) is null then
+      begin
+        execute format(
+          'create table metrics.%I partition of metrics.bodies for values from (%L) to (%L)',
+          partition_name,
+          week,
+          week + 7
+        );
+        execute format('alter table metrics.%I enable row level security', partition_name);
+        execute format('comment on table metrics.%I is %L', partition_name, 'Bodies that expire in the week of this Monday.');
+        made := made + 1;
+      exception
+        when lock_not_available or check_violation or duplicate_table then
+          -- Busy, or made by somebody else just now, or the default partition already holds rows of this week: they stay there, and the week is served by it.
+          waiting := waiting + 1;
+      end;
+    end if;
+  end loop;
+end
+$function$;
+comment on function metrics.make_body_partitions(OUT made integer, OUT waiting integer) is 'Makes the partitions of bodies for as long as one that comes in the next weeks may live.';
 
 -- function metrics.new_claims(repositories jsonb)
 CREATE OR REPLACE FUNCTION metrics.new_claims(repositories jsonb)
@@ -4020,9 +4071,10 @@ CREATE OR REPLACE FUNCTION metrics.remove_team(team text)
  SET statement_timeout TO '5s'
 AS $function$
 declare
-  gone constant bigint := metrics.team_named(team);
+  gone bigint;
 begin
   perform metrics.require_admin();
+  gone := metrics.team_named(team);
   delete from metrics.teams as t
   where t.id = gone;
   perform metrics.note('remove_team', jsonb_build_object('team', team), null);
@@ -4078,7 +4130,8 @@ CREATE OR REPLACE FUNCTION metrics.repositories_said_anew(repositories jsonb)
 AS $function$
 begin
   return (
-    select coalesce(jsonb_agg(f.said), '[]')
+    -- Sorted, so that two callers cannot wait for each other.
+    select coalesce(jsonb_agg(f.said order by r.repository_id), '[]')
     from jsonb_array_elements(repositories) as f (said)
     join metrics.repository_references as r
       on r.reference = f.said ->> 'repository'
@@ -4276,6 +4329,35 @@ begin
 end
 $function$;
 comment on function metrics.settle_moved_repositories(moved bigint[]) is 'Removes repositories that no reference means any more, and hands the teams'' reading on to the one that took the URL.';
+
+-- function metrics.spellings(name text)
+CREATE OR REPLACE FUNCTION metrics.spellings(name text)
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO ''
+AS $function$
+  select array_agg(distinct lower(encode(convert_to(s.spelling, 'UTF8'), 'escape')))
+  from (
+    select name
+    union all
+    select replace(name, '/', '\/')
+    union all
+    select string_agg(
+      case
+        when b.byte = 32 then '+'
+        when chr(b.byte) ~ '^[A-Za-z0-9_.~-]$' then chr(b.byte)
+        else '%' || lpad(to_hex(b.byte), 2, '0')
+      end,
+      '' order by b.place
+    )
+    from (
+      select get_byte(convert_to(name, 'UTF8'), p.place) as byte, p.place
+      from generate_series(0, octet_length(convert_to(name, 'UTF8')) - 1) as p (place)
+    ) as b
+  ) as s (spelling)
+$function$;
+comment on function metrics.spellings(name text) is 'How a name may stand in a body, in lower case and with bytes that are no ASCII escaped.';
 
 -- function metrics.team_named(team text)
 CREATE OR REPLACE FUNCTION metrics.team_named(team text)

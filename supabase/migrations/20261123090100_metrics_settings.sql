@@ -12,8 +12,9 @@ create table if not exists metrics.settings (
   job_days integer not null default 400,
   test_case_days integer not null default 400,
   constraint settings_are_one_row check (is_single),
-  constraint body_days_is_at_least_a_day check (body_days between 1 and 36500),
-  constraint quarantined_body_days_is_at_least_a_day check (quarantined_body_days between 1 and 36500),
+  -- A partition a week is made ahead for the longest time that a body may live.
+  constraint body_days_is_a_day_to_400 check (body_days between 1 and 400),
+  constraint quarantined_body_days_is_a_day_to_400 check (quarantined_body_days between 1 and 400),
   -- GitHub can redeliver for 30 days: an id that is forgotten earlier would be stored twice.
   constraint delivery_days_outlasts_redelivery check (delivery_days between 31 and 36500),
   constraint job_days_is_at_least_a_week check (job_days between 7 and 36500),

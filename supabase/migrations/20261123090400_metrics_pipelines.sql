@@ -43,7 +43,7 @@ create table if not exists metrics.pipeline_runs (
 );
 
 create index if not exists pipeline_runs_unknown_outcome_idx
-  on metrics.pipeline_runs (provider_outcome)
+  on metrics.pipeline_runs (reference_id)
   where outcome = 'unknown';
 
 comment on table metrics.pipeline_runs is 'One attempt of a workflow or pipeline each. Clocks compare by rank of the state, then time.';
@@ -107,7 +107,7 @@ create table if not exists metrics.jobs (
 );
 
 create index if not exists jobs_unknown_outcome_idx
-  on metrics.jobs (provider_outcome)
+  on metrics.jobs (reference_id)
   where outcome = 'unknown';
 
 -- For retention: jobs arrive nearly in the order of their time, so block ranges are enough and cost next to nothing.

@@ -39,7 +39,7 @@ create table if not exists metrics.deployments (
 );
 
 create index if not exists deployments_unknown_outcome_idx
-  on metrics.deployments (provider_outcome)
+  on metrics.deployments (reference_id)
   where outcome = 'unknown';
 
 comment on table metrics.deployments is 'Attempts to put a commit into an environment. Clocks compare by rank of the state, then time, then the provider''s id of the status.';

@@ -75,7 +75,8 @@ set search_path = ''
 as $$
 begin
   return (
-    select coalesce(jsonb_agg(f.said), '[]')
+    -- Sorted, so that two callers cannot wait for each other.
+    select coalesce(jsonb_agg(f.said order by r.repository_id), '[]')
     from jsonb_array_elements(repositories) as f (said)
     join metrics.repository_references as r
       on r.reference = f.said ->> 'repository'
@@ -371,6 +372,8 @@ begin
   end if;
 
   if verdict = 'stored' then
+    -- Erasing a repository waits for those who are adding to it, so that it leaves nothing behind that no reference leads to.
+    perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
     select
       string_agg(k.kind, ', ') filter (where k.kind <> all(fact_kinds)),
       coalesce(jsonb_object_agg(k.kind, k.length) filter (where k.length > 0), '{}')

@@ -3,6 +3,54 @@
 set lock_timeout = '2s';
 set statement_timeout = '60s';
 
+-- A name as bodies may hold it: as it is, in a form (a%2Fb), and in JSON with escaped slashes (a\/b).
+create or replace function metrics.spellings(name text)
+returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+  select array_agg(distinct lower(encode(convert_to(s.spelling, 'UTF8'), 'escape')))
+  from (
+    select name
+    union all
+    select replace(name, '/', '\/')
+    union all
+    select string_agg(
+      case
+        when b.byte = 32 then '+'
+        when chr(b.byte) ~ '^[A-Za-z0-9_.~-]$' then chr(b.byte)
+        else '%' || lpad(to_hex(b.byte), 2, '0')
+      end,
+      '' order by b.place
+    )
+    from (
+      select get_byte(convert_to(name, 'UTF8'), p.place) as byte, p.place
+      from generate_series(0, octet_length(convert_to(name, 'UTF8')) - 1) as p (place)
+    ) as b
+  ) as s (spelling)
+$$;
+revoke execute on function metrics.spellings(text) from public;
+
+comment on function metrics.spellings(text) is 'How a name may stand in a body, in lower case and with bytes that are no ASCII escaped.';
+
+create or replace function metrics.holds_any(body bytea, spellings text[])
+returns boolean
+language sql
+immutable
+set search_path = ''
+as $$
+  select exists (
+    select
+    from (select lower(encode(body, 'escape')) as text) as b
+    cross join unnest(spellings) as s (spelling)
+    where position(s.spelling in b.text) > 0
+  )
+$$;
+revoke execute on function metrics.holds_any(bytea, text[]) from public;
+
+comment on function metrics.holds_any(bytea, text[]) is 'Whether a body holds one of these spellings, in upper or lower case.';
+
 drop function if exists metrics.forget_repository(text, integer);
 
 create function metrics.forget_repository(repository text, step integer default 10000)
@@ -15,7 +63,7 @@ as $$
 declare
   gone bigint;
   gone_references bigint[];
-  gone_name text;
+  gone_spellings text[];
   fact_table text;
   erased integer := 0;
   rows integer;
@@ -26,6 +74,8 @@ begin
       errcode = '22023',
       message = format('step is between 1 and 100000, not %s', step);
   end if;
+  -- Deliveries that are being stored are waited for, and the next ones wait: until this step is done.
+  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
   gone := metrics.repository_named(repository);
   perform metrics.lock_repositories(array[gone]);
   gone_references := array(
@@ -33,10 +83,21 @@ begin
     from metrics.repository_references as r
     where r.repository_id = gone
   );
-  gone_name := (
-    select r.full_name
-    from metrics.repositories as r
-    where r.id = gone
+  gone_spellings := (
+    select array_agg(distinct s)
+    from (
+      select r.full_name
+      from metrics.repositories as r
+      where r.id = gone
+        and r.full_name is not null
+      union
+      -- Names that it had before stand in the URLs that it claimed.
+      select regexp_replace(r.url, '^[^/]*/', '')
+      from metrics.repository_references as r
+      where r.repository_id = gone
+        and r.url like '%/%'
+    ) as n (name)
+    cross join unnest(metrics.spellings(n.name)) as s
   );
 
   foreach fact_table in array array[
@@ -78,7 +139,7 @@ begin
   end if;
 
   -- What was not understood has no references: there the name in the bytes decides.
-  if erased < step and gone_name is not null then
+  if erased < step and gone_spellings is not null then
     with theirs as (
       select d.source, d.delivery_id
       from metrics.deliveries as d
@@ -87,7 +148,7 @@ begin
         and b.delivery_id = d.delivery_id
         and b.expires_on = d.body_expires_on
       where d.result = 'quarantined'
-        and position(convert_to(gone_name, 'UTF8') in b.body) > 0
+        and metrics.holds_any(b.body, gone_spellings)
       limit step - erased
     ),
     bodies as (
@@ -158,7 +219,7 @@ begin
     exit when erased >= step;
     execute format(
       'update metrics.%1$I set %2$I = null, updated_at = now()
-       where ctid in (select t.ctid from metrics.%1$I as t where t.%2$I = $1 limit $2)',
+       where ctid in (select t.ctid from metrics.%1$I as t where lower(t.%2$I) = lower($1) limit $2)',
       place.fact_table,
       place.fact_column
     )
@@ -173,14 +234,14 @@ begin
       attributes = (
         select coalesce(jsonb_object_agg(a.key, a.value), '{}')
         from jsonb_each(m.attributes) as a
-        where a.value <> to_jsonb(login)
+        where lower(a.value #>> '{}') is distinct from lower(login)
       ),
       updated_at = now()
     where m.ctid in (
       select t.ctid
       from metrics.measurements as t
       cross join lateral jsonb_each(t.attributes) as a
-      where a.value = to_jsonb(login)
+      where lower(a.value #>> '{}') = lower(login)
       limit step - erased
     );
     get diagnostics rows = row_count;
@@ -192,7 +253,7 @@ begin
 
   -- Bodies are searched a page at a time, in the order of their key: a whole look would outlast any time-out.
   with page as (
-    select b.source, b.delivery_id, b.expires_on, position(convert_to(login, 'UTF8') in b.body) > 0 as names_them
+    select b.source, b.delivery_id, b.expires_on, metrics.holds_any(b.body, metrics.spellings(login)) as names_them
     from metrics.bodies as b
     where continue_after is null
       or (b.source, b.delivery_id) > (continue_after ->> 'source', continue_after ->> 'delivery_id')

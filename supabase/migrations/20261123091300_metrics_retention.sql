@@ -3,32 +3,23 @@
 set lock_timeout = '2s';
 set statement_timeout = '60s';
 
-drop function if exists metrics.maintain(integer);
+drop function if exists metrics.make_body_partitions();
 
-create function metrics.maintain(step integer default 10000)
-returns jsonb
+create function metrics.make_body_partitions(out made integer, out waiting integer)
 language plpgsql
-security definer
 set search_path = ''
-set lock_timeout = '1s'
 as $$
 declare
   today constant date := (now() at time zone 'UTC')::date;
   chosen metrics.settings;
   week date;
   partition_name text;
-  made integer := 0;
-  dropped integer := 0;
-  waiting integer := 0;
-  deleted jsonb := '{}';
-  horizon timestamptz;
-  rows integer;
 begin
+  made := 0;
+  waiting := 0;
   select *
   into chosen
   from metrics.settings;
-
-  -- Partitions ahead, for as long as a body that comes in the next weeks may live.
   for week in
     select generate_series(
       date_trunc('week', today)::date,
@@ -49,33 +40,41 @@ begin
         execute format('comment on table metrics.%I is %L', partition_name, 'Bodies that expire in the week of this Monday.');
         made := made + 1;
       exception
-        when lock_not_available or check_violation then
-          -- Busy, or the default partition already holds rows of this week: they stay there, and the week is served by it.
+        when lock_not_available or check_violation or duplicate_table then
+          -- Busy, or made by somebody else just now, or the default partition already holds rows of this week: they stay there, and the week is served by it.
           waiting := waiting + 1;
       end;
     end if;
   end loop;
+end
+$$;
+revoke execute on function metrics.make_body_partitions() from public;
 
-  -- Whole partitions whose last day has passed.
-  for partition_name in
-    select c.relname
-    from pg_catalog.pg_inherits as i
-    join pg_catalog.pg_class as c
-      on c.oid = i.inhrelid
-    where i.inhparent = 'metrics.bodies'::regclass
-      and c.relname ~ '^bodies_[0-9]{8}$'
-      and to_date(right(c.relname, 8), 'YYYYMMDD') + 7 <= today
-    order by c.relname
-  loop
-    begin
-      execute format('drop table metrics.%I', partition_name);
-      dropped := dropped + 1;
-    exception
-      when lock_not_available then
-        -- Tried again at the next call.
-        waiting := waiting + 1;
-    end;
-  end loop;
+comment on function metrics.make_body_partitions() is 'Makes the partitions of bodies for as long as one that comes in the next weeks may live.';
+
+drop function if exists metrics.maintain(integer);
+
+create function metrics.maintain(step integer default 10000)
+returns jsonb
+language plpgsql
+security definer
+set search_path = ''
+set lock_timeout = '1s'
+as $$
+declare
+  today constant date := (now() at time zone 'UTC')::date;
+  chosen metrics.settings;
+  partition_name text;
+  ahead record;
+  dropped integer := 0;
+  waiting integer := 0;
+  deleted jsonb := '{}';
+  horizon timestamptz;
+  rows integer;
+begin
+  select *
+  into chosen
+  from metrics.settings;
 
   delete from metrics.bodies_default as b
   where b.ctid in (
@@ -95,11 +94,9 @@ begin
       select p.source, p.delivery_id
       from metrics.deliveries as p
       where p.source = s.source
-        -- While its body is kept in quarantine a delivery can still be replayed.
-        and p.received_at < now() - make_interval(days => case
-          when p.result = 'quarantined' then greatest(chosen.delivery_days, chosen.quarantined_body_days)
-          else chosen.delivery_days
-        end)
+        and p.received_at < now() - make_interval(days => chosen.delivery_days)
+        -- While its body may still be there, the delivery is what replaying and erasing find it by.
+        and (p.body_expires_on is null or p.body_expires_on + 7 <= today)
       order by p.received_at
       limit step
     ) as o
@@ -130,12 +127,37 @@ begin
   get diagnostics rows = row_count;
   deleted := deleted || jsonb_build_object('test_cases', rows);
 
+  -- Last, because each takes a lock that every delivery with a body waits for until this ends.
+  for partition_name in
+    select c.relname
+    from pg_catalog.pg_inherits as i
+    join pg_catalog.pg_class as c
+      on c.oid = i.inhrelid
+    where i.inhparent = 'metrics.bodies'::regclass
+      and c.relname ~ '^bodies_[0-9]{8}$'
+      and to_date(right(c.relname, 8), 'YYYYMMDD') + 7 <= today
+    order by c.relname
+  loop
+    begin
+      execute format('drop table metrics.%I', partition_name);
+      dropped := dropped + 1;
+    exception
+      when lock_not_available then
+        -- Tried again at the next call.
+        waiting := waiting + 1;
+    end;
+  end loop;
+
+  select *
+  into ahead
+  from metrics.make_body_partitions();
+
   return jsonb_build_object(
-    'partitions_made', made,
+    'partitions_made', ahead.made,
     'partitions_dropped', dropped,
-    'partitions_waiting', waiting,
+    'partitions_waiting', waiting + ahead.waiting,
     'deleted', deleted,
-    'done', waiting = 0 and not exists (select from jsonb_each(deleted) as d where d.value >= to_jsonb(step))
+    'done', waiting + ahead.waiting = 0 and not exists (select from jsonb_each(deleted) as d where d.value >= to_jsonb(step))
   );
 end
 $$;
@@ -143,7 +165,14 @@ revoke execute on function metrics.maintain(integer) from public;
 
 comment on function metrics.maintain(integer) is 'Makes the partitions of the next weeks and drops what is older than the settings say, at most step rows of a table a call.';
 
-select metrics.maintain();
+-- Only at first: applying this again changes nothing. Later ones are made by metrics.maintain.
+do $$
+begin
+  if (select count(*) from pg_catalog.pg_inherits where inhparent = 'metrics.bodies'::regclass) < 2 then
+    perform metrics.make_body_partitions();
+  end if;
+end
+$$;
 
 -- pg_cron is used where the project has it; it is never created here, because an extension belongs to the app.
 do $$
