@@ -81,14 +81,18 @@ async function replayOne(
   if (options.isDry || result === "quarantined") return { result, reason, facts: counts };
   const { content_type: _, ...rest } = kept;
   const delivery = { ...rest, content_type: result === "ignored" ? null : contentType, result, reason, notes };
-  try {
-    const [row] = await sql<{ answer: Pick<Replayed, "result" | "reason" | "facts"> }[]>`
-      select metrics.ingest(${sql.json(delivery)}::jsonb, ${sql.json(facts)}::jsonb) as answer
-    `;
-    return { result: row!.answer.result, reason: row!.answer.reason, facts: row!.answer.facts };
-  } catch (error) {
-    const code = (error as { code?: unknown }).code;
-    if (typeof code !== "string" || !/^(?:2[23]|40|P0001)/.test(code)) throw error;
-    return { result: "refused", reason: `SQLSTATE ${code}` };
+  for (let isFirstTry = true;; isFirstTry = false) {
+    try {
+      const [row] = await sql<{ answer: Pick<Replayed, "result" | "reason" | "facts"> }[]>`
+        select metrics.ingest(${sql.json(delivery)}::jsonb, ${sql.json(facts)}::jsonb) as answer
+      `;
+      return { result: row!.answer.result, reason: row!.answer.reason, facts: row!.answer.facts };
+    } catch (error) {
+      const code = (error as { code?: unknown }).code;
+      if (typeof code !== "string" || !/^(?:2[23]|40|54|P0001)/.test(code)) throw error;
+      // Somebody else was at the same rows.
+      if (isFirstTry && code.startsWith("40")) continue;
+      return { result: "refused", reason: `SQLSTATE ${code}` };
+    }
   }
 }

@@ -174,7 +174,8 @@ async function clock(sql: Sql, { isLocal }: Surroundings): Promise<Finding[]> {
       matters: true,
       text:
         "pg_cron is not in this database, so old bodies stay and no partitions are made ahead. Enable it under Database, " +
-        "Extensions, and apply the migrations again; or call select metrics.maintain() every hour.",
+        "Extensions, then in SQL: select cron.schedule('metrics-maintain', '7 * * * *', 'select metrics.maintain()'); or call " +
+        "select metrics.maintain() every hour.",
     }];
   }
   const [job] =

@@ -67,11 +67,10 @@ export function gateway(parts: Parts): (request: Request, info: Deno.ServeHandle
       if (/^[\w-]+$/.test(word.trim())) headers.delete(word.trim());
     }
     for (const header of hopHeaders) headers.delete(header);
-    const { host, protocol } = new URL(request.url);
     // What is compressed is compressed once, on the way out.
     headers.set("accept-encoding", "identity");
-    headers.set("x-forwarded-host", host);
-    headers.set("x-forwarded-proto", protocol.slice(0, -1));
+    headers.set("x-forwarded-host", request.headers.get("host") ?? "");
+    headers.set("x-forwarded-proto", "http");
     headers.set("x-forwarded-for", "127.0.0.1");
     try {
       const response = await fetch(`http://127.0.0.1:${target.port}${path}${queryOf(request.url)}`, {

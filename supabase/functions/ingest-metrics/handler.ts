@@ -5,7 +5,7 @@ import { answer, problem, type ProblemCode } from "./answers.ts";
 import { contentTypeOf } from "./body.ts";
 import type { Configuration, ConfiguredSource } from "./configuration.ts";
 import type { Claim } from "./identity/mod.ts";
-import { LARGE, receive } from "./receive.ts";
+import { receive } from "./receive.ts";
 import { Slots } from "./slots.ts";
 import type { ContentType } from "./sources/mod.ts";
 import { type Delivery, encodeBase64, type Store } from "./store.ts";
@@ -39,16 +39,13 @@ export interface LogLine {
 
 const HEALTH_CACHE_MS = 5000;
 const HEALTH_TIMEOUT_MS = 3000;
-/** Bytes of large bodies that may wait in memory. */
-const READ_AHEAD = 20 * 1024 * 1024;
 const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
 /** The function: takes a request, answers it as the table in docs and tests says, and never throws. */
 export function createHandler(options: HandlerOptions): (request: Request) => Promise<Response> {
   const { configuration, store, bodyTimeoutMs = 15_000, answerTimeoutMs = 8000 } = options;
   const log = options.log ?? ((line) => console.log(JSON.stringify(line)));
-  const readingSlots = new Slots(Math.max(1, Math.floor(READ_AHEAD / Math.max(configuration.maxBytes, LARGE))));
-  const workingSlot = new Slots(1);
+  const largeBodies = new Slots(1);
   const isHealthy = cachedHealth(store);
 
   async function take(request: Request, name: string, configured: ConfiguredSource, line: LogLine): Promise<Response> {
@@ -66,14 +63,12 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
     const received = await receive(request, {
       maxBytes: configuration.maxBytes,
       timeoutMs: bodyTimeoutMs,
-      slots: readingSlots,
+      slots: largeBodies,
     });
     if (typeof received === "string") return problem(received, received === "too_large" ? { connection: "close" } : {});
     const deadline = new AbortController();
     const timer = setTimeout(() => deadline.abort(), answerTimeoutMs);
-    const work = received.bytes.length > LARGE ? await workingSlot.acquire(answerTimeoutMs) : () => {};
     try {
-      if (!work) return problem("busy");
       line.bytes = received.bytes.length;
       const prepared = await prove(request, name, configured, contentType, claim, received);
       if (!prepared) return problem("credentials_wrong", { "www-authenticate": verifier.challenge });
@@ -89,7 +84,6 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
       });
     } finally {
       clearTimeout(timer);
-      work?.();
       received.release();
     }
   }
@@ -141,7 +135,8 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
 
 /** The one segment after the function's name; null for any other path. The platform may or may not leave its own prefix. */
 function routeOf(url: string): string | null {
-  const path = new URL(url).pathname;
+  // A Host header that is none makes a URL that cannot be parsed; the path is there all the same.
+  const path = /^[a-z]+:\/\/[^/]*(\/[^?#]*)/.exec(url)?.[1] ?? "";
   return /^(?:\/functions\/v1)?\/ingest-metrics\/([a-z0-9-]+)$/.exec(path)?.[1] ?? null;
 }
 

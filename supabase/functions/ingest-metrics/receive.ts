@@ -3,8 +3,10 @@
 import type { ProblemCode } from "./answers.ts";
 import type { Slots } from "./slots.ts";
 
-/** Bodies above this size are read by few and worked on one by one. */
+/** Bodies above this size go one by one, from here to the commit: each takes many times its size in memory. */
 export const LARGE = 256 * 1024;
+/** Time for the rest of a large body: whoever has not proved anything yet and stalls must not keep the others waiting. */
+const REST_MS = 5000;
 const FIRST_BUFFER = 64 * 1024;
 
 /** The bytes, until somebody takes them away, and a large body's slot, to be given back when nothing holds them any more. */
@@ -28,10 +30,12 @@ export async function receive(request: Request, limits: Limits): Promise<Receive
   if (!request.body) return body;
   const reader = request.body.getReader();
   let isLate = false;
-  const timer = setTimeout(() => {
-    isLate = true;
-    reader.cancel().catch(() => {});
-  }, limits.timeoutMs);
+  const wait = (milliseconds: number) =>
+    setTimeout(() => {
+      isLate = true;
+      reader.cancel().catch(() => {});
+    }, milliseconds);
+  let timer = wait(limits.timeoutMs);
   const refuse = (code: ProblemCode) => {
     clearTimeout(timer);
     body.release();
@@ -46,9 +50,12 @@ export async function receive(request: Request, limits: Limits): Promise<Receive
     const length = body.bytes.length + chunk.value.length;
     if (length > limits.maxBytes) return refuse("too_large");
     if (length > LARGE && body.bytes.length <= LARGE) {
+      // The sender is not to blame for this wait.
+      clearTimeout(timer);
       const slot = await limits.slots.acquire(limits.timeoutMs);
       if (!slot) return refuse("busy");
       body.release = slot;
+      timer = wait(Math.min(limits.timeoutMs, REST_MS));
     }
     body.append(chunk.value);
   }

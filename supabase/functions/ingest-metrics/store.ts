@@ -4,6 +4,7 @@ import { Buffer } from "node:buffer";
 import { createClient } from "@supabase/supabase-js";
 import { z } from "zod";
 import type { Facts } from "./facts.ts";
+import { Slots } from "./slots.ts";
 
 /** A delivery as `metrics.ingest` takes it. */
 export interface Delivery {
@@ -42,15 +43,35 @@ export function encodeBase64(bytes: Uint8Array): string {
 }
 
 /**
+ * Calls under way at once. The Data API has few sessions, which an app shares: deliveries that wait, for a lock or for a slow disk, must
+ * never have them all.
+ */
+const SESSIONS = 6;
+/** When a statement of ours ends at the latest: the Data API's own limit. */
+const STATEMENT_MS = 8000;
+
+/**
  * Commits with these functions of the database. A serialisation failure or deadlock is tried once more; facts that the database refuses
  * (SQLSTATE classes 22 and 23, P0001) are kept in quarantine instead; after anything else nothing was committed.
  */
 export function createStore(call: Call): Store {
+  const sessions = new Slots(SESSIONS);
   const once = async (name: string, parameters: object, signal: AbortSignal): Promise<Answer> => {
+    const release = await sessions.acquire(STATEMENT_MS);
+    if (!release) return { code: "" };
+    if (signal.aborted) {
+      release();
+      return { code: "" };
+    }
+    const started = performance.now();
     try {
       return await call(name, parameters, signal);
     } catch {
       return { code: "" };
+    } finally {
+      // What is given up here goes on in the database, and keeps its session, until its statement ends.
+      if (signal.aborted) setTimeout(release, STATEMENT_MS - (performance.now() - started));
+      else release();
     }
   };
   const twice = async (name: string, parameters: object, signal: AbortSignal): Promise<Answer> => {
@@ -80,7 +101,7 @@ export type Answer = { data: unknown } | { code: string };
 
 const isPassing = (answer: Answer) => "code" in answer && (answer.code === "40001" || answer.code === "40P01");
 const isRefusal = (answer: Answer): answer is { code: string } =>
-  "code" in answer && /^(?:2[23][0-9A-Z]{3}|P0001)$/.test(answer.code);
+  "code" in answer && /^(?:2[23][0-9A-Z]{3}|54[0-9A-Z]{3}|P0001)$/.test(answer.code);
 
 /** Calls through the project's Data API, with the project's secret key and without a session. */
 export function callThroughApi(project: { url: string; key: string }): Call {
