@@ -206,6 +206,32 @@ revoke execute on function metrics.first_readable_row() from public;
 
 comment on function metrics.first_readable_row() is 'Where a scan may begin: at the first row for members, behind the last for everyone else. A policy that only says is_member() is evaluated once and then filters every row; this one ends the scan before it reads a page.';
 
+create or replace function metrics.first_readable_id()
+returns bigint
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+  select case when metrics.is_member() then -9223372036854775808 end
+$$;
+revoke execute on function metrics.first_readable_id() from public;
+
+comment on function metrics.first_readable_id() is 'Where a scan in the order of an index that begins with a number may begin: at the first for members, nowhere for everyone else.';
+
+create or replace function metrics.first_readable_text()
+returns text
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+  select case when metrics.is_member() then '' end
+$$;
+revoke execute on function metrics.first_readable_text() from public;
+
+comment on function metrics.first_readable_text() is 'Where a scan in the order of an index that begins with a text may begin: at the first for members, nowhere for everyone else.';
+
 drop function if exists metrics.require_reader();
 
 create function metrics.require_reader()

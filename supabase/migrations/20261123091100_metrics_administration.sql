@@ -339,11 +339,19 @@ security definer
 set search_path = ''
 set statement_timeout = '5s'
 as $$
+declare
+  their_team bigint;
 begin
   perform metrics.require_admin();
+  their_team := metrics.team_named(team);
   delete from metrics.team_members as m
-  where m.team_id = metrics.team_named(team)
+  where m.team_id = their_team
     and m.email = lower(btrim(remove_team_member.email));
+  if not found then
+    raise exception using
+      errcode = 'P0002',
+      message = format('%s is not in the team %s', remove_team_member.email, team);
+  end if;
   perform metrics.note('remove_team_member', jsonb_build_object('team', team, 'email', lower(btrim(remove_team_member.email))), null);
 end
 $$;
@@ -381,11 +389,21 @@ security definer
 set search_path = ''
 set statement_timeout = '5s'
 as $$
+declare
+  their_team bigint;
+  gone bigint;
 begin
   perform metrics.require_admin();
+  their_team := metrics.team_named(team);
+  gone := metrics.repository_named(repository);
   delete from metrics.team_repositories as g
-  where g.team_id = metrics.team_named(team)
-    and g.repository_id = metrics.repository_named(repository);
+  where g.team_id = their_team
+    and g.repository_id = gone;
+  if not found then
+    raise exception using
+      errcode = 'P0002',
+      message = format('the team %s has no repository %s', team, repository);
+  end if;
   perform metrics.note('remove_team_repository', jsonb_build_object('team', team, 'repository', repository), null);
 end
 $$;

@@ -48,8 +48,27 @@ begin
     end;
     execute format('drop policy if exists members_read on metrics.%I', name);
     execute format(
-      'create policy members_read on metrics.%I for select to authenticated using (ctid >= (select metrics.first_readable_row()) %s)',
+      'create policy members_read on metrics.%I for select to authenticated using (ctid >= (select metrics.first_readable_row()) %s %s)',
       name,
+      -- A scan in the order of an index (order by its first column, limit 100) begins at no page: the index ends it as well.
+      (
+        select string_agg(
+          format('and %I >= (select metrics.first_readable_%s())', b.attname, case b.atttypid when 'text'::regtype then 'text' else 'id' end),
+          ' ' order by b.attnum
+        )
+        from (
+          select distinct a.attname, a.attnum, a.atttypid
+          from pg_catalog.pg_index as i
+          join pg_catalog.pg_attribute as a
+            on a.attrelid = i.indrelid
+            and a.attnum = i.indkey[0]
+          where i.indrelid = format('metrics.%I', name)::regclass
+            and i.indpred is null
+            and a.attnotnull
+            and a.atttypid in ('bigint'::regtype, 'text'::regtype)
+            and name = any(fact_tables || array['deliveries'])
+        ) as b
+      ),
       rule
     );
     execute format('grant select on table metrics.%I to authenticated', name);
@@ -73,6 +92,7 @@ create policy members_read on metrics.incidents
   to authenticated
   using (
     ctid >= (select metrics.first_readable_row())
+    and source >= (select metrics.first_readable_text())
     and (reference_id in (select metrics.readable_references()) or (select metrics.is_admin()))
   );
 
@@ -82,6 +102,8 @@ grant execute on function metrics.is_admin() to authenticated, metrics_reader;
 grant execute on function metrics.readable_repositories() to authenticated;
 grant execute on function metrics.readable_references() to authenticated;
 grant execute on function metrics.first_readable_row() to authenticated;
+grant execute on function metrics.first_readable_id() to authenticated;
+grant execute on function metrics.first_readable_text() to authenticated;
 grant execute on function metrics.caller() to authenticated, metrics_reader;
 grant execute on function metrics.require_reader() to authenticated, metrics_reader;
 

@@ -108,7 +108,7 @@ const rules: Record<string, Rule> = {
         and has_function_privilege('authenticated', p.oid, 'execute')
         and not coalesce(p.proconfig, '{}') @> array['statement_timeout=5s']
         -- Called by policies and by other functions, within a statement that has its own end.
-        and p.proname not in ('is_member', 'is_admin', 'caller', 'require_reader', 'readable_repositories', 'readable_references', 'first_readable_row')`,
+        and p.proname not in ('is_member', 'is_admin', 'caller', 'require_reader', 'readable_repositories', 'readable_references', 'first_readable_row', 'first_readable_id', 'first_readable_text')`,
     fault: "alter function metrics.ingest_health(integer) reset statement_timeout",
     name: "metrics.ingest_health(integer)",
   },
@@ -134,6 +134,21 @@ const rules: Record<string, Rule> = {
       where schemaname = 'metrics' and roles = array['authenticated'::name] and qual not like '%(ctid >= ( SELECT metrics.first_readable_row()%'`,
     fault: "alter policy members_read on metrics.jobs using ((select metrics.is_member()))",
     name: "jobs.members_read",
+  },
+  "every index of a large table in whose order a stranger could read ends that scan, too": {
+    offenders: `
+      select i.indexrelid::regclass::text as name
+      from pg_index as i
+      join pg_class as c on c.oid = i.indrelid
+      join pg_attribute as a on a.attrelid = c.oid and a.attnum = i.indkey[0] and a.attnotnull
+      join pg_policies as p on p.schemaname = 'metrics' and p.tablename = c.relname and p.roles = array['authenticated'::name]
+      join pg_class as x on x.oid = i.indexrelid and x.relam = (select oid from pg_am where amname = 'btree')
+      where c.relnamespace = ${here} and i.indpred is null
+        and (c.relname in ('deliveries', 'tests') or exists (select from pg_attribute where attrelid = c.oid and attname = 'clocks'))
+        and c.relname <> 'repositories'
+        and strpos(p.qual, format('(%I >= ( SELECT metrics.first_readable_', a.attname)) = 0`,
+    fault: "create index extra on metrics.pushes (ref)",
+    name: "metrics.extra",
   },
   "every table of facts can be read by members and BI tools": {
     offenders: `

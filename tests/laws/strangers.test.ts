@@ -58,6 +58,11 @@ const queries = {
   "a page of a table": "select * from metrics.jobs limit 1000",
   "a count": "select count(*) from metrics.jobs",
   "a page in an order": "select * from metrics.jobs order by finished_at desc limit 100",
+  "a page in the order of the key": "select * from metrics.jobs order by reference_id, external_id limit 100",
+  "all of a repository": "select * from metrics.jobs where reference_id = 1",
+  "a count of a repository": "select count(*) from metrics.jobs where reference_id = 1",
+  "what an index is made for": "select count(*) from metrics.jobs where outcome = 'unknown'",
+  "two tables": "select * from metrics.jobs as j join metrics.repository_references as r on r.id = j.reference_id",
   "a row by its key": "select * from metrics.jobs where reference_id = 1 and external_id = 'job 7'",
 };
 
