@@ -1,19 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import {
-  type Clean,
-  cleanAttributes,
-  cleanList,
-  cleanNumber,
-  cleanObject,
-  cleanSha,
-  cleanText,
-  cleanTime,
-  cleanUrl,
-} from "./clean.ts";
+import * as clean from "./clean.ts";
 
-function apply(clean: Clean, value: unknown) {
+function apply(rule: clean.Clean, value: unknown) {
   const notes: string[] = [];
-  return { value: clean(value, (what) => notes.push(what)), notes };
+  return { value: rule(value, (what) => notes.push(what)), notes };
 }
 const bytesOf = (text: unknown) => new TextEncoder().encode(text as string).length;
 
@@ -30,14 +20,14 @@ Deno.test("text that fits stays as it is, in every plane of Unicode", () => {
       "a@b",
     ]
   ) {
-    assertEquals(apply(cleanText, text), { value: text, notes: [] });
+    assertEquals(apply(clean.cleanText, text), { value: text, notes: [] });
   }
-  assertEquals(apply(cleanText, null).value, null);
+  assertEquals(apply(clean.cleanText, null).value, null);
 });
 
 Deno.test("NUL and lone surrogates become U+FFFD", () => {
-  assertEquals(apply(cleanText, "a\0b\0"), { value: "a\ufffdb\ufffd", notes: ["had NUL"] });
-  assertEquals(apply(cleanText, "a\ud800b\udc00"), { value: "a\ufffdb\ufffd", notes: ["had lone surrogates"] });
+  assertEquals(apply(clean.cleanText, "a\0b\0"), { value: "a\ufffdb\ufffd", notes: ["had NUL"] });
+  assertEquals(apply(clean.cleanText, "a\ud800b\udc00"), { value: "a\ufffdb\ufffd", notes: ["had lone surrogates"] });
 });
 
 Deno.test("text is cut at 4096 bytes, never inside a code point", () => {
@@ -47,7 +37,7 @@ Deno.test("text is cut at 4096 bytes, never inside a code point", () => {
       4093,
     ]]
   ) {
-    const { value, notes } = apply(cleanText, text);
+    const { value, notes } = apply(clean.cleanText, text);
     assertEquals([bytesOf(value), notes], [kept as number, ["cut at 4096 bytes"]]);
     assert((text as string).startsWith(value as string) && (value as string).isWellFormed());
   }
@@ -69,12 +59,12 @@ Deno.test("no e-mail address stays in a text, wherever it stands and however it 
     for (
       const [before, after] of [["", ""], ["Co-authored-by: Ann <", ">"], ["mailto:", " "], ["(", ")"], ["see ", "."]]
     ) {
-      const { value, notes } = apply(cleanText, `${before}${address}${after}`);
+      const { value, notes } = apply(clean.cleanText, `${before}${address}${after}`);
       assertEquals([value, notes], [`${before}[e-mail]${after}`, ["had an e-mail address"]]);
     }
   }
   for (let at = 4060; at < 6200; at += 7) {
-    const { value } = apply(cleanText, `${"x ".repeat(at / 2)}ann@example.com${" y".repeat(3000)}`);
+    const { value } = apply(clean.cleanText, `${"x ".repeat(at / 2)}ann@example.com${" y".repeat(3000)}`);
     assert(!(value as string).includes("ann"), `an address that starts at ${at} is in the text`);
     assert(bytesOf(value) <= 4096);
   }
@@ -91,32 +81,32 @@ Deno.test("a text made to be slow to search is not", () => {
       '"'.repeat(1e6) + "@",
     ]
   ) {
-    apply(cleanText, text);
+    apply(clean.cleanText, text);
   }
   assert(performance.now() - started < 2000);
 });
 
 Deno.test("a commit's name is hexadecimal in lower case, and nothing when it is all zeros", () => {
-  assertEquals(apply(cleanSha, "ABCDEF0123"), { value: "abcdef0123", notes: [] });
-  assertEquals(apply(cleanSha, "0".repeat(40)), { value: null, notes: [] });
+  assertEquals(apply(clean.cleanSha, "ABCDEF0123"), { value: "abcdef0123", notes: [] });
+  assertEquals(apply(clean.cleanSha, "0".repeat(40)), { value: null, notes: [] });
   for (const wrong of ["", "main", "abc", "g".repeat(40), "a".repeat(65)]) {
-    assertEquals(apply(cleanSha, wrong), { value: null, notes: ["is no commit sha"] });
+    assertEquals(apply(clean.cleanSha, wrong), { value: null, notes: ["is no commit sha"] });
   }
 });
 
 Deno.test("times are canonical, or null with a note", () => {
-  assertEquals(apply(cleanTime, "2026-01-01T01:00:00+01:00"), { value: "2026-01-01T00:00:00Z", notes: [] });
-  assertEquals(apply(cleanTime, "0001-01-01T00:00:00Z"), { value: null, notes: ["is no time that can be kept"] });
-  assertEquals(apply(cleanTime, null), { value: null, notes: [] });
+  assertEquals(apply(clean.cleanTime, "2026-01-01T01:00:00+01:00"), { value: "2026-01-01T00:00:00Z", notes: [] });
+  assertEquals(apply(clean.cleanTime, "0001-01-01T00:00:00Z"), { value: null, notes: ["is no time that can be kept"] });
+  assertEquals(apply(clean.cleanTime, null), { value: null, notes: [] });
 });
 
 Deno.test("an address is http, without user and password", () => {
-  assertEquals(apply(cleanUrl, "https://ci.test/a?b=c#d"), { value: "https://ci.test/a?b=c#d", notes: [] });
-  assertEquals(apply(cleanUrl, "https://me:pass@ci.test/a@b"), {
+  assertEquals(apply(clean.cleanUrl, "https://ci.test/a?b=c#d"), { value: "https://ci.test/a?b=c#d", notes: [] });
+  assertEquals(apply(clean.cleanUrl, "https://me:pass@ci.test/a@b"), {
     value: "https://ci.test/a@b",
     notes: ["had user information"],
   });
-  assertEquals(apply(cleanUrl, ""), { value: null, notes: [] });
+  assertEquals(apply(clean.cleanUrl, ""), { value: null, notes: [] });
   for (
     const wrong of [
       "javascript:alert(1)",
@@ -126,28 +116,31 @@ Deno.test("an address is http, without user and password", () => {
       `https://ci.test/${"a".repeat(5000)}`,
     ]
   ) {
-    assertEquals(apply(cleanUrl, wrong), { value: null, notes: ["is no http address"] });
+    assertEquals(apply(clean.cleanUrl, wrong), { value: null, notes: ["is no http address"] });
   }
 });
 
 Deno.test("numbers outside the column's range are null", () => {
-  const int4 = cleanNumber(-2147483648, 2147483647, true);
+  const int4 = clean.cleanNumber(-2147483648, 2147483647, true);
   for (const fits of [0, -2147483648, 2147483647]) assertEquals(apply(int4, fits), { value: fits, notes: [] });
   for (const wrong of [2147483648, 1.5, NaN, Infinity, 1e300]) {
     assertEquals(apply(int4, wrong), { value: null, notes: ["is out of range"] });
   }
-  assertEquals(apply(cleanNumber(-1e308, 1e308, false), 1.5).value, 1.5);
+  assertEquals(apply(clean.cleanNumber(-1e308, 1e308, false), 1.5).value, 1.5);
 });
 
 Deno.test("lists and objects are cleaned item by item", () => {
-  assertEquals(apply(cleanList(cleanSha), ["ABCDEF0", "x"]), { value: ["abcdef0"], notes: ["is no commit sha"] });
-  assertEquals(apply(cleanList(cleanText), Array(10_001).fill("a")).notes, ["cut at 10000 items"]);
-  assertEquals(apply(cleanObject({ name: cleanText }), { name: "a\0", other: 1 }), {
+  assertEquals(apply(clean.cleanList(clean.cleanSha), ["ABCDEF0", "x"]), {
+    value: ["abcdef0"],
+    notes: ["is no commit sha"],
+  });
+  assertEquals(apply(clean.cleanList(clean.cleanText), Array(10_001).fill("a")).notes, ["cut at 10000 items"]);
+  assertEquals(apply(clean.cleanObject({ name: clean.cleanText }), { name: "a\0", other: 1 }), {
     value: { name: "a\ufffd" },
     notes: ["name had NUL"],
   });
   const given = JSON.parse('{"a":1,"b\\u0000":"x","c":{"d":1},"e":1e400,"f":null,"__proto__":"g"}');
-  const { value, notes } = apply(cleanAttributes, given);
+  const { value, notes } = apply(clean.cleanAttributes, given);
   assertEquals(JSON.stringify(value), '{"a":1,"b\ufffd":"x","f":null,"__proto__":"g"}');
   assertEquals(notes, ["had NUL", "has a member that is no plain value", "is out of range"]);
 });
