@@ -1,7 +1,7 @@
 begin;
 set local search_path = extensions;
 create extension if not exists pgtap with schema extensions;
-select plan(8);
+select plan(10);
 
 -- A delivery from GitHub; its bytes are its id.
 create function pg_temp.tell(id text, facts jsonb)
@@ -91,6 +91,8 @@ select is_empty('select name from metrics.jobs', 'nor is anything read when the 
 select set_config('request.jwt.claims', '{"sub": "00000000-0000-4000-8000-00000000000a", "role": "authenticated"}', true);
 set local role authenticated;
 
+select throws_ok($$select metrics.remove_team_member('two', 'vera@example.com')$$, 'P0002', 'vera@example.com is not in the team two', 'who is not in a team is not taken out of it');
+select throws_ok($$select metrics.remove_team_repository('two', 'github:1')$$, 'P0002', 'the team two has no repository github:1', 'what a team was not given is not taken');
 select throws_ok($$select metrics.add_team_member('two', 'nobody@example.com')$$, 'P0002', 'nobody@example.com is no member', 'only members join');
 select throws_ok($$select metrics.add_team_repository('two', 'acme/three')$$, 'P0002', 'no repository is called acme/three', 'only repositories that are known are given');
 select throws_ok($$select metrics.add_team_repository('three', 'acme/two')$$, 'P0002', 'no team is called three', 'only teams that are there');

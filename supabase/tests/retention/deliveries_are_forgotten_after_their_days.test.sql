@@ -1,7 +1,7 @@
 begin;
 set local search_path = extensions;
 create extension if not exists pgtap with schema extensions;
-select plan(2);
+select plan(3);
 
 -- A delivery from GitHub; its bytes are its id.
 create function pg_temp.tell(id text, facts jsonb)
@@ -23,20 +23,18 @@ as $$
   )
 $$;
 
-select pg_temp.tell(id, '{}') from unnest(array['new', 'old', 'quarantined', 'very old']) as id;
-update metrics.deliveries
-set received_at = now() - interval '36 days'
-where delivery_id in ('old', 'quarantined');
-update metrics.deliveries
-set received_at = now() - interval '91 days'
-where delivery_id = 'very old';
+select pg_temp.tell(id, '{}') from unnest(array['new', 'old', 'old with a body']) as id;
 update metrics.deliveries
 set
-  result = 'quarantined',
-  reason = 'not understood'
-where delivery_id in ('quarantined', 'very old');
-select is(metrics.maintain() #>> '{deleted,deliveries}', '2', 'two are dropped');
-select set_eq('select delivery_id from metrics.deliveries', array['new', 'quarantined'], 'but not what can still be replayed');
+  received_at = now() - interval '36 days',
+  body_expires_on = case delivery_id when 'old' then (now() at time zone 'UTC')::date - 7 else (now() at time zone 'UTC')::date - 6 end
+where delivery_id <> 'new';
+select is(metrics.maintain() #>> '{deleted,deliveries}', '1', 'one is dropped');
+select set_eq('select delivery_id from metrics.deliveries', array['new', 'old with a body'], 'but not what a body may still be found by');
+update metrics.deliveries
+set received_at = now() - interval '34 days'
+where delivery_id = 'new';
+select is(metrics.maintain() #>> '{deleted,deliveries}', '0', 'nor what may come again');
 
 select * from finish();
 rollback;
