@@ -103,7 +103,7 @@ create policy members_read on metrics.commits
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.commits
   as permissive
   for select
@@ -152,7 +152,7 @@ create policy members_read on metrics.deliveries
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND ( SELECT metrics.is_admin() AS is_admin)));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (source >= ( SELECT metrics.first_readable_text() AS first_readable_text)) AND ( SELECT metrics.is_admin() AS is_admin)));
 create policy readers_read on metrics.deliveries
   as permissive
   for select
@@ -218,7 +218,7 @@ create policy members_read on metrics.deployments
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.deployments
   as permissive
   for select
@@ -317,7 +317,7 @@ create policy members_read on metrics.incidents
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND ((reference_id IN ( SELECT metrics.readable_references() AS readable_references)) OR ( SELECT metrics.is_admin() AS is_admin))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (source >= ( SELECT metrics.first_readable_text() AS first_readable_text)) AND ((reference_id IN ( SELECT metrics.readable_references() AS readable_references)) OR ( SELECT metrics.is_admin() AS is_admin))));
 create policy readers_read on metrics.incidents
   as permissive
   for select
@@ -389,7 +389,7 @@ create policy members_read on metrics.jobs
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.jobs
   as permissive
   for select
@@ -440,7 +440,7 @@ create policy members_read on metrics.measurements
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.measurements
   as permissive
   for select
@@ -533,7 +533,7 @@ create policy members_read on metrics.pipeline_runs
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.pipeline_runs
   as permissive
   for select
@@ -608,7 +608,7 @@ create policy members_read on metrics.pull_requests
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.pull_requests
   as permissive
   for select
@@ -673,7 +673,7 @@ create policy members_read on metrics.pushes
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.pushes
   as permissive
   for select
@@ -721,7 +721,7 @@ create policy members_read on metrics.releases
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.releases
   as permissive
   for select
@@ -835,7 +835,7 @@ create policy members_read on metrics.reviews
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.reviews
   as permissive
   for select
@@ -878,7 +878,7 @@ create policy members_read on metrics.rule_checks
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.rule_checks
   as permissive
   for select
@@ -1033,7 +1033,7 @@ create policy members_read on metrics.test_cases
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (test_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.test_cases
   as permissive
   for select
@@ -1080,7 +1080,7 @@ create policy members_read on metrics.test_runs
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.test_runs
   as permissive
   for select
@@ -1122,7 +1122,7 @@ create policy members_read on metrics.tests
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
 create policy readers_read on metrics.tests
   as permissive
   for select
@@ -1504,6 +1504,18 @@ end
 $function$;
 comment on function metrics.ensure_references(names text[]) is 'Makes these repository references and returns their ids. In sorted order, so that two callers cannot wait for each other.';
 
+-- function metrics.first_readable_id()
+CREATE OR REPLACE FUNCTION metrics.first_readable_id()
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+  select case when metrics.is_member() then -9223372036854775808 end
+$function$;
+grant execute on function metrics.first_readable_id() to authenticated;
+comment on function metrics.first_readable_id() is 'Where a scan in the order of an index that begins with a number may begin: at the first for members, nowhere for everyone else.';
+
 -- function metrics.first_readable_row()
 CREATE OR REPLACE FUNCTION metrics.first_readable_row()
  RETURNS tid
@@ -1515,6 +1527,18 @@ AS $function$
 $function$;
 grant execute on function metrics.first_readable_row() to authenticated;
 comment on function metrics.first_readable_row() is 'Where a scan may begin: at the first row for members, behind the last for everyone else. A policy that only says is_member() is evaluated once and then filters every row; this one ends the scan before it reads a page.';
+
+-- function metrics.first_readable_text()
+CREATE OR REPLACE FUNCTION metrics.first_readable_text()
+ RETURNS text
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+  select case when metrics.is_member() then '' end
+$function$;
+grant execute on function metrics.first_readable_text() to authenticated;
+comment on function metrics.first_readable_text() is 'Where a scan in the order of an index that begins with a text may begin: at the first for members, nowhere for everyone else.';
 
 -- function metrics.fold_columns(relation regclass)
 CREATE OR REPLACE FUNCTION metrics.fold_columns(relation regclass)
@@ -1568,37 +1592,95 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.commits := jsonb_populate_record(null::metrics.commits, said);
+      clock constant text := coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' ' || (0)::text || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.commits as t (reference_id, sha, authored_at, committed_at, author, author_is_bot, title, reverts, changed_paths, clocks)
+      values (
+        r.id, o.sha,
+        o.authored_at,
+        o.committed_at,
+        o.author,
+        case when said ? 'author' then o.author_is_bot end,
+        o.title,
+        o.reverts,
+        o.changed_paths,
+        jsonb_strip_nulls(jsonb_build_object(
+          'author', case when said ? 'author' then clock end,
+          'title', case when said ? 'title' then clock end,
+          'reverts', case when said ? 'reverts' then clock end,
+          'changed_paths', case when said ? 'changed_paths' then clock end
+        ))
+      )
+      on conflict (reference_id, sha) do update set
+          authored_at = least(t.authored_at, excluded.authored_at),
+          committed_at = least(t.committed_at, excluded.committed_at),
+          author = case when excluded.clocks ? 'author' then excluded.author else t.author end,
+          author_is_bot = case when excluded.clocks ? 'author' then excluded.author_is_bot else t.author_is_bot end,
+          title = case when excluded.clocks ? 'title' then excluded.title else t.title end,
+          reverts = case when excluded.clocks ? 'reverts' then excluded.reverts else t.reverts end,
+          changed_paths = case when excluded.clocks ? 'changed_paths' then excluded.changed_paths else t.changed_paths end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'author') collate "C", (t.clocks ->> 'title') collate "C", (t.clocks ->> 'reverts') collate "C", (t.clocks ->> 'changed_paths') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.id, o.sha) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (sha text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by r.id, o.sha) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.commits, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (sha text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     insert into metrics.commits as t (reference_id, sha, authored_at, committed_at, author, author_is_bot, title, reverts, changed_paths, clocks)
     select
         r.id, o.sha,
         o.authored_at,
         o.committed_at,
-        case when said ? 'author' then o.author end,
+        o.author,
         case when said ? 'author' then o.author_is_bot end,
-        case when said ? 'title' then o.title end,
-        case when said ? 'reverts' then o.reverts end,
-        case when said ? 'changed_paths' then o.changed_paths end,
+        o.title,
+        o.reverts,
+        o.changed_paths,
         jsonb_strip_nulls(jsonb_build_object(
           'author', case when said ? 'author' then c.clock end,
           'title', case when said ? 'title' then c.clock end,
@@ -1649,44 +1731,120 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.deployments := jsonb_populate_record(null::metrics.deployments, said);
+      clock constant text := (case said ->> 'status' when 'finished' then 3 when 'running' then 2 when 'queued' then 1 else 0 end)::text || ' ' || coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.deployments as t (reference_id, external_id, name, environment, environment_tier, commit_sha, ref, status, outcome, provider_outcome, created_at, started_at, finished_at, actor, actor_is_bot, url, clocks)
+      values (
+        r.id, o.external_id,
+        o.name,
+        o.environment,
+        o.environment_tier,
+        o.commit_sha,
+        o.ref,
+        o.status,
+        case when said ? 'status' then o.outcome end,
+        case when said ? 'status' then o.provider_outcome end,
+        o.created_at,
+        o.started_at,
+        case when said ? 'status' then o.finished_at end,
+        o.actor,
+        case when said ? 'actor' then o.actor_is_bot end,
+        o.url,
+        jsonb_strip_nulls(jsonb_build_object(
+          'name', case when said ? 'name' then clock end,
+          'environment', case when said ? 'environment' then clock end,
+          'environment_tier', case when said ? 'environment_tier' then clock end,
+          'commit_sha', case when said ? 'commit_sha' then clock end,
+          'ref', case when said ? 'ref' then clock end,
+          'status', case when said ? 'status' then clock end,
+          'actor', case when said ? 'actor' then clock end,
+          'url', case when said ? 'url' then clock end
+        ))
+      )
+      on conflict (reference_id, external_id) do update set
+          name = case when excluded.clocks ? 'name' then excluded.name else t.name end,
+          environment = case when excluded.clocks ? 'environment' then excluded.environment else t.environment end,
+          environment_tier = case when excluded.clocks ? 'environment_tier' then excluded.environment_tier else t.environment_tier end,
+          commit_sha = case when excluded.clocks ? 'commit_sha' then excluded.commit_sha else t.commit_sha end,
+          ref = case when excluded.clocks ? 'ref' then excluded.ref else t.ref end,
+          status = case when excluded.clocks ? 'status' then excluded.status else t.status end,
+          outcome = case when excluded.clocks ? 'status' then excluded.outcome else t.outcome end,
+          provider_outcome = case when excluded.clocks ? 'status' then excluded.provider_outcome else t.provider_outcome end,
+          created_at = least(t.created_at, excluded.created_at),
+          started_at = least(t.started_at, excluded.started_at),
+          finished_at = case when excluded.clocks ? 'status' then excluded.finished_at else t.finished_at end,
+          actor = case when excluded.clocks ? 'actor' then excluded.actor else t.actor end,
+          actor_is_bot = case when excluded.clocks ? 'actor' then excluded.actor_is_bot else t.actor_is_bot end,
+          url = case when excluded.clocks ? 'url' then excluded.url else t.url end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'name') collate "C", (t.clocks ->> 'environment') collate "C", (t.clocks ->> 'environment_tier') collate "C", (t.clocks ->> 'commit_sha') collate "C", (t.clocks ->> 'ref') collate "C", (t.clocks ->> 'status') collate "C", (t.clocks ->> 'actor') collate "C", (t.clocks ->> 'url') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.id, o.external_id) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by r.id, o.external_id) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.deployments, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     insert into metrics.deployments as t (reference_id, external_id, name, environment, environment_tier, commit_sha, ref, status, outcome, provider_outcome, created_at, started_at, finished_at, actor, actor_is_bot, url, clocks)
     select
         r.id, o.external_id,
-        case when said ? 'name' then o.name end,
-        case when said ? 'environment' then o.environment end,
-        case when said ? 'environment_tier' then o.environment_tier end,
-        case when said ? 'commit_sha' then o.commit_sha end,
-        case when said ? 'ref' then o.ref end,
-        case when said ? 'status' then o.status end,
+        o.name,
+        o.environment,
+        o.environment_tier,
+        o.commit_sha,
+        o.ref,
+        o.status,
         case when said ? 'status' then o.outcome end,
         case when said ? 'status' then o.provider_outcome end,
         o.created_at,
         o.started_at,
         case when said ? 'status' then o.finished_at end,
-        case when said ? 'actor' then o.actor end,
+        o.actor,
         case when said ? 'actor' then o.actor_is_bot end,
-        case when said ? 'url' then o.url end,
+        o.url,
         jsonb_strip_nulls(jsonb_build_object(
           'name', case when said ? 'name' then c.clock end,
           'environment', case when said ? 'environment' then c.clock end,
@@ -1759,42 +1917,115 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.incidents := jsonb_populate_record(null::metrics.incidents, said);
+      clock constant text := coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' ' || (case said ->> 'status' when 'resolved' then 3 when 'acknowledged' then 2 when 'open' then 1 else 0 end)::text || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.incidents as t (source, external_id, reference_id, service, title, severity, status, opened_at, acknowledged_at, resolved_at, is_withdrawn, deployment_external_id, commit_sha, url, clocks)
+      values (
+        o.source, o.external_id,
+        r.id,
+        o.service,
+        o.title,
+        o.severity,
+        o.status,
+        o.opened_at,
+        o.acknowledged_at,
+        case when said ? 'status' then o.resolved_at end,
+        o.is_withdrawn,
+        o.deployment_external_id,
+        o.commit_sha,
+        o.url,
+        jsonb_strip_nulls(jsonb_build_object(
+          'reference_id', case when said ? 'repository' then clock end,
+          'service', case when said ? 'service' then clock end,
+          'title', case when said ? 'title' then clock end,
+          'severity', case when said ? 'severity' then clock end,
+          'status', case when said ? 'status' then clock end,
+          'is_withdrawn', case when said ? 'is_withdrawn' then clock end,
+          'deployment_external_id', case when said ? 'deployment_external_id' then clock end,
+          'commit_sha', case when said ? 'commit_sha' then clock end,
+          'url', case when said ? 'url' then clock end
+        ))
+      )
+      on conflict (source, external_id) do update set
+          reference_id = case when excluded.clocks ? 'reference_id' then excluded.reference_id else t.reference_id end,
+          service = case when excluded.clocks ? 'service' then excluded.service else t.service end,
+          title = case when excluded.clocks ? 'title' then excluded.title else t.title end,
+          severity = case when excluded.clocks ? 'severity' then excluded.severity else t.severity end,
+          status = case when excluded.clocks ? 'status' then excluded.status else t.status end,
+          opened_at = least(t.opened_at, excluded.opened_at),
+          acknowledged_at = least(t.acknowledged_at, excluded.acknowledged_at),
+          resolved_at = case when excluded.clocks ? 'status' then excluded.resolved_at else t.resolved_at end,
+          is_withdrawn = case when excluded.clocks ? 'is_withdrawn' then excluded.is_withdrawn else t.is_withdrawn end,
+          deployment_external_id = case when excluded.clocks ? 'deployment_external_id' then excluded.deployment_external_id else t.deployment_external_id end,
+          commit_sha = case when excluded.clocks ? 'commit_sha' then excluded.commit_sha else t.commit_sha end,
+          url = case when excluded.clocks ? 'url' then excluded.url else t.url end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'reference_id') collate "C", (t.clocks ->> 'service') collate "C", (t.clocks ->> 'title') collate "C", (t.clocks ->> 'severity') collate "C", (t.clocks ->> 'status') collate "C", (t.clocks ->> 'is_withdrawn') collate "C", (t.clocks ->> 'deployment_external_id') collate "C", (t.clocks ->> 'commit_sha') collate "C", (t.clocks ->> 'url') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by o.source, o.external_id) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (source text, external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by o.source, o.external_id) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.incidents, said) as o
-      left join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (source text, external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     insert into metrics.incidents as t (source, external_id, reference_id, service, title, severity, status, opened_at, acknowledged_at, resolved_at, is_withdrawn, deployment_external_id, commit_sha, url, clocks)
     select
         o.source, o.external_id,
         r.id,
-        case when said ? 'service' then o.service end,
-        case when said ? 'title' then o.title end,
-        case when said ? 'severity' then o.severity end,
-        case when said ? 'status' then o.status end,
+        o.service,
+        o.title,
+        o.severity,
+        o.status,
         o.opened_at,
         o.acknowledged_at,
         case when said ? 'status' then o.resolved_at end,
-        case when said ? 'is_withdrawn' then o.is_withdrawn end,
-        case when said ? 'deployment_external_id' then o.deployment_external_id end,
-        case when said ? 'commit_sha' then o.commit_sha end,
-        case when said ? 'url' then o.url end,
+        o.is_withdrawn,
+        o.deployment_external_id,
+        o.commit_sha,
+        o.url,
         jsonb_strip_nulls(jsonb_build_object(
           'reference_id', case when said ? 'repository' then c.clock end,
           'service', case when said ? 'service' then c.clock end,
@@ -1865,45 +2096,125 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.jobs := jsonb_populate_record(null::metrics.jobs, said);
+      clock constant text := (case said ->> 'status' when 'finished' then 3 when 'running' then 2 when 'queued' then 1 else 0 end)::text || ' ' || coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.jobs as t (reference_id, external_id, run_external_id, attempt, pipeline, name, branch, commit_sha, runner_labels, status, outcome, provider_outcome, queued_at, started_at, finished_at, steps, url, clocks)
+      values (
+        r.id, o.external_id,
+        o.run_external_id,
+        o.attempt,
+        o.pipeline,
+        o.name,
+        o.branch,
+        o.commit_sha,
+        o.runner_labels,
+        o.status,
+        case when said ? 'status' then o.outcome end,
+        case when said ? 'status' then o.provider_outcome end,
+        o.queued_at,
+        o.started_at,
+        case when said ? 'status' then o.finished_at end,
+        o.steps,
+        o.url,
+        jsonb_strip_nulls(jsonb_build_object(
+          'run_external_id', case when said ? 'run_external_id' then clock end,
+          'attempt', case when said ? 'attempt' then clock end,
+          'pipeline', case when said ? 'pipeline' then clock end,
+          'name', case when said ? 'name' then clock end,
+          'branch', case when said ? 'branch' then clock end,
+          'commit_sha', case when said ? 'commit_sha' then clock end,
+          'runner_labels', case when said ? 'runner_labels' then clock end,
+          'status', case when said ? 'status' then clock end,
+          'steps', case when said ? 'steps' then clock end,
+          'url', case when said ? 'url' then clock end
+        ))
+      )
+      on conflict (reference_id, external_id) do update set
+          run_external_id = case when excluded.clocks ? 'run_external_id' then excluded.run_external_id else t.run_external_id end,
+          attempt = case when excluded.clocks ? 'attempt' then excluded.attempt else t.attempt end,
+          pipeline = case when excluded.clocks ? 'pipeline' then excluded.pipeline else t.pipeline end,
+          name = case when excluded.clocks ? 'name' then excluded.name else t.name end,
+          branch = case when excluded.clocks ? 'branch' then excluded.branch else t.branch end,
+          commit_sha = case when excluded.clocks ? 'commit_sha' then excluded.commit_sha else t.commit_sha end,
+          runner_labels = case when excluded.clocks ? 'runner_labels' then excluded.runner_labels else t.runner_labels end,
+          status = case when excluded.clocks ? 'status' then excluded.status else t.status end,
+          outcome = case when excluded.clocks ? 'status' then excluded.outcome else t.outcome end,
+          provider_outcome = case when excluded.clocks ? 'status' then excluded.provider_outcome else t.provider_outcome end,
+          queued_at = least(t.queued_at, excluded.queued_at),
+          started_at = least(t.started_at, excluded.started_at),
+          finished_at = case when excluded.clocks ? 'status' then excluded.finished_at else t.finished_at end,
+          steps = case when excluded.clocks ? 'steps' then excluded.steps else t.steps end,
+          url = case when excluded.clocks ? 'url' then excluded.url else t.url end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'run_external_id') collate "C", (t.clocks ->> 'attempt') collate "C", (t.clocks ->> 'pipeline') collate "C", (t.clocks ->> 'name') collate "C", (t.clocks ->> 'branch') collate "C", (t.clocks ->> 'commit_sha') collate "C", (t.clocks ->> 'runner_labels') collate "C", (t.clocks ->> 'status') collate "C", (t.clocks ->> 'steps') collate "C", (t.clocks ->> 'url') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.id, o.external_id) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by r.id, o.external_id) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.jobs, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     insert into metrics.jobs as t (reference_id, external_id, run_external_id, attempt, pipeline, name, branch, commit_sha, runner_labels, status, outcome, provider_outcome, queued_at, started_at, finished_at, steps, url, clocks)
     select
         r.id, o.external_id,
-        case when said ? 'run_external_id' then o.run_external_id end,
-        case when said ? 'attempt' then o.attempt end,
-        case when said ? 'pipeline' then o.pipeline end,
-        case when said ? 'name' then o.name end,
-        case when said ? 'branch' then o.branch end,
-        case when said ? 'commit_sha' then o.commit_sha end,
-        case when said ? 'runner_labels' then o.runner_labels end,
-        case when said ? 'status' then o.status end,
+        o.run_external_id,
+        o.attempt,
+        o.pipeline,
+        o.name,
+        o.branch,
+        o.commit_sha,
+        o.runner_labels,
+        o.status,
         case when said ? 'status' then o.outcome end,
         case when said ? 'status' then o.provider_outcome end,
         o.queued_at,
         o.started_at,
         case when said ? 'status' then o.finished_at end,
-        case when said ? 'steps' then o.steps end,
-        case when said ? 'url' then o.url end,
+        o.steps,
+        o.url,
         jsonb_strip_nulls(jsonb_build_object(
           'run_external_id', case when said ? 'run_external_id' then c.clock end,
           'attempt', case when said ? 'attempt' then c.clock end,
@@ -1982,31 +2293,80 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.measurements := jsonb_populate_record(null::metrics.measurements, said);
+      clock constant text := coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' ' || (0)::text || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.measurements as t (reference_id, name, external_id, value, unit, attributes, measured_at, clocks)
+      values (
+        r.id, o.name, o.external_id,
+        o.value,
+        case when said ? 'value' then o.unit end,
+        case when said ? 'value' then o.attributes end,
+        case when said ? 'value' then o.measured_at end,
+        jsonb_strip_nulls(jsonb_build_object(
+          'value', case when said ? 'value' then clock end
+        ))
+      )
+      on conflict (reference_id, name, external_id) do update set
+          value = case when excluded.clocks ? 'value' then excluded.value else t.value end,
+          unit = case when excluded.clocks ? 'value' then excluded.unit else t.unit end,
+          attributes = case when excluded.clocks ? 'value' then excluded.attributes else t.attributes end,
+          measured_at = case when excluded.clocks ? 'value' then excluded.measured_at else t.measured_at end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'value') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.id, o.name, o.external_id) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (name text, external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by r.id, o.name, o.external_id) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.measurements, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (name text, external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     insert into metrics.measurements as t (reference_id, name, external_id, value, unit, attributes, measured_at, clocks)
     select
         r.id, o.name, o.external_id,
-        case when said ? 'value' then o.value end,
+        o.value,
         case when said ? 'value' then o.unit end,
         case when said ? 'value' then o.attributes end,
         case when said ? 'value' then o.measured_at end,
@@ -2050,47 +2410,132 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.pipeline_runs := jsonb_populate_record(null::metrics.pipeline_runs, said);
+      clock constant text := (case said ->> 'status' when 'finished' then 3 when 'running' then 2 when 'queued' then 1 else 0 end)::text || ' ' || coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.pipeline_runs as t (reference_id, external_id, attempt, rerun_group, pipeline, number, trigger, branch, on_default_branch, commit_sha, pull_request_numbers, actor, actor_is_bot, status, outcome, provider_outcome, queued_at, started_at, finished_at, url, clocks)
+      values (
+        r.id, o.external_id, coalesce(o.attempt, 1),
+        o.rerun_group,
+        o.pipeline,
+        o.number,
+        o.trigger,
+        o.branch,
+        o.on_default_branch,
+        o.commit_sha,
+        o.pull_request_numbers,
+        o.actor,
+        case when said ? 'actor' then o.actor_is_bot end,
+        o.status,
+        case when said ? 'status' then o.outcome end,
+        case when said ? 'status' then o.provider_outcome end,
+        o.queued_at,
+        o.started_at,
+        case when said ? 'status' then o.finished_at end,
+        o.url,
+        jsonb_strip_nulls(jsonb_build_object(
+          'rerun_group', case when said ? 'rerun_group' then clock end,
+          'pipeline', case when said ? 'pipeline' then clock end,
+          'number', case when said ? 'number' then clock end,
+          'trigger', case when said ? 'trigger' then clock end,
+          'branch', case when said ? 'branch' then clock end,
+          'on_default_branch', case when said ? 'on_default_branch' then clock end,
+          'commit_sha', case when said ? 'commit_sha' then clock end,
+          'pull_request_numbers', case when said ? 'pull_request_numbers' then clock end,
+          'actor', case when said ? 'actor' then clock end,
+          'status', case when said ? 'status' then clock end,
+          'url', case when said ? 'url' then clock end
+        ))
+      )
+      on conflict (reference_id, external_id, attempt) do update set
+          rerun_group = case when excluded.clocks ? 'rerun_group' then excluded.rerun_group else t.rerun_group end,
+          pipeline = case when excluded.clocks ? 'pipeline' then excluded.pipeline else t.pipeline end,
+          number = case when excluded.clocks ? 'number' then excluded.number else t.number end,
+          trigger = case when excluded.clocks ? 'trigger' then excluded.trigger else t.trigger end,
+          branch = case when excluded.clocks ? 'branch' then excluded.branch else t.branch end,
+          on_default_branch = case when excluded.clocks ? 'on_default_branch' then excluded.on_default_branch else t.on_default_branch end,
+          commit_sha = case when excluded.clocks ? 'commit_sha' then excluded.commit_sha else t.commit_sha end,
+          pull_request_numbers = case when excluded.clocks ? 'pull_request_numbers' then excluded.pull_request_numbers else t.pull_request_numbers end,
+          actor = case when excluded.clocks ? 'actor' then excluded.actor else t.actor end,
+          actor_is_bot = case when excluded.clocks ? 'actor' then excluded.actor_is_bot else t.actor_is_bot end,
+          status = case when excluded.clocks ? 'status' then excluded.status else t.status end,
+          outcome = case when excluded.clocks ? 'status' then excluded.outcome else t.outcome end,
+          provider_outcome = case when excluded.clocks ? 'status' then excluded.provider_outcome else t.provider_outcome end,
+          queued_at = least(t.queued_at, excluded.queued_at),
+          started_at = least(t.started_at, excluded.started_at),
+          finished_at = case when excluded.clocks ? 'status' then excluded.finished_at else t.finished_at end,
+          url = case when excluded.clocks ? 'url' then excluded.url else t.url end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'rerun_group') collate "C", (t.clocks ->> 'pipeline') collate "C", (t.clocks ->> 'number') collate "C", (t.clocks ->> 'trigger') collate "C", (t.clocks ->> 'branch') collate "C", (t.clocks ->> 'on_default_branch') collate "C", (t.clocks ->> 'commit_sha') collate "C", (t.clocks ->> 'pull_request_numbers') collate "C", (t.clocks ->> 'actor') collate "C", (t.clocks ->> 'status') collate "C", (t.clocks ->> 'url') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.id, o.external_id, coalesce(o.attempt, 1)) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text, attempt integer)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by r.id, o.external_id, coalesce(o.attempt, 1)) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.pipeline_runs, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text, attempt integer)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     insert into metrics.pipeline_runs as t (reference_id, external_id, attempt, rerun_group, pipeline, number, trigger, branch, on_default_branch, commit_sha, pull_request_numbers, actor, actor_is_bot, status, outcome, provider_outcome, queued_at, started_at, finished_at, url, clocks)
     select
         r.id, o.external_id, coalesce(o.attempt, 1),
-        case when said ? 'rerun_group' then o.rerun_group end,
-        case when said ? 'pipeline' then o.pipeline end,
-        case when said ? 'number' then o.number end,
-        case when said ? 'trigger' then o.trigger end,
-        case when said ? 'branch' then o.branch end,
-        case when said ? 'on_default_branch' then o.on_default_branch end,
-        case when said ? 'commit_sha' then o.commit_sha end,
-        case when said ? 'pull_request_numbers' then o.pull_request_numbers end,
-        case when said ? 'actor' then o.actor end,
+        o.rerun_group,
+        o.pipeline,
+        o.number,
+        o.trigger,
+        o.branch,
+        o.on_default_branch,
+        o.commit_sha,
+        o.pull_request_numbers,
+        o.actor,
         case when said ? 'actor' then o.actor_is_bot end,
-        case when said ? 'status' then o.status end,
+        o.status,
         case when said ? 'status' then o.outcome end,
         case when said ? 'status' then o.provider_outcome end,
         o.queued_at,
         o.started_at,
         case when said ? 'status' then o.finished_at end,
-        case when said ? 'url' then o.url end,
+        o.url,
         jsonb_strip_nulls(jsonb_build_object(
           'rerun_group', case when said ? 'rerun_group' then c.clock end,
           'pipeline', case when said ? 'pipeline' then c.clock end,
@@ -2175,49 +2620,138 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
-  -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
-    select array_agg(b.said order by b.n)
-    into batches
-    from (
-      select jsonb_agg(s.said) as said, s.n
-      from (
-        select e.said, row_number() over (partition by r.id, o.number) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.pull_requests, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
-      ) as s
-      group by s.n
-    ) as b;
-  end if;
-  foreach batch in array coalesce(batches, '{}') loop
 
-    insert into metrics.pull_requests as t (reference_id, number, title, author, author_is_bot, head_branch, base_branch, is_fork, head_sha, merge_sha, state, is_draft, labels, additions, deletions, changed_files, opened_at, ready_times, merged_at, closed_at, url, clocks)
-    select
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.pull_requests := jsonb_populate_record(null::metrics.pull_requests, said);
+      clock constant text := coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' ' || (case said ->> 'state' when 'merged' then 3 when 'closed' then 2 when 'open' then 1 else 0 end)::text || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.pull_requests as t (reference_id, number, title, author, author_is_bot, head_branch, base_branch, is_fork, head_sha, merge_sha, state, is_draft, labels, additions, deletions, changed_files, opened_at, ready_times, merged_at, closed_at, url, clocks)
+      values (
         r.id, o.number,
-        case when said ? 'title' then o.title end,
-        case when said ? 'author' then o.author end,
+        o.title,
+        o.author,
         case when said ? 'author' then o.author_is_bot end,
-        case when said ? 'head_branch' then o.head_branch end,
-        case when said ? 'base_branch' then o.base_branch end,
-        case when said ? 'is_fork' then o.is_fork end,
-        case when said ? 'head_sha' then o.head_sha end,
+        o.head_branch,
+        o.base_branch,
+        o.is_fork,
+        o.head_sha,
         case when said ? 'state' then o.merge_sha end,
-        case when said ? 'state' then o.state end,
-        case when said ? 'is_draft' then o.is_draft end,
-        case when said ? 'labels' then o.labels end,
-        case when said ? 'additions' then o.additions end,
+        o.state,
+        o.is_draft,
+        o.labels,
+        o.additions,
         case when said ? 'additions' then o.deletions end,
         case when said ? 'additions' then o.changed_files end,
         o.opened_at,
         (select array_agg(distinct u order by u) from unnest(o.ready_times) as u),
         case when said ? 'state' then o.merged_at end,
         case when said ? 'state' then o.closed_at end,
-        case when said ? 'url' then o.url end,
+        o.url,
+        jsonb_strip_nulls(jsonb_build_object(
+          'title', case when said ? 'title' then clock end,
+          'author', case when said ? 'author' then clock end,
+          'head_branch', case when said ? 'head_branch' then clock end,
+          'base_branch', case when said ? 'base_branch' then clock end,
+          'is_fork', case when said ? 'is_fork' then clock end,
+          'head_sha', case when said ? 'head_sha' then clock end,
+          'state', case when said ? 'state' then clock end,
+          'is_draft', case when said ? 'is_draft' then clock end,
+          'labels', case when said ? 'labels' then clock end,
+          'additions', case when said ? 'additions' then clock end,
+          'url', case when said ? 'url' then clock end
+        ))
+      )
+      on conflict (reference_id, number) do update set
+          title = case when excluded.clocks ? 'title' then excluded.title else t.title end,
+          author = case when excluded.clocks ? 'author' then excluded.author else t.author end,
+          author_is_bot = case when excluded.clocks ? 'author' then excluded.author_is_bot else t.author_is_bot end,
+          head_branch = case when excluded.clocks ? 'head_branch' then excluded.head_branch else t.head_branch end,
+          base_branch = case when excluded.clocks ? 'base_branch' then excluded.base_branch else t.base_branch end,
+          is_fork = case when excluded.clocks ? 'is_fork' then excluded.is_fork else t.is_fork end,
+          head_sha = case when excluded.clocks ? 'head_sha' then excluded.head_sha else t.head_sha end,
+          merge_sha = case when excluded.clocks ? 'state' then excluded.merge_sha else t.merge_sha end,
+          state = case when excluded.clocks ? 'state' then excluded.state else t.state end,
+          is_draft = case when excluded.clocks ? 'is_draft' then excluded.is_draft else t.is_draft end,
+          labels = case when excluded.clocks ? 'labels' then excluded.labels else t.labels end,
+          additions = case when excluded.clocks ? 'additions' then excluded.additions else t.additions end,
+          deletions = case when excluded.clocks ? 'additions' then excluded.deletions else t.deletions end,
+          changed_files = case when excluded.clocks ? 'additions' then excluded.changed_files else t.changed_files end,
+          opened_at = least(t.opened_at, excluded.opened_at),
+          ready_times = (select array_agg(distinct u order by u) from unnest(coalesce(t.ready_times, '{}') || coalesce(excluded.ready_times, '{}')) as u),
+          merged_at = case when excluded.clocks ? 'state' then excluded.merged_at else t.merged_at end,
+          closed_at = case when excluded.clocks ? 'state' then excluded.closed_at else t.closed_at end,
+          url = case when excluded.clocks ? 'url' then excluded.url else t.url end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'title') collate "C", (t.clocks ->> 'author') collate "C", (t.clocks ->> 'head_branch') collate "C", (t.clocks ->> 'base_branch') collate "C", (t.clocks ->> 'is_fork') collate "C", (t.clocks ->> 'head_sha') collate "C", (t.clocks ->> 'state') collate "C", (t.clocks ->> 'is_draft') collate "C", (t.clocks ->> 'labels') collate "C", (t.clocks ->> 'additions') collate "C", (t.clocks ->> 'url') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
+  -- A statement can touch a row once: several observations of one key go in one after the other.
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.id, o.number) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (number integer)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
+    select array_agg(b.said order by b.n)
+    into batches
+    from (
+      select jsonb_agg(s.said) as said, s.n
+      from (
+        select e.said, row_number() over (partition by r.id, o.number) as n
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (number integer)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+      ) as s
+      group by s.n
+    ) as b;
+  else
+    batches := array[observations];
+  end if;
+  foreach batch in array batches loop
+
+    insert into metrics.pull_requests as t (reference_id, number, title, author, author_is_bot, head_branch, base_branch, is_fork, head_sha, merge_sha, state, is_draft, labels, additions, deletions, changed_files, opened_at, ready_times, merged_at, closed_at, url, clocks)
+    select
+        r.id, o.number,
+        o.title,
+        o.author,
+        case when said ? 'author' then o.author_is_bot end,
+        o.head_branch,
+        o.base_branch,
+        o.is_fork,
+        o.head_sha,
+        case when said ? 'state' then o.merge_sha end,
+        o.state,
+        o.is_draft,
+        o.labels,
+        o.additions,
+        case when said ? 'additions' then o.deletions end,
+        case when said ? 'additions' then o.changed_files end,
+        o.opened_at,
+        (select array_agg(distinct u order by u) from unnest(o.ready_times) as u),
+        case when said ? 'state' then o.merged_at end,
+        case when said ? 'state' then o.closed_at end,
+        o.url,
         jsonb_strip_nulls(jsonb_build_object(
           'title', case when said ? 'title' then c.clock end,
           'author', case when said ? 'author' then c.clock end,
@@ -2306,37 +2840,99 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.pushes := jsonb_populate_record(null::metrics.pushes, said);
+      clock constant text := coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' ' || (0)::text || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.pushes as t (reference_id, ref, before, after, pushed_at, forced, created, deleted, on_default_branch, commits, truncated, pusher, pusher_is_bot, clocks)
+      values (
+        r.id, o.ref, o.before, o.after, o.pushed_at,
+        o.forced,
+        o.created,
+        o.deleted,
+        o.on_default_branch,
+        o.commits,
+        case when said ? 'commits' then o.truncated end,
+        o.pusher,
+        case when said ? 'pusher' then o.pusher_is_bot end,
+        jsonb_strip_nulls(jsonb_build_object(
+          'forced', case when said ? 'forced' then clock end,
+          'created', case when said ? 'created' then clock end,
+          'deleted', case when said ? 'deleted' then clock end,
+          'on_default_branch', case when said ? 'on_default_branch' then clock end,
+          'commits', case when said ? 'commits' then clock end,
+          'pusher', case when said ? 'pusher' then clock end
+        ))
+      )
+      on conflict (reference_id, ref, before, after, pushed_at) do update set
+          forced = case when excluded.clocks ? 'forced' then excluded.forced else t.forced end,
+          created = case when excluded.clocks ? 'created' then excluded.created else t.created end,
+          deleted = case when excluded.clocks ? 'deleted' then excluded.deleted else t.deleted end,
+          on_default_branch = case when excluded.clocks ? 'on_default_branch' then excluded.on_default_branch else t.on_default_branch end,
+          commits = case when excluded.clocks ? 'commits' then excluded.commits else t.commits end,
+          truncated = case when excluded.clocks ? 'commits' then excluded.truncated else t.truncated end,
+          pusher = case when excluded.clocks ? 'pusher' then excluded.pusher else t.pusher end,
+          pusher_is_bot = case when excluded.clocks ? 'pusher' then excluded.pusher_is_bot else t.pusher_is_bot end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'forced') collate "C", (t.clocks ->> 'created') collate "C", (t.clocks ->> 'deleted') collate "C", (t.clocks ->> 'on_default_branch') collate "C", (t.clocks ->> 'commits') collate "C", (t.clocks ->> 'pusher') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.id, o.ref, o.before, o.after, o.pushed_at) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (ref text, before text, after text, pushed_at timestamp with time zone)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by r.id, o.ref, o.before, o.after, o.pushed_at) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.pushes, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (ref text, before text, after text, pushed_at timestamp with time zone)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     insert into metrics.pushes as t (reference_id, ref, before, after, pushed_at, forced, created, deleted, on_default_branch, commits, truncated, pusher, pusher_is_bot, clocks)
     select
         r.id, o.ref, o.before, o.after, o.pushed_at,
-        case when said ? 'forced' then o.forced end,
-        case when said ? 'created' then o.created end,
-        case when said ? 'deleted' then o.deleted end,
-        case when said ? 'on_default_branch' then o.on_default_branch end,
-        case when said ? 'commits' then o.commits end,
+        o.forced,
+        o.created,
+        o.deleted,
+        o.on_default_branch,
+        o.commits,
         case when said ? 'commits' then o.truncated end,
-        case when said ? 'pusher' then o.pusher end,
+        o.pusher,
         case when said ? 'pusher' then o.pusher_is_bot end,
         jsonb_strip_nulls(jsonb_build_object(
           'forced', case when said ? 'forced' then c.clock end,
@@ -2396,39 +2992,105 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.releases := jsonb_populate_record(null::metrics.releases, said);
+      clock constant text := coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' ' || (0)::text || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.releases as t (reference_id, external_id, tag, commit_sha, name, is_draft, is_prerelease, is_withdrawn, created_at, published_at, url, clocks)
+      values (
+        r.id, o.external_id,
+        o.tag,
+        o.commit_sha,
+        o.name,
+        o.is_draft,
+        o.is_prerelease,
+        o.is_withdrawn,
+        o.created_at,
+        o.published_at,
+        o.url,
+        jsonb_strip_nulls(jsonb_build_object(
+          'tag', case when said ? 'tag' then clock end,
+          'commit_sha', case when said ? 'commit_sha' then clock end,
+          'name', case when said ? 'name' then clock end,
+          'is_draft', case when said ? 'is_draft' then clock end,
+          'is_prerelease', case when said ? 'is_prerelease' then clock end,
+          'is_withdrawn', case when said ? 'is_withdrawn' then clock end,
+          'published_at', case when said ? 'published_at' then clock end,
+          'url', case when said ? 'url' then clock end
+        ))
+      )
+      on conflict (reference_id, external_id) do update set
+          tag = case when excluded.clocks ? 'tag' then excluded.tag else t.tag end,
+          commit_sha = case when excluded.clocks ? 'commit_sha' then excluded.commit_sha else t.commit_sha end,
+          name = case when excluded.clocks ? 'name' then excluded.name else t.name end,
+          is_draft = case when excluded.clocks ? 'is_draft' then excluded.is_draft else t.is_draft end,
+          is_prerelease = case when excluded.clocks ? 'is_prerelease' then excluded.is_prerelease else t.is_prerelease end,
+          is_withdrawn = case when excluded.clocks ? 'is_withdrawn' then excluded.is_withdrawn else t.is_withdrawn end,
+          created_at = least(t.created_at, excluded.created_at),
+          published_at = case when excluded.clocks ? 'published_at' then excluded.published_at else t.published_at end,
+          url = case when excluded.clocks ? 'url' then excluded.url else t.url end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'tag') collate "C", (t.clocks ->> 'commit_sha') collate "C", (t.clocks ->> 'name') collate "C", (t.clocks ->> 'is_draft') collate "C", (t.clocks ->> 'is_prerelease') collate "C", (t.clocks ->> 'is_withdrawn') collate "C", (t.clocks ->> 'published_at') collate "C", (t.clocks ->> 'url') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.id, o.external_id) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by r.id, o.external_id) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.releases, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     insert into metrics.releases as t (reference_id, external_id, tag, commit_sha, name, is_draft, is_prerelease, is_withdrawn, created_at, published_at, url, clocks)
     select
         r.id, o.external_id,
-        case when said ? 'tag' then o.tag end,
-        case when said ? 'commit_sha' then o.commit_sha end,
-        case when said ? 'name' then o.name end,
-        case when said ? 'is_draft' then o.is_draft end,
-        case when said ? 'is_prerelease' then o.is_prerelease end,
-        case when said ? 'is_withdrawn' then o.is_withdrawn end,
+        o.tag,
+        o.commit_sha,
+        o.name,
+        o.is_draft,
+        o.is_prerelease,
+        o.is_withdrawn,
         o.created_at,
-        case when said ? 'published_at' then o.published_at end,
-        case when said ? 'url' then o.url end,
+        o.published_at,
+        o.url,
         jsonb_strip_nulls(jsonb_build_object(
           'tag', case when said ? 'tag' then c.clock end,
           'commit_sha', case when said ? 'commit_sha' then c.clock end,
@@ -2492,26 +3154,36 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.repository_id) as n
+      from jsonb_array_elements(observations) as e (said)
+        
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by r.repository_id) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.repositories, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     update metrics.repositories as t
     set
@@ -2568,36 +3240,92 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.reviews := jsonb_populate_record(null::metrics.reviews, said);
+      clock constant text := coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' ' || (case when said ->> 'state' = 'dismissed' then 2 when said ->> 'state' is not null then 1 else 0 end)::text || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.reviews as t (reference_id, external_id, pull_request_number, reviewer, reviewer_is_bot, state, submitted_at, url, clocks)
+      values (
+        r.id, o.external_id,
+        o.pull_request_number,
+        o.reviewer,
+        case when said ? 'reviewer' then o.reviewer_is_bot end,
+        o.state,
+        o.submitted_at,
+        o.url,
+        jsonb_strip_nulls(jsonb_build_object(
+          'pull_request_number', case when said ? 'pull_request_number' then clock end,
+          'reviewer', case when said ? 'reviewer' then clock end,
+          'state', case when said ? 'state' then clock end,
+          'url', case when said ? 'url' then clock end
+        ))
+      )
+      on conflict (reference_id, external_id) do update set
+          pull_request_number = case when excluded.clocks ? 'pull_request_number' then excluded.pull_request_number else t.pull_request_number end,
+          reviewer = case when excluded.clocks ? 'reviewer' then excluded.reviewer else t.reviewer end,
+          reviewer_is_bot = case when excluded.clocks ? 'reviewer' then excluded.reviewer_is_bot else t.reviewer_is_bot end,
+          state = case when excluded.clocks ? 'state' then excluded.state else t.state end,
+          submitted_at = least(t.submitted_at, excluded.submitted_at),
+          url = case when excluded.clocks ? 'url' then excluded.url else t.url end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'pull_request_number') collate "C", (t.clocks ->> 'reviewer') collate "C", (t.clocks ->> 'state') collate "C", (t.clocks ->> 'url') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.id, o.external_id) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by r.id, o.external_id) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.reviews, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     insert into metrics.reviews as t (reference_id, external_id, pull_request_number, reviewer, reviewer_is_bot, state, submitted_at, url, clocks)
     select
         r.id, o.external_id,
-        case when said ? 'pull_request_number' then o.pull_request_number end,
-        case when said ? 'reviewer' then o.reviewer end,
+        o.pull_request_number,
+        o.reviewer,
         case when said ? 'reviewer' then o.reviewer_is_bot end,
-        case when said ? 'state' then o.state end,
+        o.state,
         o.submitted_at,
-        case when said ? 'url' then o.url end,
+        o.url,
         jsonb_strip_nulls(jsonb_build_object(
           'pull_request_number', case when said ? 'pull_request_number' then c.clock end,
           'reviewer', case when said ? 'reviewer' then c.clock end,
@@ -2647,39 +3375,106 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.rule_checks := jsonb_populate_record(null::metrics.rule_checks, said);
+      clock constant text := coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' ' || (0)::text || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.rule_checks as t (reference_id, external_id, rule, category, status, commit_sha, pull_request_number, run_external_id, detail, checked_at, url, clocks)
+      values (
+        r.id, o.external_id,
+        o.rule,
+        o.category,
+        o.status,
+        o.commit_sha,
+        o.pull_request_number,
+        o.run_external_id,
+        o.detail,
+        o.checked_at,
+        o.url,
+        jsonb_strip_nulls(jsonb_build_object(
+          'rule', case when said ? 'rule' then clock end,
+          'category', case when said ? 'category' then clock end,
+          'status', case when said ? 'status' then clock end,
+          'commit_sha', case when said ? 'commit_sha' then clock end,
+          'pull_request_number', case when said ? 'pull_request_number' then clock end,
+          'run_external_id', case when said ? 'run_external_id' then clock end,
+          'detail', case when said ? 'detail' then clock end,
+          'checked_at', case when said ? 'checked_at' then clock end,
+          'url', case when said ? 'url' then clock end
+        ))
+      )
+      on conflict (reference_id, external_id) do update set
+          rule = case when excluded.clocks ? 'rule' then excluded.rule else t.rule end,
+          category = case when excluded.clocks ? 'category' then excluded.category else t.category end,
+          status = case when excluded.clocks ? 'status' then excluded.status else t.status end,
+          commit_sha = case when excluded.clocks ? 'commit_sha' then excluded.commit_sha else t.commit_sha end,
+          pull_request_number = case when excluded.clocks ? 'pull_request_number' then excluded.pull_request_number else t.pull_request_number end,
+          run_external_id = case when excluded.clocks ? 'run_external_id' then excluded.run_external_id else t.run_external_id end,
+          detail = case when excluded.clocks ? 'detail' then excluded.detail else t.detail end,
+          checked_at = case when excluded.clocks ? 'checked_at' then excluded.checked_at else t.checked_at end,
+          url = case when excluded.clocks ? 'url' then excluded.url else t.url end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'rule') collate "C", (t.clocks ->> 'category') collate "C", (t.clocks ->> 'status') collate "C", (t.clocks ->> 'commit_sha') collate "C", (t.clocks ->> 'pull_request_number') collate "C", (t.clocks ->> 'run_external_id') collate "C", (t.clocks ->> 'detail') collate "C", (t.clocks ->> 'checked_at') collate "C", (t.clocks ->> 'url') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.id, o.external_id) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by r.id, o.external_id) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.rule_checks, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     insert into metrics.rule_checks as t (reference_id, external_id, rule, category, status, commit_sha, pull_request_number, run_external_id, detail, checked_at, url, clocks)
     select
         r.id, o.external_id,
-        case when said ? 'rule' then o.rule end,
-        case when said ? 'category' then o.category end,
-        case when said ? 'status' then o.status end,
-        case when said ? 'commit_sha' then o.commit_sha end,
-        case when said ? 'pull_request_number' then o.pull_request_number end,
-        case when said ? 'run_external_id' then o.run_external_id end,
-        case when said ? 'detail' then o.detail end,
-        case when said ? 'checked_at' then o.checked_at end,
-        case when said ? 'url' then o.url end,
+        o.rule,
+        o.category,
+        o.status,
+        o.commit_sha,
+        o.pull_request_number,
+        o.run_external_id,
+        o.detail,
+        o.checked_at,
+        o.url,
         jsonb_strip_nulls(jsonb_build_object(
           'rule', case when said ? 'rule' then c.clock end,
           'category', case when said ? 'category' then c.clock end,
@@ -2746,31 +3541,80 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.test_cases := jsonb_populate_record(null::metrics.test_cases, said);
+      clock constant text := coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' ' || (0)::text || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.test_cases as t (reference_id, test_run_external_id, test_id, outcome, message, duration_seconds, retries, clocks)
+      values (
+        r.id, o.test_run_external_id, o.test_id,
+        o.outcome,
+        case when said ? 'outcome' then o.message end,
+        case when said ? 'outcome' then o.duration_seconds end,
+        case when said ? 'outcome' then o.retries end,
+        jsonb_strip_nulls(jsonb_build_object(
+          'outcome', case when said ? 'outcome' then clock end
+        ))
+      )
+      on conflict (reference_id, test_run_external_id, test_id) do update set
+          outcome = case when excluded.clocks ? 'outcome' then excluded.outcome else t.outcome end,
+          message = case when excluded.clocks ? 'outcome' then excluded.message else t.message end,
+          duration_seconds = case when excluded.clocks ? 'outcome' then excluded.duration_seconds else t.duration_seconds end,
+          retries = case when excluded.clocks ? 'outcome' then excluded.retries else t.retries end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'outcome') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.id, o.test_run_external_id, o.test_id) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (test_run_external_id text, test_id bigint)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by r.id, o.test_run_external_id, o.test_id) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.test_cases, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (test_run_external_id text, test_id bigint)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     insert into metrics.test_cases as t (reference_id, test_run_external_id, test_id, outcome, message, duration_seconds, retries, clocks)
     select
         r.id, o.test_run_external_id, o.test_id,
-        case when said ? 'outcome' then o.outcome end,
+        o.outcome,
         case when said ? 'outcome' then o.message end,
         case when said ? 'outcome' then o.duration_seconds end,
         case when said ? 'outcome' then o.retries end,
@@ -2814,44 +3658,122 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.test_runs := jsonb_populate_record(null::metrics.test_runs, said);
+      clock constant text := coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' ' || (0)::text || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.test_runs as t (reference_id, external_id, suite, commit_sha, branch, pipeline, job, passed_count, failed_count, skipped_count, error_count, duration_seconds, started_at, passed, skipped, url, clocks)
+      values (
+        r.id, o.external_id,
+        o.suite,
+        o.commit_sha,
+        o.branch,
+        o.pipeline,
+        o.job,
+        o.passed_count,
+        case when said ? 'passed_count' then o.failed_count end,
+        case when said ? 'passed_count' then o.skipped_count end,
+        case when said ? 'passed_count' then o.error_count end,
+        o.duration_seconds,
+        o.started_at,
+        o.passed,
+        o.skipped,
+        o.url,
+        jsonb_strip_nulls(jsonb_build_object(
+          'suite', case when said ? 'suite' then clock end,
+          'commit_sha', case when said ? 'commit_sha' then clock end,
+          'branch', case when said ? 'branch' then clock end,
+          'pipeline', case when said ? 'pipeline' then clock end,
+          'job', case when said ? 'job' then clock end,
+          'passed_count', case when said ? 'passed_count' then clock end,
+          'duration_seconds', case when said ? 'duration_seconds' then clock end,
+          'passed', case when said ? 'passed' then clock end,
+          'skipped', case when said ? 'skipped' then clock end,
+          'url', case when said ? 'url' then clock end
+        ))
+      )
+      on conflict (reference_id, external_id) do update set
+          suite = case when excluded.clocks ? 'suite' then excluded.suite else t.suite end,
+          commit_sha = case when excluded.clocks ? 'commit_sha' then excluded.commit_sha else t.commit_sha end,
+          branch = case when excluded.clocks ? 'branch' then excluded.branch else t.branch end,
+          pipeline = case when excluded.clocks ? 'pipeline' then excluded.pipeline else t.pipeline end,
+          job = case when excluded.clocks ? 'job' then excluded.job else t.job end,
+          passed_count = case when excluded.clocks ? 'passed_count' then excluded.passed_count else t.passed_count end,
+          failed_count = case when excluded.clocks ? 'passed_count' then excluded.failed_count else t.failed_count end,
+          skipped_count = case when excluded.clocks ? 'passed_count' then excluded.skipped_count else t.skipped_count end,
+          error_count = case when excluded.clocks ? 'passed_count' then excluded.error_count else t.error_count end,
+          duration_seconds = case when excluded.clocks ? 'duration_seconds' then excluded.duration_seconds else t.duration_seconds end,
+          started_at = least(t.started_at, excluded.started_at),
+          passed = case when excluded.clocks ? 'passed' then excluded.passed else t.passed end,
+          skipped = case when excluded.clocks ? 'skipped' then excluded.skipped else t.skipped end,
+          url = case when excluded.clocks ? 'url' then excluded.url else t.url end,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest((t.clocks ->> 'suite') collate "C", (t.clocks ->> 'commit_sha') collate "C", (t.clocks ->> 'branch') collate "C", (t.clocks ->> 'pipeline') collate "C", (t.clocks ->> 'job') collate "C", (t.clocks ->> 'passed_count') collate "C", (t.clocks ->> 'duration_seconds') collate "C", (t.clocks ->> 'passed') collate "C", (t.clocks ->> 'skipped') collate "C", (t.clocks ->> 'url') collate "C"), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by r.id, o.external_id) as n
+      from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
       select jsonb_agg(s.said) as said, s.n
       from (
         select e.said, row_number() over (partition by r.id, o.external_id) as n
-        from jsonb_array_elements(batch) as e (said)
-      cross join lateral jsonb_populate_record(null::metrics.test_runs, said) as o
-      inner join metrics.repository_references as r
-        on r.reference = said ->> 'repository'
+        from jsonb_array_elements(observations) as e (said)
+        cross join lateral jsonb_to_record(said) as o (external_id text)
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 
     insert into metrics.test_runs as t (reference_id, external_id, suite, commit_sha, branch, pipeline, job, passed_count, failed_count, skipped_count, error_count, duration_seconds, started_at, passed, skipped, url, clocks)
     select
         r.id, o.external_id,
-        case when said ? 'suite' then o.suite end,
-        case when said ? 'commit_sha' then o.commit_sha end,
-        case when said ? 'branch' then o.branch end,
-        case when said ? 'pipeline' then o.pipeline end,
-        case when said ? 'job' then o.job end,
-        case when said ? 'passed_count' then o.passed_count end,
+        o.suite,
+        o.commit_sha,
+        o.branch,
+        o.pipeline,
+        o.job,
+        o.passed_count,
         case when said ? 'passed_count' then o.failed_count end,
         case when said ? 'passed_count' then o.skipped_count end,
         case when said ? 'passed_count' then o.error_count end,
-        case when said ? 'duration_seconds' then o.duration_seconds end,
+        o.duration_seconds,
         o.started_at,
-        case when said ? 'passed' then o.passed end,
-        case when said ? 'skipped' then o.skipped end,
-        case when said ? 'url' then o.url end,
+        o.passed,
+        o.skipped,
+        o.url,
         jsonb_strip_nulls(jsonb_build_object(
           'suite', case when said ? 'suite' then c.clock end,
           'commit_sha', case when said ? 'commit_sha' then c.clock end,
@@ -3195,6 +4117,7 @@ CREATE OR REPLACE FUNCTION metrics.ingest(delivery jsonb, facts jsonb DEFAULT '{
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
@@ -3213,8 +4136,11 @@ declare
   earlier record;
   is_retry boolean := false;
   counts jsonb := '{}';
-  wrong text;
+  names jsonb;
+  unknown_kinds text;
+  nameless_kinds text;
   new_names text[];
+  repositories jsonb := '[]';
   joined_names text[] := '{}';
   named bigint[];
   locked bigint[] := '{}';
@@ -3231,81 +4157,119 @@ begin
       message = 'delivery needs source, delivery_id, sha256 and result';
   end if;
 
-  select d.result, d.reason, d.sha256, d.fact_counts
-  into earlier
-  from metrics.deliveries as d
-  where d.source = source_name
-    and d.delivery_id = id;
-
-  if found and earlier.sha256 <> hash then
-    id := id || '#' || left(encode(hash, 'hex'), 12);
-    verdict := 'quarantined';
-    why := 'conflict: the delivery id came before with other bytes';
-    facts := '{}';
-    select d.result, d.reason, d.sha256, d.fact_counts
-    into earlier
-    from metrics.deliveries as d
-    where d.source = source_name
-      and d.delivery_id = id;
-  end if;
-
-  if earlier.result is not null then
-    if earlier.result <> 'quarantined' then
-      return jsonb_build_object('result', 'duplicate', 'reason', null, 'delivery_id', id, 'facts', '{}'::jsonb);
-    end if;
-    if verdict = 'quarantined' then
-      return jsonb_build_object('result', 'quarantined', 'reason', earlier.reason, 'delivery_id', id, 'facts', '{}'::jsonb);
-    end if;
-    -- It was not understood then. Whoever tries the same one at the same time waits here, and then finds it done.
-    perform
-    from metrics.deliveries as d
-    where d.source = source_name
-      and d.delivery_id = id
-      and d.result = 'quarantined'
-    for update;
-    if not found then
-      return jsonb_build_object('result', 'duplicate', 'reason', null, 'delivery_id', id, 'facts', '{}'::jsonb);
-    end if;
-    is_retry := true;
-  end if;
-
   if verdict = 'stored' then
     -- Erasing a repository waits for those who are adding to it, so that it leaves nothing behind that no reference leads to.
     perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
     select
-      string_agg(k.kind, ', ') filter (where k.kind <> all(fact_kinds)),
-      coalesce(jsonb_object_agg(k.kind, k.length) filter (where k.length > 0), '{}')
-    into wrong, counts
-    from (
-      select e.kind, jsonb_array_length(e.list) as length
-      from jsonb_each(facts) as e (kind, list)
-    ) as k;
-    if wrong is not null then
-      raise exception using
-        errcode = '22023',
-        message = format('unknown fact kind: %s', wrong),
-        hint = format('Fact kinds are %s.', array_to_string(fact_kinds, ', '));
-    end if;
-
+      coalesce(jsonb_object_agg(e.kind, n.count) filter (where n.count > 0), '{}'),
+      jsonb_object_agg(e.kind, n.names) filter (where n.names is not null),
+      string_agg(e.kind, ', ') filter (where e.kind <> all(fact_kinds)),
+      string_agg(e.kind, ', ') filter (where n.is_nameless and e.kind <> 'incidents')
+    into counts, names, unknown_kinds, nameless_kinds
+    from jsonb_each(facts) as e (kind, list)
+    cross join lateral (
+      select
+        count(*) as count,
+        jsonb_agg(distinct f.said ->> 'repository') filter (where f.said ->> 'repository' is not null) as names,
+        bool_or(f.said ->> 'repository' is null) as is_nameless
+      from jsonb_array_elements(e.list) as f (said)
+    ) as n;
     select
       coalesce(array_agg(distinct r.id) filter (where r.id is not null), '{}'),
-      array_agg(distinct f.said ->> 'repository') filter (where r.id is null and f.said ->> 'repository' is not null),
-      coalesce(array_agg(distinct f.said ->> 'repository') filter (where e.kind = any(joined_kinds)), '{}'),
-      string_agg(distinct e.kind, ', ') filter (where f.said ->> 'repository' is null and e.kind <> 'incidents')
-    into named, new_names, joined_names, wrong
-    from jsonb_each(facts) as e (kind, list)
-    cross join lateral jsonb_array_elements(e.list) as f (said)
+      array_agg(distinct n.name) filter (where r.id is null)
+    into named, new_names
+    from jsonb_array_elements_text(jsonb_path_query_array(names, '$.*[*]')) as n (name)
     left join metrics.repository_references as r
-      on r.reference = f.said ->> 'repository';
-    if wrong is not null then
+      on r.reference = n.name;
+  end if;
+
+  -- Nearly every delivery is new, and of repositories that are known: it is put in at once, and only else looked for.
+  loop
+    if unknown_kinds is null and nameless_kinds is null and new_names is null then
+      insert into metrics.deliveries as d (
+        source, delivery_id, event, result, reason, size, sha256, content_type, fact_counts, notes, reference_ids, body_expires_on
+      )
+      values (
+        source_name,
+        id,
+        delivery ->> 'event',
+        verdict,
+        why,
+        (delivery ->> 'size')::integer,
+        hash,
+        delivery ->> 'content_type',
+        counts,
+        coalesce(array(select jsonb_array_elements_text(delivery -> 'notes')), '{}'),
+        coalesce(named, '{}'),
+        case
+          when body is not null then (
+            select (now() at time zone 'UTC')::date + case when verdict = 'quarantined' then s.quarantined_body_days else s.body_days end
+            from metrics.settings as s
+          )
+        end
+      )
+      on conflict do nothing
+      returning d.body_expires_on
+      into expires_on;
+      exit when found;
+    end if;
+
+    select d.result, d.reason, d.sha256
+    into earlier
+    from metrics.deliveries as d
+    where d.source = source_name
+      and d.delivery_id = id;
+
+    if found and earlier.sha256 <> hash then
+      id := id || '#' || left(encode(hash, 'hex'), 12);
+      verdict := 'quarantined';
+      why := 'conflict: the delivery id came before with other bytes';
+      facts := '{}';
+      counts := '{}';
+      named := null;
+      new_names := null;
+      unknown_kinds := null;
+      nameless_kinds := null;
+      continue;
+    end if;
+
+    if found then
+      if earlier.result <> 'quarantined' then
+        return jsonb_build_object('result', 'duplicate', 'reason', null, 'delivery_id', id, 'facts', '{}'::jsonb);
+      end if;
+      if verdict = 'quarantined' then
+        return jsonb_build_object('result', 'quarantined', 'reason', earlier.reason, 'delivery_id', id, 'facts', '{}'::jsonb);
+      end if;
+      -- It was not understood then. Whoever tries the same one at the same time waits here, and then finds it done.
+      perform
+      from metrics.deliveries as d
+      where d.source = source_name
+        and d.delivery_id = id
+        and d.result = 'quarantined'
+      for update;
+      if not found then
+        return jsonb_build_object('result', 'duplicate', 'reason', null, 'delivery_id', id, 'facts', '{}'::jsonb);
+      end if;
+      is_retry := true;
+    end if;
+
+    if unknown_kinds is not null then
       raise exception using
         errcode = '22023',
-        message = format('facts without a repository: %s', wrong);
+        message = format('unknown fact kind: %s', unknown_kinds),
+        hint = format('Fact kinds are %s.', array_to_string(fact_kinds, ', '));
+    end if;
+    if nameless_kinds is not null then
+      raise exception using
+        errcode = '22023',
+        message = format('facts without a repository: %s', nameless_kinds);
     end if;
     if new_names is not null then
       named := named || metrics.ensure_references(new_names);
+      new_names := null;
     end if;
-  end if;
+    exit when is_retry;
+  end loop;
 
   if is_retry then
     update metrics.deliveries as d
@@ -3324,58 +4288,32 @@ begin
       where b.source = source_name
         and b.delivery_id = id;
     end if;
-  else
-    if body is not null then
-      select (now() at time zone 'UTC')::date + case when verdict = 'quarantined' then s.quarantined_body_days else s.body_days end
-      into expires_on
-      from metrics.settings as s;
-    end if;
-    insert into metrics.deliveries (
-      source, delivery_id, event, result, reason, size, sha256, content_type, fact_counts, notes, reference_ids, body_expires_on
-    )
-    values (
-      source_name,
-      id,
-      delivery ->> 'event',
-      verdict,
-      why,
-      (delivery ->> 'size')::integer,
-      hash,
-      delivery ->> 'content_type',
-      counts,
-      coalesce(array(select jsonb_array_elements_text(delivery -> 'notes')), '{}'),
-      coalesce(named, '{}'),
-      expires_on
-    )
-    on conflict do nothing;
-    if not found then
-      -- The same id was committed since we looked.
-      raise exception using
-        errcode = '40001',
-        message = 'the same delivery came twice at once: try again';
-    end if;
-    if body is not null then
-      insert into metrics.bodies (source, delivery_id, expires_on, body)
-      values (source_name, id, expires_on, decode(body, 'base64'));
-    end if;
+  elsif body is not null then
+    insert into metrics.bodies (source, delivery_id, expires_on, body)
+    values (source_name, id, expires_on, decode(body, 'base64'));
   end if;
 
   if verdict <> 'stored' then
     return jsonb_build_object('result', verdict, 'reason', why, 'delivery_id', id, 'facts', '{}'::jsonb);
   end if;
 
+  if facts ?| joined_kinds then
+    joined_names := array(
+      select distinct n.name
+      from unnest(joined_kinds) as k (kind)
+      cross join lateral jsonb_array_elements_text(names -> k.kind) as n (name)
+    );
+  end if;
+
   -- What joins facts, and a change of the map, happens under the locks of the repositories concerned.
   if facts ? 'repositories' then
-    facts := facts || jsonb_build_object('repositories', metrics.repositories_said_anew(facts -> 'repositories'));
-    if facts -> 'repositories' = '[]' then
-      facts := facts - 'repositories';
+    repositories := metrics.repositories_said_anew(facts -> 'repositories');
+    if repositories <> '[]' then
+      claims := array(
+        select c
+        from metrics.new_claims(repositories) as c
+      );
     end if;
-  end if;
-  if facts ? 'repositories' then
-    claims := array(
-      select c
-      from metrics.new_claims(facts -> 'repositories') as c
-    );
   end if;
   if cardinality(joined_names) > 0 or cardinality(claims) > 0 then
     locked := array(
@@ -3419,8 +4357,8 @@ begin
     facts := metrics.with_test_ids(facts);
   end if;
 
-  if facts ? 'repositories' then
-    perform metrics.fold_repositories(facts -> 'repositories');
+  if repositories <> '[]' then
+    perform metrics.fold_repositories(repositories);
   end if;
   if facts ? 'pipeline_runs' then
     perform metrics.fold_pipeline_runs(facts -> 'pipeline_runs');
@@ -4091,11 +5029,19 @@ CREATE OR REPLACE FUNCTION metrics.remove_team_member(team text, email text)
  SET search_path TO ''
  SET statement_timeout TO '5s'
 AS $function$
+declare
+  their_team bigint;
 begin
   perform metrics.require_admin();
+  their_team := metrics.team_named(team);
   delete from metrics.team_members as m
-  where m.team_id = metrics.team_named(team)
+  where m.team_id = their_team
     and m.email = lower(btrim(remove_team_member.email));
+  if not found then
+    raise exception using
+      errcode = 'P0002',
+      message = format('%s is not in the team %s', remove_team_member.email, team);
+  end if;
   perform metrics.note('remove_team_member', jsonb_build_object('team', team, 'email', lower(btrim(remove_team_member.email))), null);
 end
 $function$;
@@ -4110,11 +5056,21 @@ CREATE OR REPLACE FUNCTION metrics.remove_team_repository(team text, repository 
  SET search_path TO ''
  SET statement_timeout TO '5s'
 AS $function$
+declare
+  their_team bigint;
+  gone bigint;
 begin
   perform metrics.require_admin();
+  their_team := metrics.team_named(team);
+  gone := metrics.repository_named(repository);
   delete from metrics.team_repositories as g
-  where g.team_id = metrics.team_named(team)
-    and g.repository_id = metrics.repository_named(repository);
+  where g.team_id = their_team
+    and g.repository_id = gone;
+  if not found then
+    raise exception using
+      errcode = 'P0002',
+      message = format('the team %s has no repository %s', team, repository);
+  end if;
   perform metrics.note('remove_team_repository', jsonb_build_object('team', team, 'repository', repository), null);
 end
 $function$;
@@ -4128,26 +5084,39 @@ CREATE OR REPLACE FUNCTION metrics.repositories_said_anew(repositories jsonb)
  STABLE
  SET search_path TO ''
 AS $function$
+declare
+  said jsonb;
+  clock text;
+  anew jsonb[] := '{}';
 begin
+  for said in
+    select jsonb_array_elements(repositories)
+  loop
+    clock := to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS') || ' 0';
+    if not exists (
+      select
+      from metrics.repository_references as r
+      join metrics.repositories as t
+        on t.id = r.repository_id
+      where r.reference = said ->> 'repository'
+        and t.full_name = said ->> 'full_name'
+        and t.default_branch = said ->> 'default_branch'
+        and t.url = said ->> 'url'
+        and t.clocks = jsonb_build_object('full_name', clock, 'default_branch', clock, 'url', clock)
+        and not said ? 'sequence'
+    ) then
+      anew := anew || said;
+    end if;
+  end loop;
+  if cardinality(anew) < 2 then
+    return to_jsonb(anew);
+  end if;
+  -- Sorted, so that two callers cannot wait for each other.
   return (
-    -- Sorted, so that two callers cannot wait for each other.
-    select coalesce(jsonb_agg(f.said order by r.repository_id), '[]')
-    from jsonb_array_elements(repositories) as f (said)
+    select jsonb_agg(f.said order by r.repository_id)
+    from unnest(anew) as f (said)
     join metrics.repository_references as r
       on r.reference = f.said ->> 'repository'
-    join metrics.repositories as t
-      on t.id = r.repository_id
-    cross join lateral (
-      select to_char((f.said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS') || ' 0' as clock
-    ) as c
-    where not coalesce(
-      t.full_name = f.said ->> 'full_name'
-      and t.default_branch = f.said ->> 'default_branch'
-      and t.url = f.said ->> 'url'
-      and t.clocks = jsonb_build_object('full_name', c.clock, 'default_branch', c.clock, 'url', c.clock)
-      and not f.said ? 'sequence',
-      false
-    )
   );
 end
 $function$;
@@ -4494,10 +5463,14 @@ declare
   said_clocks text;
   assignments text;
   kept_clocks text;
+  later_assignments text;
+  latest_kept text;
   change text;
   keys text;
   key_values text;
   from_clause text;
+  keyed_clause text;
+  at_once text := '';
   bad text;
 begin
   select string_agg(c.name, ', ')
@@ -4514,7 +5487,8 @@ begin
     string_agg(
       case
         when c.name = 'reference_id' then 'r.id'
-        when c.rule = 'latest' then format('case when said ? %L then o.%I end', c.lead, c.name)
+        -- A lead that was not said is NULL anyway; its mates count only when it was.
+        when c.rule = 'latest' and c.lead <> c.name then format('case when said ? %L then o.%I end', c.lead, c.name)
         when c.rule = 'union' then format('(select array_agg(distinct u order by u) from unnest(o.%I) as u)', c.name)
         else format('o.%I', c.name)
       end,
@@ -4548,8 +5522,22 @@ begin
     string_agg(
       format('%1$L, greatest((excluded.clocks ->> %1$L) collate "C", t.clocks ->> %1$L)', c.name),
       E',\n          ' order by c.place
-    ) filter (where c.rule = 'latest' and c.lead = c.name)
-  into names, said_values, assignments, change, said_clocks, kept_clocks
+    ) filter (where c.rule = 'latest' and c.lead = c.name),
+    string_agg(
+      format(
+        case c.rule
+          when 'earliest' then '%1$I = least(t.%1$I, excluded.%1$I)'
+          when 'union' then
+            '%1$I = (select array_agg(distinct u order by u) from unnest(coalesce(t.%1$I, ''{}'') || coalesce(excluded.%1$I, ''{}'')) as u)'
+          else '%1$I = case when excluded.clocks ? %2$L then excluded.%1$I else t.%1$I end'
+        end,
+        c.name,
+        c.lead
+      ),
+      E',\n          ' order by c.place
+    ),
+    string_agg(format('(t.clocks ->> %L) collate "C"', c.name), ', ' order by c.place) filter (where c.rule = 'latest' and c.lead = c.name)
+  into names, said_values, assignments, change, said_clocks, kept_clocks, later_assignments, latest_kept
   from metrics.fold_columns(relation) as c
   where c.rule is not null;
 
@@ -4585,6 +5573,67 @@ begin
     case when 'reference_id' = any(key_columns) or is_update then 'inner' else 'left' end
   );
 
+  -- Only what makes the key is read to find out which observations share one.
+  select format(
+    $f$from jsonb_array_elements(observations) as e (said)
+        %s
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'$f$,
+    'cross join lateral jsonb_to_record(said) as o (' || string_agg(format('%I %s', c.name, c.type), ', ' order by c.place) || ')'
+  )
+  into keyed_clause
+  from metrics.fold_columns(relation) as c
+  where c.name = any(key_columns)
+    and c.name not in ('reference_id', 'id');
+
+  if not is_update then
+    at_once := format(
+      $body$
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.%1$I := jsonb_populate_record(null::metrics.%1$I, said);
+      clock constant text := %2$s;
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.%1$I as t (%3$s, %4$s, clocks)
+      values (
+        %5$s,
+        %6$s,
+        jsonb_strip_nulls(jsonb_build_object(
+          %7$s
+        ))
+      )
+      on conflict (%3$s) do update set
+          %8$s,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest(%9$s), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+$body$,
+      kind,
+      clock,
+      keys,
+      names,
+      key_values,
+      said_values,
+      replace(said_clocks, 'c.clock', 'clock'),
+      later_assignments,
+      latest_kept
+    );
+  end if;
+
   execute format('drop function if exists metrics.%I(jsonb)', 'fold_' || kind);
   execute format(
     $create$
@@ -4597,11 +5646,16 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+%5$s
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by %2$s) as n
+      %3$s
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
@@ -4612,8 +5666,10 @@ begin
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 %4$s
   end loop;
 end
@@ -4621,7 +5677,7 @@ $fold$
     $create$,
     'fold_' || kind,
     key_values,
-    from_clause,
+    keyed_clause,
     case
       when is_update then format(
         $body$
@@ -4697,7 +5753,8 @@ $fold$
         (select string_agg(format('excluded.%I', c.name), ', ' order by c.place) from metrics.fold_columns(relation) as c where c.rule is not null),
         (select string_agg(format('t.%I', c.name), ', ' order by c.place) from metrics.fold_columns(relation) as c where c.rule is not null)
       )
-    end
+    end,
+    at_once
   );
   execute format('revoke execute on function metrics.%I(jsonb) from public', 'fold_' || kind);
   execute format(

@@ -132,10 +132,14 @@ declare
   said_clocks text;
   assignments text;
   kept_clocks text;
+  later_assignments text;
+  latest_kept text;
   change text;
   keys text;
   key_values text;
   from_clause text;
+  keyed_clause text;
+  at_once text := '';
   bad text;
 begin
   select string_agg(c.name, ', ')
@@ -152,7 +156,8 @@ begin
     string_agg(
       case
         when c.name = 'reference_id' then 'r.id'
-        when c.rule = 'latest' then format('case when said ? %L then o.%I end', c.lead, c.name)
+        -- A lead that was not said is NULL anyway; its mates count only when it was.
+        when c.rule = 'latest' and c.lead <> c.name then format('case when said ? %L then o.%I end', c.lead, c.name)
         when c.rule = 'union' then format('(select array_agg(distinct u order by u) from unnest(o.%I) as u)', c.name)
         else format('o.%I', c.name)
       end,
@@ -186,8 +191,22 @@ begin
     string_agg(
       format('%1$L, greatest((excluded.clocks ->> %1$L) collate "C", t.clocks ->> %1$L)', c.name),
       E',\n          ' order by c.place
-    ) filter (where c.rule = 'latest' and c.lead = c.name)
-  into names, said_values, assignments, change, said_clocks, kept_clocks
+    ) filter (where c.rule = 'latest' and c.lead = c.name),
+    string_agg(
+      format(
+        case c.rule
+          when 'earliest' then '%1$I = least(t.%1$I, excluded.%1$I)'
+          when 'union' then
+            '%1$I = (select array_agg(distinct u order by u) from unnest(coalesce(t.%1$I, ''{}'') || coalesce(excluded.%1$I, ''{}'')) as u)'
+          else '%1$I = case when excluded.clocks ? %2$L then excluded.%1$I else t.%1$I end'
+        end,
+        c.name,
+        c.lead
+      ),
+      E',\n          ' order by c.place
+    ),
+    string_agg(format('(t.clocks ->> %L) collate "C"', c.name), ', ' order by c.place) filter (where c.rule = 'latest' and c.lead = c.name)
+  into names, said_values, assignments, change, said_clocks, kept_clocks, later_assignments, latest_kept
   from metrics.fold_columns(relation) as c
   where c.rule is not null;
 
@@ -223,6 +242,67 @@ begin
     case when 'reference_id' = any(key_columns) or is_update then 'inner' else 'left' end
   );
 
+  -- Only what makes the key is read to find out which observations share one.
+  select format(
+    $f$from jsonb_array_elements(observations) as e (said)
+        %s
+        left join metrics.repository_references as r
+          on r.reference = said ->> 'repository'$f$,
+    'cross join lateral jsonb_to_record(said) as o (' || string_agg(format('%I %s', c.name, c.type), ', ' order by c.place) || ')'
+  )
+  into keyed_clause
+  from metrics.fold_columns(relation) as c
+  where c.name = any(key_columns)
+    and c.name not in ('reference_id', 'id');
+
+  if not is_update then
+    at_once := format(
+      $body$
+  -- Nearly always one observation comes alone, of a new key or later than all that was said of it: that needs no comparison of each
+  -- column, and a short statement, which is prepared anew at every call.
+  if jsonb_array_length(observations) = 1 then
+    declare
+      said constant jsonb := observations -> 0;
+      o constant metrics.%1$I := jsonb_populate_record(null::metrics.%1$I, said);
+      clock constant text := %2$s;
+      r record;
+    begin
+      select i.id
+      into r
+      from metrics.repository_references as i
+      where i.reference = said ->> 'repository';
+      insert into metrics.%1$I as t (%3$s, %4$s, clocks)
+      values (
+        %5$s,
+        %6$s,
+        jsonb_strip_nulls(jsonb_build_object(
+          %7$s
+        ))
+      )
+      on conflict (%3$s) do update set
+          %8$s,
+          clocks = t.clocks || excluded.clocks,
+          updated_at = now()
+      where excluded.clocks <> '{}'
+        and clock > coalesce(greatest(%9$s), '');
+      if found then
+        return;
+      end if;
+    end;
+  end if;
+$body$,
+      kind,
+      clock,
+      keys,
+      names,
+      key_values,
+      said_values,
+      replace(said_clocks, 'c.clock', 'clock'),
+      later_assignments,
+      latest_kept
+    );
+  end if;
+
   execute format('drop function if exists metrics.%I(jsonb)', 'fold_' || kind);
   execute format(
     $create$
@@ -235,11 +315,16 @@ declare
   batch jsonb;
   batches jsonb[];
 begin
+%5$s
   -- A statement can touch a row once: several observations of one key go in one after the other.
-  if jsonb_array_length(observations) < 2 then
-    batches := array[observations];
-  else
-    batch := observations;
+  if jsonb_array_length(observations) > 1 and exists (
+    select
+    from (
+      select row_number() over (partition by %2$s) as n
+      %3$s
+    ) as s
+    where s.n > 1
+  ) then
     select array_agg(b.said order by b.n)
     into batches
     from (
@@ -250,8 +335,10 @@ begin
       ) as s
       group by s.n
     ) as b;
+  else
+    batches := array[observations];
   end if;
-  foreach batch in array coalesce(batches, '{}') loop
+  foreach batch in array batches loop
 %4$s
   end loop;
 end
@@ -259,7 +346,7 @@ $fold$
     $create$,
     'fold_' || kind,
     key_values,
-    from_clause,
+    keyed_clause,
     case
       when is_update then format(
         $body$
@@ -335,7 +422,8 @@ $fold$
         (select string_agg(format('excluded.%I', c.name), ', ' order by c.place) from metrics.fold_columns(relation) as c where c.rule is not null),
         (select string_agg(format('t.%I', c.name), ', ' order by c.place) from metrics.fold_columns(relation) as c where c.rule is not null)
       )
-    end
+    end,
+    at_once
   );
   execute format('revoke execute on function metrics.%I(jsonb) from public', 'fold_' || kind);
   execute format(

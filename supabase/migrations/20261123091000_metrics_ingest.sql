@@ -73,26 +73,39 @@ language plpgsql
 stable
 set search_path = ''
 as $$
+declare
+  said jsonb;
+  clock text;
+  anew jsonb[] := '{}';
 begin
+  for said in
+    select jsonb_array_elements(repositories)
+  loop
+    clock := to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS') || ' 0';
+    if not exists (
+      select
+      from metrics.repository_references as r
+      join metrics.repositories as t
+        on t.id = r.repository_id
+      where r.reference = said ->> 'repository'
+        and t.full_name = said ->> 'full_name'
+        and t.default_branch = said ->> 'default_branch'
+        and t.url = said ->> 'url'
+        and t.clocks = jsonb_build_object('full_name', clock, 'default_branch', clock, 'url', clock)
+        and not said ? 'sequence'
+    ) then
+      anew := anew || said;
+    end if;
+  end loop;
+  if cardinality(anew) < 2 then
+    return to_jsonb(anew);
+  end if;
+  -- Sorted, so that two callers cannot wait for each other.
   return (
-    -- Sorted, so that two callers cannot wait for each other.
-    select coalesce(jsonb_agg(f.said order by r.repository_id), '[]')
-    from jsonb_array_elements(repositories) as f (said)
+    select jsonb_agg(f.said order by r.repository_id)
+    from unnest(anew) as f (said)
     join metrics.repository_references as r
       on r.reference = f.said ->> 'repository'
-    join metrics.repositories as t
-      on t.id = r.repository_id
-    cross join lateral (
-      select to_char((f.said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS') || ' 0' as clock
-    ) as c
-    where not coalesce(
-      t.full_name = f.said ->> 'full_name'
-      and t.default_branch = f.said ->> 'default_branch'
-      and t.url = f.said ->> 'url'
-      and t.clocks = jsonb_build_object('full_name', c.clock, 'default_branch', c.clock, 'url', c.clock)
-      and not f.said ? 'sequence',
-      false
-    )
   );
 end
 $$;
@@ -296,7 +309,8 @@ language plpgsql
 security definer
 set search_path = ''
 -- Every row is looked up by its key. A plan made while the tables were small or not yet analysed, which the session keeps, must not read
--- them whole, neither here nor in what is called from here.
+-- them whole, neither here nor in what is called from here; and as that is the plan whatever the values are, none is made for them.
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -315,8 +329,11 @@ declare
   earlier record;
   is_retry boolean := false;
   counts jsonb := '{}';
-  wrong text;
+  names jsonb;
+  unknown_kinds text;
+  nameless_kinds text;
   new_names text[];
+  repositories jsonb := '[]';
   joined_names text[] := '{}';
   named bigint[];
   locked bigint[] := '{}';
@@ -333,81 +350,119 @@ begin
       message = 'delivery needs source, delivery_id, sha256 and result';
   end if;
 
-  select d.result, d.reason, d.sha256, d.fact_counts
-  into earlier
-  from metrics.deliveries as d
-  where d.source = source_name
-    and d.delivery_id = id;
-
-  if found and earlier.sha256 <> hash then
-    id := id || '#' || left(encode(hash, 'hex'), 12);
-    verdict := 'quarantined';
-    why := 'conflict: the delivery id came before with other bytes';
-    facts := '{}';
-    select d.result, d.reason, d.sha256, d.fact_counts
-    into earlier
-    from metrics.deliveries as d
-    where d.source = source_name
-      and d.delivery_id = id;
-  end if;
-
-  if earlier.result is not null then
-    if earlier.result <> 'quarantined' then
-      return jsonb_build_object('result', 'duplicate', 'reason', null, 'delivery_id', id, 'facts', '{}'::jsonb);
-    end if;
-    if verdict = 'quarantined' then
-      return jsonb_build_object('result', 'quarantined', 'reason', earlier.reason, 'delivery_id', id, 'facts', '{}'::jsonb);
-    end if;
-    -- It was not understood then. Whoever tries the same one at the same time waits here, and then finds it done.
-    perform
-    from metrics.deliveries as d
-    where d.source = source_name
-      and d.delivery_id = id
-      and d.result = 'quarantined'
-    for update;
-    if not found then
-      return jsonb_build_object('result', 'duplicate', 'reason', null, 'delivery_id', id, 'facts', '{}'::jsonb);
-    end if;
-    is_retry := true;
-  end if;
-
   if verdict = 'stored' then
     -- Erasing a repository waits for those who are adding to it, so that it leaves nothing behind that no reference leads to.
     perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
     select
-      string_agg(k.kind, ', ') filter (where k.kind <> all(fact_kinds)),
-      coalesce(jsonb_object_agg(k.kind, k.length) filter (where k.length > 0), '{}')
-    into wrong, counts
-    from (
-      select e.kind, jsonb_array_length(e.list) as length
-      from jsonb_each(facts) as e (kind, list)
-    ) as k;
-    if wrong is not null then
-      raise exception using
-        errcode = '22023',
-        message = format('unknown fact kind: %s', wrong),
-        hint = format('Fact kinds are %s.', array_to_string(fact_kinds, ', '));
-    end if;
-
+      coalesce(jsonb_object_agg(e.kind, n.count) filter (where n.count > 0), '{}'),
+      jsonb_object_agg(e.kind, n.names) filter (where n.names is not null),
+      string_agg(e.kind, ', ') filter (where e.kind <> all(fact_kinds)),
+      string_agg(e.kind, ', ') filter (where n.is_nameless and e.kind <> 'incidents')
+    into counts, names, unknown_kinds, nameless_kinds
+    from jsonb_each(facts) as e (kind, list)
+    cross join lateral (
+      select
+        count(*) as count,
+        jsonb_agg(distinct f.said ->> 'repository') filter (where f.said ->> 'repository' is not null) as names,
+        bool_or(f.said ->> 'repository' is null) as is_nameless
+      from jsonb_array_elements(e.list) as f (said)
+    ) as n;
     select
       coalesce(array_agg(distinct r.id) filter (where r.id is not null), '{}'),
-      array_agg(distinct f.said ->> 'repository') filter (where r.id is null and f.said ->> 'repository' is not null),
-      coalesce(array_agg(distinct f.said ->> 'repository') filter (where e.kind = any(joined_kinds)), '{}'),
-      string_agg(distinct e.kind, ', ') filter (where f.said ->> 'repository' is null and e.kind <> 'incidents')
-    into named, new_names, joined_names, wrong
-    from jsonb_each(facts) as e (kind, list)
-    cross join lateral jsonb_array_elements(e.list) as f (said)
+      array_agg(distinct n.name) filter (where r.id is null)
+    into named, new_names
+    from jsonb_array_elements_text(jsonb_path_query_array(names, '$.*[*]')) as n (name)
     left join metrics.repository_references as r
-      on r.reference = f.said ->> 'repository';
-    if wrong is not null then
+      on r.reference = n.name;
+  end if;
+
+  -- Nearly every delivery is new, and of repositories that are known: it is put in at once, and only else looked for.
+  loop
+    if unknown_kinds is null and nameless_kinds is null and new_names is null then
+      insert into metrics.deliveries as d (
+        source, delivery_id, event, result, reason, size, sha256, content_type, fact_counts, notes, reference_ids, body_expires_on
+      )
+      values (
+        source_name,
+        id,
+        delivery ->> 'event',
+        verdict,
+        why,
+        (delivery ->> 'size')::integer,
+        hash,
+        delivery ->> 'content_type',
+        counts,
+        coalesce(array(select jsonb_array_elements_text(delivery -> 'notes')), '{}'),
+        coalesce(named, '{}'),
+        case
+          when body is not null then (
+            select (now() at time zone 'UTC')::date + case when verdict = 'quarantined' then s.quarantined_body_days else s.body_days end
+            from metrics.settings as s
+          )
+        end
+      )
+      on conflict do nothing
+      returning d.body_expires_on
+      into expires_on;
+      exit when found;
+    end if;
+
+    select d.result, d.reason, d.sha256
+    into earlier
+    from metrics.deliveries as d
+    where d.source = source_name
+      and d.delivery_id = id;
+
+    if found and earlier.sha256 <> hash then
+      id := id || '#' || left(encode(hash, 'hex'), 12);
+      verdict := 'quarantined';
+      why := 'conflict: the delivery id came before with other bytes';
+      facts := '{}';
+      counts := '{}';
+      named := null;
+      new_names := null;
+      unknown_kinds := null;
+      nameless_kinds := null;
+      continue;
+    end if;
+
+    if found then
+      if earlier.result <> 'quarantined' then
+        return jsonb_build_object('result', 'duplicate', 'reason', null, 'delivery_id', id, 'facts', '{}'::jsonb);
+      end if;
+      if verdict = 'quarantined' then
+        return jsonb_build_object('result', 'quarantined', 'reason', earlier.reason, 'delivery_id', id, 'facts', '{}'::jsonb);
+      end if;
+      -- It was not understood then. Whoever tries the same one at the same time waits here, and then finds it done.
+      perform
+      from metrics.deliveries as d
+      where d.source = source_name
+        and d.delivery_id = id
+        and d.result = 'quarantined'
+      for update;
+      if not found then
+        return jsonb_build_object('result', 'duplicate', 'reason', null, 'delivery_id', id, 'facts', '{}'::jsonb);
+      end if;
+      is_retry := true;
+    end if;
+
+    if unknown_kinds is not null then
       raise exception using
         errcode = '22023',
-        message = format('facts without a repository: %s', wrong);
+        message = format('unknown fact kind: %s', unknown_kinds),
+        hint = format('Fact kinds are %s.', array_to_string(fact_kinds, ', '));
+    end if;
+    if nameless_kinds is not null then
+      raise exception using
+        errcode = '22023',
+        message = format('facts without a repository: %s', nameless_kinds);
     end if;
     if new_names is not null then
       named := named || metrics.ensure_references(new_names);
+      new_names := null;
     end if;
-  end if;
+    exit when is_retry;
+  end loop;
 
   if is_retry then
     update metrics.deliveries as d
@@ -426,58 +481,32 @@ begin
       where b.source = source_name
         and b.delivery_id = id;
     end if;
-  else
-    if body is not null then
-      select (now() at time zone 'UTC')::date + case when verdict = 'quarantined' then s.quarantined_body_days else s.body_days end
-      into expires_on
-      from metrics.settings as s;
-    end if;
-    insert into metrics.deliveries (
-      source, delivery_id, event, result, reason, size, sha256, content_type, fact_counts, notes, reference_ids, body_expires_on
-    )
-    values (
-      source_name,
-      id,
-      delivery ->> 'event',
-      verdict,
-      why,
-      (delivery ->> 'size')::integer,
-      hash,
-      delivery ->> 'content_type',
-      counts,
-      coalesce(array(select jsonb_array_elements_text(delivery -> 'notes')), '{}'),
-      coalesce(named, '{}'),
-      expires_on
-    )
-    on conflict do nothing;
-    if not found then
-      -- The same id was committed since we looked.
-      raise exception using
-        errcode = '40001',
-        message = 'the same delivery came twice at once: try again';
-    end if;
-    if body is not null then
-      insert into metrics.bodies (source, delivery_id, expires_on, body)
-      values (source_name, id, expires_on, decode(body, 'base64'));
-    end if;
+  elsif body is not null then
+    insert into metrics.bodies (source, delivery_id, expires_on, body)
+    values (source_name, id, expires_on, decode(body, 'base64'));
   end if;
 
   if verdict <> 'stored' then
     return jsonb_build_object('result', verdict, 'reason', why, 'delivery_id', id, 'facts', '{}'::jsonb);
   end if;
 
+  if facts ?| joined_kinds then
+    joined_names := array(
+      select distinct n.name
+      from unnest(joined_kinds) as k (kind)
+      cross join lateral jsonb_array_elements_text(names -> k.kind) as n (name)
+    );
+  end if;
+
   -- What joins facts, and a change of the map, happens under the locks of the repositories concerned.
   if facts ? 'repositories' then
-    facts := facts || jsonb_build_object('repositories', metrics.repositories_said_anew(facts -> 'repositories'));
-    if facts -> 'repositories' = '[]' then
-      facts := facts - 'repositories';
+    repositories := metrics.repositories_said_anew(facts -> 'repositories');
+    if repositories <> '[]' then
+      claims := array(
+        select c
+        from metrics.new_claims(repositories) as c
+      );
     end if;
-  end if;
-  if facts ? 'repositories' then
-    claims := array(
-      select c
-      from metrics.new_claims(facts -> 'repositories') as c
-    );
   end if;
   if cardinality(joined_names) > 0 or cardinality(claims) > 0 then
     locked := array(
@@ -521,8 +550,8 @@ begin
     facts := metrics.with_test_ids(facts);
   end if;
 
-  if facts ? 'repositories' then
-    perform metrics.fold_repositories(facts -> 'repositories');
+  if repositories <> '[]' then
+    perform metrics.fold_repositories(repositories);
   end if;
   if facts ? 'pipeline_runs' then
     perform metrics.fold_pipeline_runs(facts -> 'pipeline_runs');
