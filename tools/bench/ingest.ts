@@ -192,7 +192,7 @@ async function inSql(sql: Sql, timing: SliceOptions, report: Report, withBatch: 
     calls(1000, (count) => one.take(count).map(asCall)),
   ];
   if (withBatch) {
-    sides.push(calls(20, (count) => Array.from({ length: count }, () => asOneCall(history.completed(JOBS_A_CALL)))));
+    sides.push(calls(20, (count) => Array.from({ length: count }, () => asOneCall(history.history(JOBS_A_CALL)))));
   }
   const [bareSlices = [], manySlices = [], oneSlices = [], batchSlices] = await alternate(sides, timing);
   report.part(
@@ -205,7 +205,7 @@ async function inSql(sql: Sql, timing: SliceOptions, report: Report, withBatch: 
   report.target("metrics.ingest / bare insert", ratios(manySlices, bareSlices), "", { atLeast: 0.4 });
   report.target("one repository / many repositories", ratios(oneSlices, manySlices), "", { atLeast: 0.7 });
   if (batchSlices) {
-    report.part(`SQL, ${JOBS_A_CALL} completed jobs a call, ${CONNECTIONS} connections`);
+    report.part(`SQL, ${JOBS_A_CALL} completed jobs of one repository a call, ${CONNECTIONS} connections`);
     report.rate("metrics.ingest", batchSlices, "jobs a second", JOBS_A_CALL);
     report.target(
       "jobs a second / one delivery a call",

@@ -113,12 +113,10 @@ export class JobStream {
     });
   }
 
-  /** The next so many jobs, all of them completed, as a provider's history tells them. */
-  completed(count: number): JobDelivery[] {
-    return Array.from({ length: count }, () => {
-      const job = this.#count++;
-      return this.#delivery(this.#repositories[job % this.#repositories.length]!, job, "completed");
-    });
+  /** So many jobs of the next repository, all of them completed, as a provider's history tells them. */
+  history(count: number): JobDelivery[] {
+    const repository = this.#repositories[Math.floor(this.#count / count) % this.#repositories.length]!;
+    return Array.from({ length: count }, () => this.#delivery(repository, this.#count++, "completed"));
   }
 
   #delivery(repository: Repository, job: number, state: States): JobDelivery {
@@ -209,16 +207,15 @@ export function asCall({ id, body }: JobDelivery): Call {
   };
 }
 
-/** One call that brings so many deliveries' jobs, as the filling of a gap does: no body, each repository once. */
+/** One call that brings the jobs of so many deliveries of one repository, as the filling of a gap does: without a body. */
 export function asOneCall(deliveries: readonly JobDelivery[]): Call {
   const calls = deliveries.map(asCall);
   const facts = calls.map((call) => JSON.parse(call.facts) as { repositories: unknown[]; jobs: unknown[] });
-  const repositories = new Map(facts.map((one) => [JSON.stringify(one.repositories), one.repositories]));
   const delivery = { ...JSON.parse(calls[0]!.delivery), event: null, size: 0, content_type: null };
   return {
     delivery: JSON.stringify(delivery),
     facts: JSON.stringify({
-      repositories: [...repositories.values()].flat(),
+      repositories: facts[0]!.repositories,
       jobs: facts.flatMap((one) => one.jobs),
     }),
     body: "",

@@ -34,7 +34,7 @@ export async function alternate(sides: readonly Side[], options: SliceOptions): 
     const seconds = round < 0 ? Math.min(1, options.seconds) : options.seconds;
     for (const [index, side] of sides.entries()) {
       // Should it be too little, the slice ends early.
-      await side.prepare(Math.ceil(rates[index]! * seconds * 1.5) + 16);
+      await side.prepare(Math.ceil(rates[index]! * seconds * 1.5) + 8);
       const started = performance.now();
       const done = await side.work(started + seconds * 1000);
       const slice = { done, seconds: (performance.now() - started) / 1000 };
