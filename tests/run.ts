@@ -10,6 +10,8 @@ import { fromFileUrl, join, resolve } from "@std/path";
 import { temporaryCluster } from "../tools/stack/cluster.ts";
 import { pushMigrations } from "../tools/stack/migrate.ts";
 import { send } from "../tools/stack/process.ts";
+import { type StackAddress, subjectSecrets } from "./support/http.ts";
+import { startStack } from "./support/stack.ts";
 
 const repository = fromFileUrl(new URL("..", import.meta.url));
 
@@ -111,8 +113,12 @@ async function run(): Promise<void> {
         ...env,
         DENO_JOBS: "2",
       });
-      for (const folder of alone) {
-        if (await isThere(join(repository, folder))) await denoTest(folder, [...test, folder], env);
+      await denoTest("tests/stack", [...test, "tests/stack"], env);
+      {
+        await using stack = await startStack({ env: subjectSecrets() });
+        const { url, database_url, publishable_key, secret_key, sources, data, pid } = stack;
+        const address: StackAddress = { url, database_url, publishable_key, secret_key, sources, data, pid };
+        await denoTest("tests/http", [...test, "tests/http"], { ...env, METRICS_TEST_STACK: JSON.stringify(address) });
       }
       await denoTest(
         `the function's tests under Deno ${hostedDeno}`,

@@ -2,7 +2,7 @@
 // The database is as durable as in production: a stack of its own, with nothing turned off.
 import { assert, assertEquals } from "@std/assert";
 import postgres from "postgres";
-import { commandLine, send } from "../../tools/stack/process.ts";
+import { commandLine, gone, send } from "../../tools/stack/process.ts";
 import { deep } from "../support/depth.ts";
 import { GitHubRepository, sha } from "../support/history_github.ts";
 import { newSeed, randomFrom } from "../support/history_random.ts";
@@ -162,7 +162,10 @@ async function killPart(name: string, find: (stack: RunningStack) => number): Pr
     await pause(random() * 200);
     const pid = find(stack);
     assert(pid !== before);
-    send(before = pid, "SIGKILL");
+    before = pid;
+    // With whatever works below it: else sessions of Postgres end what they are at, and nobody waits for an answer in vain.
+    for (const member of descendants(pid)) send(member, "SIGKILL");
+    assert(await gone(pid, 5_000));
     await load.answeredMore(40);
   }
   await settle(name);

@@ -478,6 +478,32 @@ Deno.test("a body that arrives one byte a second is given up after 15 s", option
   );
 });
 
+Deno.test("a Host header that is none changes no answer", options, async () => {
+  const body = bytesOf(aJob().body);
+  for (const host of ["[", "a b", "x:99999", "%%", "<>", "::::"]) {
+    const headers = await headersOf(stack, { source, id: crypto.randomUUID(), body });
+    const lines = Object.entries({ ...headers, "content-length": `${body.length}`, connection: "close" });
+    const answer = await raw(stack.url, [
+      `POST ${path} HTTP/1.1\r\nhost: ${host}\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join("")}\r\n`,
+      body,
+    ]);
+    assert(answer.status < 500, `${host}: ${answer.text}`);
+  }
+});
+
+Deno.test("a value that no index can hold is kept whole in quarantine", options, async () => {
+  const posted = aJob(new GitHubRepository(77, "acme/long", { source }), 77);
+  // Random, because what repeats itself would be compressed to fit.
+  const branch = encodeHex(crypto.getRandomValues(new Uint8Array(1900)));
+  const repository = {
+    ...(posted.body as { repository: Record<string, unknown> }).repository,
+    html_url: `https://h/${branch}`,
+  };
+  const answer = await post(stack, { source, event: "workflow_job", body: { ...(posted.body as object), repository } });
+  assertEquals(answer.status, 202);
+  assertMatch(answer.text, /quarantined.*SQLSTATE/);
+});
+
 Deno.test("the log tells of refused requests, in words of ours alone", options, async () => {
   const log = await Deno.readTextFile(join(stack.data, "log", "ingest-metrics.log"));
   const lines = log.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));

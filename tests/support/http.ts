@@ -29,7 +29,7 @@ export function subjectSecrets(): Record<string, string> {
  */
 export async function sharedStack(): Promise<StackAddress> {
   const given = Deno.env.get("METRICS_TEST_STACK");
-  if (given) return JSON.parse(given) as Ready;
+  if (given) return JSON.parse(given) as StackAddress;
   const stack: RunningStack = await startStack({ env: subjectSecrets() });
   Deno.test.afterAll(() => stack[Symbol.asyncDispose]());
   return stack;

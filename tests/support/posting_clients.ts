@@ -3,8 +3,11 @@
 import { GitHubRepository, sha } from "./history_github.ts";
 import { post, type StackAddress } from "./http.ts";
 
+/** What clients do: post deliveries of a source, or write the same bytes through REST into a table `(id text, body text)` of `public`. */
+export type Target = { source: string } | { table: string };
+
 /** What the thread is told: whether to post, and how. */
-type Order = { start: { stack: StackAddress; source: string; clients: number } } | { stop: true };
+type Order = { start: { stack: StackAddress; target: Target; clients: number } } | { stop: true };
 
 /** What became of the deliveries of one period, by status; 0 is no answer. */
 export type Statuses = Record<number, number>;
@@ -13,11 +16,11 @@ export type Statuses = Record<number, number>;
 export class PostingClients {
   #worker = new Worker(import.meta.url, { type: "module" });
 
-  start(stack: StackAddress, source: string, clients: number): void {
+  start(stack: StackAddress, target: Target, clients: number): void {
     // Not everything that a stack is can be sent to a thread.
     const { url, database_url, publishable_key, secret_key, sources, data, pid } = stack;
     const address = { url, database_url, publishable_key, secret_key, sources, data, pid };
-    this.#worker.postMessage({ start: { stack: address, source, clients } } satisfies Order);
+    this.#worker.postMessage({ start: { stack: address, target, clients } } satisfies Order);
   }
 
   /** Lets what was posted be answered. */
@@ -53,13 +56,31 @@ function delivery(source: string) {
   });
 }
 
-async function client(stack: StackAddress, source: string, statuses: Statuses, runs: () => boolean): Promise<void> {
+async function client(stack: StackAddress, target: Target, statuses: Statuses, runs: () => boolean): Promise<void> {
   while (runs()) {
-    const { event, body } = delivery(source);
-    const status = await post(stack, { source, event, body }).then((answer) => answer.status, () => 0);
+    const { id, event, body } = delivery("source" in target ? target.source : "github");
+    const sent = "source" in target
+      ? post(stack, { source: target.source, event, body }).then((answer) => answer.status)
+      : insert(stack, target.table, crypto.randomUUID() + id, JSON.stringify(body));
+    const status = await sent.catch(() => 0);
     statuses[status] = (statuses[status] ?? 0) + 1;
-    if (status !== 200) await new Promise((resolve) => setTimeout(resolve, 50));
+    if (status >= 300 || status === 0) await new Promise((resolve) => setTimeout(resolve, 50));
   }
+}
+
+async function insert(stack: StackAddress, table: string, id: string, body: string): Promise<number> {
+  const response = await fetch(`${stack.url}/rest/v1/${table}`, {
+    method: "POST",
+    headers: {
+      apikey: stack.secret_key,
+      authorization: `Bearer ${stack.secret_key}`,
+      "content-type": "application/json",
+      prefer: "return=minimal",
+    },
+    body: JSON.stringify({ id, body }),
+  });
+  await response.body?.cancel();
+  return response.status;
 }
 
 // deno-lint-ignore no-explicit-any
@@ -70,10 +91,10 @@ if (typeof self.postMessage === "function" && typeof self.DedicatedWorkerGlobalS
   let ends: Promise<void>[] = [];
   self.onmessage = async ({ data }: MessageEvent<Order>) => {
     if ("start" in data) {
-      const { stack, source, clients } = data.start;
+      const { stack, target, clients } = data.start;
       runs = true;
       statuses = {};
-      ends = Array.from({ length: clients }, () => client(stack, source, statuses, () => runs));
+      ends = Array.from({ length: clients }, () => client(stack, target, statuses, () => runs));
     } else {
       runs = false;
       await Promise.all(ends);

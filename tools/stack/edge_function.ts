@@ -11,6 +11,8 @@ export interface EdgeFunctionOptions {
   env: Record<string, string>;
   /** The file that what it prints is added to. */
   log: string;
+  /** MiB of heap, default the 256 that hosted gives. */
+  heap?: number;
 }
 
 /**
@@ -79,7 +81,7 @@ export class EdgeFunction {
         "--allow-net",
         "--allow-env",
         `--allow-read=${folder}`,
-        "--v8-flags=--max-old-space-size=256",
+        `--v8-flags=--max-old-space-size=${this.#options.heap ?? 256}`,
         `--preload=${join(import.meta.dirname!, "edge_preload.ts")}`,
         join(folder, "index.ts"),
       ],
