@@ -4121,6 +4121,7 @@ CREATE OR REPLACE FUNCTION metrics.ingest(delivery jsonb, facts jsonb DEFAULT '{
  SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
+ SET lock_timeout TO '3s'
 AS $function$
 declare
   fact_kinds constant text[] := array[

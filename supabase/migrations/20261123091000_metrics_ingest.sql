@@ -314,6 +314,8 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+-- Whoever waits holds one of the few sessions that the Data API has for everybody, the app included.
+set lock_timeout = '3s'
 as $$
 declare
   fact_kinds constant text[] := array[

@@ -51,7 +51,7 @@ class Load {
     this.#ends = Array.from({ length: clients }, async () => {
       while (this.#runs) {
         const number = this.#next++;
-        if (!await this.post(address, number)) await pause(20);
+        if (!await this.post(address, number)) await pause(100);
       }
     });
   }
