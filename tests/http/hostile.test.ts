@@ -151,7 +151,10 @@ Deno.test(
     assertEquals([...kept].filter((id) => refused.has(id)), []);
     const results = Object.groupBy(rows, (row) => row.result);
     console.log(Object.entries(results).map(([result, list]) => `${list!.length} ${result}`).join(", "));
-    for (const result of ["stored", "ignored", "quarantined"]) assert(results[result as "stored"]!.length > 0, result);
+    // Few requests may happen to hold no event that is ignored.
+    for (const result of count > 1000 ? ["stored", "ignored", "quarantined"] : ["stored", "quarantined"]) {
+      assert((results[result as "stored"]?.length ?? 0) > 0, result);
+    }
   },
 );
 
