@@ -4,6 +4,7 @@
  */
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { encodeBase64 } from "@std/encoding/base64";
 import fc from "fast-check";
 import postgres, { type Sql } from "postgres";
 import { readConfiguration } from "../../supabase/functions/ingest-metrics/configuration.ts";
@@ -24,7 +25,7 @@ function handlerOver(sql: Sql, change: (store: Store) => Store = (store) => stor
   const store = createStore(async (name, parameters) => {
     try {
       const values = Object.values(parameters).map((value) =>
-        typeof value === "string" ? value : JSON.stringify(value)
+        value instanceof Uint8Array ? encodeBase64(value) : JSON.stringify(value)
       );
       const [row] = name === "ingest"
         ? await sql.unsafe(

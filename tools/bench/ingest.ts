@@ -3,7 +3,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { createClient } from "@supabase/supabase-js";
 import type { Sql } from "postgres";
-import { encodeBase64 } from "../../supabase/functions/ingest-metrics/store.ts";
+import { encodeBase64 } from "@std/encoding/base64";
 import { type BenchStack, benchStack } from "./environment.ts";
 import { Connection, paced, post } from "./http.ts";
 import { asCall, asOneCall, type Call, type JobDelivery, JobStream, signature } from "./jobs.ts";

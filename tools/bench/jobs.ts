@@ -1,7 +1,7 @@
 /** Deliveries of GitHub's workflow_job, as GitHub sends them: jobs of many repositories that are queued, run and end. */
 
 import { createHash, createHmac } from "node:crypto";
-import { encodeBase64 } from "../../supabase/functions/ingest-metrics/store.ts";
+import { encodeBase64 } from "@std/encoding/base64";
 import { githubExample } from "../../supabase/functions/ingest-metrics/testing.ts";
 import { github } from "../../supabase/functions/ingest-metrics/sources/github.ts";
 import { translate } from "../../supabase/functions/ingest-metrics/translate.ts";

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { encodeHex } from "@std/encoding/hex";
 import type { Sql } from "postgres";
 import { readIncidentLabels } from "../../supabase/functions/ingest-metrics/configuration.ts";
-import { encodeBase64 } from "../../supabase/functions/ingest-metrics/store.ts";
+import { encodeBase64 } from "@std/encoding/base64";
 import { githubExample } from "../../supabase/functions/ingest-metrics/testing.ts";
 import { testDatabase } from "../../tests/support/database.ts";
 import { replay, type Replayed, type ReplayOptions } from "./replay.ts";

@@ -8,7 +8,7 @@ import type { Claim } from "./identity/mod.ts";
 import { receive } from "./receive.ts";
 import { Slots } from "./slots.ts";
 import type { ContentType } from "./sources/mod.ts";
-import { type Delivery, encodeBase64, type Store } from "./store.ts";
+import type { Delivery, Store } from "./store.ts";
 import { translate } from "./translate.ts";
 
 export interface HandlerOptions {
@@ -176,7 +176,7 @@ async function prove(
     reason: translated.reason,
     notes: translated.notes,
   };
-  return { delivery, facts: translated.facts, body: translated.body && encodeBase64(translated.body) };
+  return { delivery, facts: translated.facts, body: translated.body };
 }
 
 function cachedHealth(store: Store): () => Promise<boolean> {

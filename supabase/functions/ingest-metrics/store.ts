@@ -1,9 +1,9 @@
 /** Commits deliveries: the only place that talks to the database, through one function of it. */
 
-import { Buffer } from "node:buffer";
 import { createClient } from "@supabase/supabase-js";
 import { z } from "zod";
 import type { Facts } from "./facts.ts";
+import { writeParameters } from "./parameters.ts";
 import { Slots } from "./slots.ts";
 
 /** A delivery as `metrics.ingest` takes it. */
@@ -31,15 +31,10 @@ const committed = z.object({
 export type Committed = z.infer<typeof committed>;
 
 export interface Store {
-  /** Commits one delivery with its facts and its body in base64. Null when it did not commit in time: the sender must come again. */
-  ingest(delivery: Delivery, facts: Facts, body: string | null, signal: AbortSignal): Promise<Committed | null>;
+  /** Commits one delivery with its facts and its body. Null when it did not commit in time: the sender must come again. */
+  ingest(delivery: Delivery, facts: Facts, body: Uint8Array | null, signal: AbortSignal): Promise<Committed | null>;
   /** Whether a delivery could be committed now. */
   health(signal: AbortSignal): Promise<boolean>;
-}
-
-/** The text that carries a body through JSON. */
-export function encodeBase64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
 }
 
 /**
@@ -56,7 +51,7 @@ const STATEMENT_MS = 8000;
  */
 export function createStore(call: Call): Store {
   const sessions = new Slots(SESSIONS);
-  const once = async (name: string, parameters: object, signal: AbortSignal): Promise<Answer> => {
+  const once = async (name: string, parameters: Record<string, unknown>, signal: AbortSignal): Promise<Answer> => {
     const release = await sessions.acquire(STATEMENT_MS);
     if (!release) return { code: "" };
     if (signal.aborted) {
@@ -74,7 +69,7 @@ export function createStore(call: Call): Store {
       else release();
     }
   };
-  const twice = async (name: string, parameters: object, signal: AbortSignal): Promise<Answer> => {
+  const twice = async (name: string, parameters: Record<string, unknown>, signal: AbortSignal): Promise<Answer> => {
     const answer = await once(name, parameters, signal);
     return isPassing(answer) ? await once(name, parameters, signal) : answer;
   };
@@ -95,8 +90,15 @@ export function createStore(call: Call): Store {
   };
 }
 
-/** Calls a function of the schema `metrics`: what it returned, or the code of the error, empty when there is none. */
-export type Call = (name: string, parameters: object, signal: AbortSignal) => Promise<Answer>;
+/**
+ * Calls a function of the schema `metrics`: what it returned, or the code of the error, empty when there is none. Parameters that are bytes
+ * arrive as text in base64.
+ */
+export type Call = (
+  name: string,
+  parameters: Readonly<Record<string, unknown>>,
+  signal: AbortSignal,
+) => Promise<Answer>;
 export type Answer = { data: unknown } | { code: string };
 
 const isPassing = (answer: Answer) => "code" in answer && (answer.code === "40001" || answer.code === "40P01");
@@ -105,14 +107,24 @@ const isRefusal = (answer: Answer): answer is { code: string } =>
 
 /** Calls through the project's Data API, with the project's secret key and without a session. */
 export function callThroughApi(project: { url: string; key: string }): Call {
+  // The client makes one text of whatever it is given. It is given a name, and what goes out in its place are the bytes that we wrote.
+  const written = new Map<string, Uint8Array<ArrayBuffer>>();
+  let calls = 0;
   const client = createClient(project.url, project.key, {
     db: { schema: "metrics" },
     auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
     // The key is all there is: without this every call would ask the client's own store for a session.
     accessToken: () => Promise.resolve(project.key),
+    global: { fetch: (address, init) => fetch(address, { ...init, body: written.get(String(init?.body)) ?? null }) },
   });
   return async (name, parameters, signal) => {
-    const { data, error } = await client.rpc(name, parameters).abortSignal(signal);
-    return error ? { code: error.code ?? "" } : { data };
+    const id = ++calls;
+    written.set(`${id}`, writeParameters(parameters));
+    try {
+      const { data, error } = await client.rpc(name, { toJSON: () => id }).abortSignal(signal);
+      return error ? { code: error.code ?? "" } : { data };
+    } finally {
+      written.delete(`${id}`);
+    }
   };
 }
