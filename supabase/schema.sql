@@ -138,7 +138,8 @@ create table metrics.deliveries (
   fact_counts jsonb default '{}'::jsonb not null,
   notes text[] default '{}'::text[] not null,
   reference_ids bigint[] default '{}'::bigint[] not null,
-  body_expires_on date
+  body_expires_on date,
+  identity_id bigint
 );
 alter table metrics.deliveries add constraint deliveries_pkey PRIMARY KEY (source, delivery_id);
 alter table metrics.deliveries add constraint delivery_id_is_short CHECK (((length(delivery_id) >= 1) AND (length(delivery_id) <= 300)));
@@ -146,6 +147,7 @@ alter table metrics.deliveries add constraint reason_stands_beside_what_was_not_
 alter table metrics.deliveries add constraint result_is_known CHECK ((result = ANY (ARRAY['stored'::text, 'ignored'::text, 'quarantined'::text])));
 alter table metrics.deliveries add constraint sha256_is_32_bytes CHECK ((octet_length(sha256) = 32));
 alter table metrics.deliveries add constraint source_is_a_source_name CHECK (((source ~ '^[a-z0-9]+(-[a-z0-9]+)*$'::text) AND (length(source) <= 100)));
+CREATE INDEX deliveries_identity_id_received_at_idx ON metrics.deliveries USING btree (identity_id, received_at) WHERE (identity_id IS NOT NULL);
 CREATE INDEX deliveries_source_received_at_idx ON metrics.deliveries USING btree (source, received_at);
 alter table metrics.deliveries enable row level security;
 create policy members_read on metrics.deliveries
@@ -165,6 +167,7 @@ comment on column metrics.deliveries.content_type is 'Media type of the body as 
 comment on column metrics.deliveries.delivery_id is 'The sender''s id of the delivery. A conflict is kept under <id>#<first 12 hex of its SHA-256>.';
 comment on column metrics.deliveries.event is 'The provider''s event and action, as event or event.action.';
 comment on column metrics.deliveries.fact_counts is 'Observations by fact kind.';
+comment on column metrics.deliveries.identity_id is 'The identity that reported it; NULL for a webhook.';
 comment on column metrics.deliveries.notes is 'What normalisation changed in the facts: cut texts, replaced characters, numbers out of range.';
 comment on column metrics.deliveries.reason is 'Why it was ignored or quarantined; NULL when stored.';
 comment on column metrics.deliveries.received_at is 'When it was committed here first. Never part of a fact.';
@@ -253,28 +256,48 @@ create table metrics.identities (
   id bigint generated always as identity not null,
   name text not null,
   kind text not null,
+  provider text,
   issuer text,
   audience text,
   claims jsonb default '{}'::jsonb not null,
   token_sha256 bytea,
   sources text[] not null,
-  references_allowed text[],
+  repositories text[],
   fact_kinds text[] default ARRAY['test_runs'::text, 'test_cases'::text, 'rule_checks'::text, 'measurements'::text] not null,
   calls_per_minute integer default 60 not null,
   created_at timestamp with time zone default now() not null,
   expires_at timestamp with time zone,
   revoked_at timestamp with time zone
 );
+alter table metrics.identities add constraint audience_is_not_empty CHECK ((audience <> ''::text));
 alter table metrics.identities add constraint calls_per_minute_is_positive CHECK ((calls_per_minute > 0));
 alter table metrics.identities add constraint claims_are_an_object CHECK ((jsonb_typeof(claims) = 'object'::text));
+alter table metrics.identities add constraint claims_are_texts_with_a_star_only_at_the_end CHECK ((NOT jsonb_path_exists(claims, 'strict $.*?(((@.type() != "string" || @ == "") || @ == "*") || @ like_regex "[*].")'::jsonpath)));
+alter table metrics.identities add constraint claims_name_their_owner_by_id CHECK (
+CASE provider
+    WHEN 'github'::text THEN (claims ?| ARRAY['repository_id'::text, 'repository_owner_id'::text])
+    WHEN 'gitlab'::text THEN (claims ?| ARRAY['project_id'::text, 'namespace_id'::text])
+    WHEN 'buildkite'::text THEN (claims ?| ARRAY['organization_id'::text, 'organization_slug'::text, 'pipeline_id'::text])
+    WHEN 'circleci'::text THEN true
+    ELSE NULL::boolean
+END);
+alter table metrics.identities add constraint fact_kinds_are_known CHECK (((cardinality(fact_kinds) > 0) AND (array_position(fact_kinds, NULL::text) IS NULL) AND (fact_kinds <@ ARRAY['repositories'::text, 'pipeline_runs'::text, 'jobs'::text, 'pull_requests'::text, 'reviews'::text, 'pushes'::text, 'commits'::text, 'deployments'::text, 'releases'::text, 'incidents'::text, 'test_runs'::text, 'test_cases'::text, 'rule_checks'::text, 'measurements'::text])));
 alter table metrics.identities add constraint identities_pkey PRIMARY KEY (id);
-alter table metrics.identities add constraint identity_name_is_unique UNIQUE (name);
+alter table metrics.identities add constraint identity_name_is_not_empty CHECK (((btrim(name) <> ''::text) AND (length(name) <= 200)));
+alter table metrics.identities add constraint ids_in_claims_are_exact CHECK ((NOT jsonb_path_exists(claims, '$.keyvalue()?(@."key" like_regex "(_id|_slug|/project-id)$" && @."value" like_regex "[*]$")'::jsonpath)));
+alter table metrics.identities add constraint issuer_is_https_or_on_this_machine CHECK (((issuer ~ '^https://[^/?#@[:space:]]+(/[^?#[:space:]]*)?$'::text) OR (issuer ~ '^http://(127[.]0[.]0[.]1|\[::1\]|localhost)(:[0-9]+)?(/[^?#[:space:]]*)?$'::text)));
 alter table metrics.identities add constraint kind_is_known CHECK ((kind = ANY (ARRAY['oidc'::text, 'token'::text])));
-alter table metrics.identities add constraint oidc_has_an_issuer_and_claims CHECK (((kind <> 'oidc'::text) OR ((issuer ~~ 'https://%'::text) AND (claims <> '{}'::jsonb) AND (token_sha256 IS NULL))));
-alter table metrics.identities add constraint token_has_its_hash CHECK (((kind <> 'token'::text) OR ((octet_length(token_sha256) = 32) AND (issuer IS NULL))));
+alter table metrics.identities add constraint more_than_reports_needs_a_ref_or_an_environment CHECK (((kind <> 'oidc'::text) OR (fact_kinds <@ ARRAY['test_runs'::text, 'test_cases'::text, 'rule_checks'::text, 'measurements'::text]) OR (claims ?| ARRAY['ref'::text, 'ref_path'::text, 'environment'::text, 'oidc.circleci.com/vcs-ref'::text, 'build_branch'::text])));
+alter table metrics.identities add constraint oidc_has_a_provider_an_issuer_and_claims CHECK (((kind <> 'oidc'::text) OR ((num_nulls(provider, issuer) = 0) AND (claims <> '{}'::jsonb) AND (token_sha256 IS NULL))));
+alter table metrics.identities add constraint provider_is_known CHECK ((provider = ANY (ARRAY['github'::text, 'gitlab'::text, 'circleci'::text, 'buildkite'::text])));
+alter table metrics.identities add constraint repositories_are_references CHECK (((cardinality(repositories) > 0) AND (NOT jsonb_path_exists(to_jsonb(repositories), '$[*]?(@.type() != "string" || !(@ like_regex "^([a-z0-9]+(-[a-z0-9]+)*:[^[:cntrl:]]+|//[^[:cntrl:][:space:][:upper:]]+)$"))'::jsonpath))));
+alter table metrics.identities add constraint sources_are_source_names CHECK (((cardinality(sources) > 0) AND (NOT jsonb_path_exists(to_jsonb(sources), '$[*]?(@.type() != "string" || !(@ like_regex "^[a-z0-9]+(-[a-z0-9]+)*$"))'::jsonpath))));
+alter table metrics.identities add constraint token_has_its_hash_and_nothing_of_an_issuer CHECK (((kind <> 'token'::text) OR ((octet_length(token_sha256) = 32) AND (num_nonnulls(provider, issuer, audience) = 0) AND (claims = '{}'::jsonb))));
+alter table metrics.identities add constraint tokens_of_buildkite_name_no_repository CHECK (((provider <> 'buildkite'::text) OR (repositories IS NOT NULL)));
+CREATE UNIQUE INDEX identities_name_idx ON metrics.identities USING btree (name) WHERE (revoked_at IS NULL);
 alter table metrics.identities enable row level security;
 comment on column metrics.identities.audience is 'Audience that the token must name; NULL means the function''s own URL.';
-comment on column metrics.identities.calls_per_minute is 'Calls that it may make a minute.';
+comment on column metrics.identities.calls_per_minute is 'Deliveries that it may commit within 60 seconds.';
 comment on column metrics.identities.claims is 'Claims that must match: exact, or with a trailing *.';
 comment on column metrics.identities.created_at is 'When it was made.';
 comment on column metrics.identities.expires_at is 'When it ends by itself.';
@@ -282,12 +305,13 @@ comment on column metrics.identities.fact_kinds is 'Fact kinds that it may tell.
 comment on column metrics.identities.id is 'Key.';
 comment on column metrics.identities.issuer is 'Exact issuer of OIDC tokens.';
 comment on column metrics.identities.kind is 'oidc or token.';
-comment on column metrics.identities.name is 'Name, for people.';
-comment on column metrics.identities.references_allowed is 'Repository references that it may tell about; NULL means all of its sources.';
+comment on column metrics.identities.name is 'Name, for people. Unique among what is not revoked.';
+comment on column metrics.identities.provider is 'Whose claims the tokens of the issuer carry: github, gitlab, circleci or buildkite; NULL for a token.';
+comment on column metrics.identities.repositories is 'Repository references that it may tell about. NULL means those of the source for a token, and the one in its claims for OIDC.';
 comment on column metrics.identities.revoked_at is 'When it was revoked.';
 comment on column metrics.identities.sources is 'Sources that it may report to.';
 comment on column metrics.identities.token_sha256 is 'SHA-256 of the token; the token itself is never stored.';
-comment on table metrics.identities is 'Machines that may report: OIDC issuers with the claims that must match, and tokens.';
+comment on table metrics.identities is 'Machines that may report: OIDC issuers with the claims that must match, and tokens. Never deleted, so that deliveries can be traced.';
 
 -- table metrics.incidents
 create table metrics.incidents (
@@ -1179,6 +1203,95 @@ $function$;
 grant execute on function metrics.accept_membership() to authenticated;
 comment on function metrics.accept_membership() is 'Ties the signed-in user to the membership of its confirmed address, once; returns the role.';
 
+-- function metrics.add_identity(identity metrics.identities)
+CREATE OR REPLACE FUNCTION metrics.add_identity(identity metrics.identities)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  broken text;
+begin
+  if identity.expires_at <= now() then
+    raise exception using
+      errcode = '22023',
+      message = 'expires_at is in the past';
+  end if;
+  insert into metrics.identities (
+    id, name, kind, provider, issuer, audience, claims, token_sha256, sources, repositories, fact_kinds, calls_per_minute, expires_at
+  )
+  overriding system value
+  values (
+    identity.id,
+    btrim(identity.name),
+    identity.kind,
+    identity.provider,
+    identity.issuer,
+    identity.audience,
+    identity.claims,
+    identity.token_sha256,
+    identity.sources,
+    -- As facts name them.
+    case
+      when identity.repositories is not null then array(
+        select case when r.reference ~ '^(https?:)?//' then '//' || metrics.normalised_url(r.reference) else r.reference end
+        from unnest(identity.repositories) with ordinality as r (reference, place)
+        order by r.place
+      )
+    end,
+    identity.fact_kinds,
+    identity.calls_per_minute,
+    identity.expires_at
+  );
+exception
+  when not_null_violation then
+    get stacked diagnostics broken = column_name;
+    raise exception using
+      errcode = '23502',
+      message = format('%s is missing', broken);
+  when check_violation then
+    get stacked diagnostics broken = constraint_name;
+    perform metrics.refuse_identity(broken);
+end
+$function$;
+comment on function metrics.add_identity(identity metrics.identities) is 'Keeps a new identity, with its repositories named as facts name them. Raises 22023 for an end in the past, 23502 for what is missing, 23514 for what its constraints refuse.';
+
+-- function metrics.add_issuer(name text, provider text, issuer text, claims jsonb, sources text[], audience text, repositories text[], fact_kinds text[], calls_per_minute integer, expires_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.add_issuer(name text, provider text, issuer text, claims jsonb, sources text[], audience text DEFAULT NULL::text, repositories text[] DEFAULT NULL::text[], fact_kinds text[] DEFAULT ARRAY['test_runs'::text, 'test_cases'::text, 'rule_checks'::text, 'measurements'::text], calls_per_minute integer DEFAULT 60, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+ SET statement_timeout TO '5s'
+AS $function$
+declare
+  made metrics.identities;
+begin
+  perform metrics.require_admin();
+  made.id := metrics.next_identity_id();
+  made.name := add_issuer.name;
+  made.kind := 'oidc';
+  made.provider := add_issuer.provider;
+  made.issuer := add_issuer.issuer;
+  made.audience := add_issuer.audience;
+  made.claims := add_issuer.claims;
+  made.sources := add_issuer.sources;
+  made.repositories := add_issuer.repositories;
+  made.fact_kinds := add_issuer.fact_kinds;
+  made.calls_per_minute := add_issuer.calls_per_minute;
+  made.expires_at := add_issuer.expires_at;
+  perform metrics.add_identity(made);
+  select i.*
+  into made
+  from metrics.identities as i
+  where i.id = made.id;
+  perform metrics.note('add_issuer', null, metrics.identity_without_hash(made));
+  return made.id;
+end
+$function$;
+grant execute on function metrics.add_issuer(name text, provider text, issuer text, claims jsonb, sources text[], audience text, repositories text[], fact_kinds text[], calls_per_minute integer, expires_at timestamp with time zone) to authenticated;
+comment on function metrics.add_issuer(name text, provider text, issuer text, claims jsonb, sources text[], audience text, repositories text[], fact_kinds text[], calls_per_minute integer, expires_at timestamp with time zone) is 'Trusts the OIDC tokens of an issuer whose claims match; returns the id of the identity.';
+
 -- function metrics.add_member(email text, role text)
 CREATE OR REPLACE FUNCTION metrics.add_member(email text, role text DEFAULT 'viewer'::text)
  RETURNS void
@@ -1336,6 +1449,55 @@ AS $function$
   )
 $function$;
 comment on function metrics.comparable(alias text, column_name text, type text) is 'SQL that compares a column''s values with NULL lowest, for compile_fold. NULL for a type that has no order here.';
+
+-- function metrics.create_token(name text, sources text[], repositories text[], fact_kinds text[], calls_per_minute integer, expires_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.create_token(name text, sources text[], repositories text[] DEFAULT NULL::text[], fact_kinds text[] DEFAULT ARRAY['test_runs'::text, 'test_cases'::text, 'rule_checks'::text, 'measurements'::text], calls_per_minute integer DEFAULT 60, expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+ SET statement_timeout TO '5s'
+AS $function$
+declare
+  made metrics.identities;
+  token text;
+begin
+  perform metrics.require_admin();
+  made.id := metrics.next_identity_id();
+  -- A version 4 UUID holds 122 bits of the server's strong random source: three hold more than the 256 that a SHA-256 passes on. So no
+  -- extension is needed.
+  token := format(
+    'mtr_%s_%s',
+    made.id,
+    rtrim(
+      translate(
+        encode(sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), 'base64'),
+        '+/',
+        '-_'
+      ),
+      '='
+    )
+  );
+  made.name := create_token.name;
+  made.kind := 'token';
+  made.claims := '{}';
+  made.token_sha256 := sha256(convert_to(token, 'UTF8'));
+  made.sources := create_token.sources;
+  made.repositories := create_token.repositories;
+  made.fact_kinds := create_token.fact_kinds;
+  made.calls_per_minute := create_token.calls_per_minute;
+  made.expires_at := create_token.expires_at;
+  perform metrics.add_identity(made);
+  select i.*
+  into made
+  from metrics.identities as i
+  where i.id = made.id;
+  perform metrics.note('create_token', null, metrics.identity_without_hash(made));
+  return token;
+end
+$function$;
+grant execute on function metrics.create_token(name text, sources text[], repositories text[], fact_kinds text[], calls_per_minute integer, expires_at timestamp with time zone) to authenticated;
+comment on function metrics.create_token(name text, sources text[], repositories text[], fact_kinds text[], calls_per_minute integer, expires_at timestamp with time zone) is 'Makes a token and returns it, this once: only its SHA-256 is kept.';
 
 -- function metrics.derive_pull_requests(reference_ids bigint[], numbers integer[])
 CREATE OR REPLACE FUNCTION metrics.derive_pull_requests(reference_ids bigint[], numbers integer[])
@@ -1503,6 +1665,31 @@ begin
 end
 $function$;
 comment on function metrics.ensure_references(names text[]) is 'Makes these repository references and returns their ids. In sorted order, so that two callers cannot wait for each other.';
+
+-- function metrics.expire_identity(name text, at timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.expire_identity(name text, at timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+ SET statement_timeout TO '5s'
+AS $function$
+declare
+  before metrics.identities;
+  after metrics.identities;
+begin
+  perform metrics.require_admin();
+  before := metrics.identity_named(name);
+  update metrics.identities as i
+  set expires_at = expire_identity.at
+  where i.id = before.id
+  returning i.*
+  into after;
+  perform metrics.note('expire_identity', metrics.identity_without_hash(before), metrics.identity_without_hash(after));
+end
+$function$;
+grant execute on function metrics.expire_identity(name text, at timestamp with time zone) to authenticated;
+comment on function metrics.expire_identity(name text, at timestamp with time zone) is 'Says when an identity ends by itself; NULL for never. A later time makes one that has ended live again.';
 
 -- function metrics.first_readable_id()
 CREATE OR REPLACE FUNCTION metrics.first_readable_id()
@@ -4111,6 +4298,43 @@ AS $function$
 $function$;
 comment on function metrics.holds_any(body bytea, spellings text[]) is 'Whether a body holds one of these spellings, in upper or lower case.';
 
+-- function metrics.identity_named(name text)
+CREATE OR REPLACE FUNCTION metrics.identity_named(name text)
+ RETURNS metrics.identities
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  named metrics.identities;
+begin
+  select i.*
+  into named
+  from metrics.identities as i
+  where i.name = btrim(identity_named.name)
+    and i.revoked_at is null
+  for update;
+  if not found then
+    raise exception using
+      errcode = 'P0002',
+      message = format('no identity is called %s, or it was revoked', identity_named.name),
+      hint = 'metrics.list_identities() tells all.';
+  end if;
+  return named;
+end
+$function$;
+comment on function metrics.identity_named(name text) is 'The identity of this name that was not revoked, locked. Raises P0002 for none.';
+
+-- function metrics.identity_without_hash(identity metrics.identities)
+CREATE OR REPLACE FUNCTION metrics.identity_without_hash(identity metrics.identities)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select to_jsonb(identity) - 'token_sha256'
+$function$;
+comment on function metrics.identity_without_hash(identity metrics.identities) is 'An identity as the audit trail shows it: without the hash of its token.';
+
 -- function metrics.ingest(delivery jsonb, facts jsonb, body text)
 CREATE OR REPLACE FUNCTION metrics.ingest(delivery jsonb, facts jsonb DEFAULT '{}'::jsonb, body text DEFAULT NULL::text)
  RETURNS jsonb
@@ -4151,11 +4375,16 @@ declare
   claim metrics.claim;
   claims metrics.claim[] := '{}';
   expires_on date;
+  identity_id bigint;
 begin
   if source_name is null or id is null or hash is null or verdict is null then
     raise exception using
       errcode = '22023',
       message = 'delivery needs source, delivery_id, sha256 and result';
+  end if;
+
+  if delivery ->> 'identity' is not null then
+    identity_id := metrics.require_scope(delivery -> 'identity', source_name, facts);
   end if;
 
   if verdict = 'stored' then
@@ -4188,7 +4417,8 @@ begin
   loop
     if unknown_kinds is null and nameless_kinds is null and new_names is null then
       insert into metrics.deliveries as d (
-        source, delivery_id, event, result, reason, size, sha256, content_type, fact_counts, notes, reference_ids, body_expires_on
+        source, delivery_id, event, result, reason, size, sha256, content_type, fact_counts, notes, reference_ids, body_expires_on,
+        identity_id
       )
       values (
         source_name,
@@ -4207,7 +4437,8 @@ begin
             select (now() at time zone 'UTC')::date + case when verdict = 'quarantined' then s.quarantined_body_days else s.body_days end
             from metrics.settings as s
           )
-        end
+        end,
+        identity_id
       )
       on conflict do nothing
       returning d.body_expires_on
@@ -4222,6 +4453,11 @@ begin
       and d.delivery_id = id;
 
     if found and earlier.sha256 <> hash then
+      if identity_id is not null then
+        raise exception using
+          errcode = 'PT422',
+          message = 'the delivery id came before with other bytes';
+      end if;
       id := id || '#' || left(encode(hash, 'hex'), 12);
       verdict := 'quarantined';
       why := 'conflict: the delivery id came before with other bytes';
@@ -4424,7 +4660,7 @@ begin
 end
 $function$;
 grant execute on function metrics.ingest(delivery jsonb, facts jsonb, body text) to service_role;
-comment on function metrics.ingest(delivery jsonb, facts jsonb, body text) is 'Stores a delivery, its facts and all that follows from them in one transaction. The only writer of facts.';
+comment on function metrics.ingest(delivery jsonb, facts jsonb, body text) is 'Stores a delivery, its facts and all that follows from them in one transaction. The only writer of facts. With an identity, only what that may tell: 28000, 42501, PT429, and PT422 for an id that came before with other bytes.';
 
 -- function metrics.ingest_health(days integer)
 CREATE OR REPLACE FUNCTION metrics.ingest_health(days integer DEFAULT 7)
@@ -4530,6 +4766,91 @@ AS $function$
   where n.nspname = 'metrics'
 $function$;
 comment on function metrics.is_operator() is 'Whether the caller owns the schema: postgres, in SQL, not through the Data API.';
+
+-- function metrics.is_within(reference text, permitted text[], source text)
+CREATE OR REPLACE FUNCTION metrics.is_within(reference text, permitted text[], source text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO ''
+AS $function$
+begin
+  return coalesce(case when permitted is null then starts_with(reference, source || ':') else reference = any(permitted) end, false);
+end
+$function$;
+comment on function metrics.is_within(reference text, permitted text[], source text) is 'Whether a repository reference is among those permitted; NULL permits all of the source. False for no reference.';
+
+-- function metrics.list_identities()
+CREATE OR REPLACE FUNCTION metrics.list_identities()
+ RETURNS TABLE(id bigint, name text, kind text, provider text, issuer text, audience text, claims jsonb, sources text[], repositories text[], fact_kinds text[], calls_per_minute integer, created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone, last_used_at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+ SET statement_timeout TO '5s'
+AS $function$
+begin
+  perform metrics.require_admin();
+  return query
+  select
+    i.id,
+    i.name,
+    i.kind,
+    i.provider,
+    i.issuer,
+    i.audience,
+    i.claims,
+    i.sources,
+    i.repositories,
+    i.fact_kinds,
+    i.calls_per_minute,
+    i.created_at,
+    i.expires_at,
+    i.revoked_at,
+    (
+      select max(d.received_at)
+      from metrics.deliveries as d
+      where d.identity_id = i.id
+    )
+  from metrics.identities as i
+  order by i.id;
+end
+$function$;
+grant execute on function metrics.list_identities() to authenticated;
+comment on function metrics.list_identities() is 'Every identity that there ever was, with its last delivery that is still remembered. No token, and no hash of one.';
+
+-- function metrics.live_identities()
+CREATE OR REPLACE FUNCTION metrics.live_identities()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO ''
+AS $function$
+  select coalesce(
+    jsonb_agg(
+      jsonb_build_object(
+        'id', i.id,
+        'kind', i.kind,
+        'provider', i.provider,
+        'issuer', i.issuer,
+        'audience', i.audience,
+        'claims', i.claims,
+        'token_sha256', encode(i.token_sha256, 'hex'),
+        'sources', i.sources,
+        'repositories', i.repositories,
+        'fact_kinds', i.fact_kinds,
+        'calls_per_minute', i.calls_per_minute,
+        'expires_at', i.expires_at
+      )
+      order by i.id
+    ),
+    '[]'
+  )
+  from metrics.identities as i
+  where i.revoked_at is null
+    and (i.expires_at is null or i.expires_at > now())
+$function$;
+grant execute on function metrics.live_identities() to service_role;
+comment on function metrics.live_identities() is 'The identities that are neither revoked nor expired, for the function that proves who reports.';
 
 -- function metrics.lock_repositories(repositories bigint[])
 CREATE OR REPLACE FUNCTION metrics.lock_repositories(repositories bigint[])
@@ -4746,6 +5067,16 @@ begin
 end
 $function$;
 comment on function metrics.new_claims(repositories jsonb) is 'URLs that these observations of repositories claim later than the present claim, with the repository that each means now.';
+
+-- function metrics.next_identity_id()
+CREATE OR REPLACE FUNCTION metrics.next_identity_id()
+ RETURNS bigint
+ LANGUAGE sql
+ SET search_path TO ''
+AS $function$
+  select nextval(pg_get_serial_sequence('metrics.identities', 'id'))
+$function$;
+comment on function metrics.next_identity_id() is 'The id of the identity that is made next: a token holds it before its row is there.';
 
 -- function metrics.normalised_url(url text)
 CREATE OR REPLACE FUNCTION metrics.normalised_url(url text)
@@ -4967,6 +5298,43 @@ AS $function$
   where r.id = reference_id
 $function$;
 comment on function metrics.reference_text(reference_id bigint) is 'A reference as text, because ids depend on the order of arrival and must not decide a tie.';
+
+-- function metrics.refuse_identity(constraint_name text)
+CREATE OR REPLACE FUNCTION metrics.refuse_identity(constraint_name text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+begin
+  raise exception using
+    errcode = '23514',
+    constraint = constraint_name,
+    message = format('this identity is refused, because it must hold that %s', replace(constraint_name, '_', ' ')),
+    hint = case constraint_name
+      when 'identity_name_is_not_empty' then 'A name has 1 to 200 characters.'
+      when 'provider_is_known' then 'Providers are github, gitlab, circleci, buildkite.'
+      when 'issuer_is_https_or_on_this_machine' then 'For example https://token.actions.githubusercontent.com.'
+      when 'audience_is_not_empty' then 'NULL means the address of the function itself.'
+      when 'calls_per_minute_is_positive' then 'At least 1.'
+      when 'claims_are_texts_with_a_star_only_at_the_end' then 'For example {"repository_id": "123", "ref": "refs/heads/release/*"}.'
+      when 'claims_name_their_owner_by_id' then
+        'github: repository_id or repository_owner_id; gitlab: project_id or namespace_id; '
+        || 'buildkite: organization_id, organization_slug or pipeline_id.'
+      when 'ids_in_claims_are_exact' then 'A * in an id would let others in whose id begins alike.'
+      when 'tokens_of_buildkite_name_no_repository' then 'Say in repositories which ones its pipelines may tell about.'
+      when 'sources_are_source_names' then 'For example {github,gitlab-acme}.'
+      when 'repositories_are_references' then
+        'For example {github:123,//github.com/acme/app}; NULL for those of the source, and for OIDC the one in its claims.'
+      when 'fact_kinds_are_known' then
+        'Fact kinds are repositories, pipeline_runs, jobs, pull_requests, reviews, pushes, commits, deployments, releases, incidents, '
+        || 'test_runs, test_cases, rule_checks, measurements.'
+      when 'more_than_reports_needs_a_ref_or_an_environment' then
+        'Add a claim that says where its jobs run: ref, ref_path, environment, oidc.circleci.com/vcs-ref or build_branch.'
+      else 'For example claims {"repository_id": "123"} of the provider github.'
+    end;
+end
+$function$;
+comment on function metrics.refuse_identity(constraint_name text) is 'Raises 23514 with a sentence about the constraint of metrics.identities that does not hold, and without the row.';
 
 -- function metrics.remove_member(email text)
 CREATE OR REPLACE FUNCTION metrics.remove_member(email text)
@@ -5226,6 +5594,152 @@ $function$;
 grant execute on function metrics.require_reader() to authenticated;
 grant execute on function metrics.require_reader() to metrics_reader;
 comment on function metrics.require_reader() is 'Raises 42501 unless the caller is a member or a role in metrics_reader.';
+
+-- function metrics.require_scope(identity jsonb, source_name text, facts jsonb)
+CREATE OR REPLACE FUNCTION metrics.require_scope(identity jsonb, source_name text, facts jsonb)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  permit metrics.identities;
+  -- What it may tell about; NULL for every repository of the source.
+  permitted text[];
+  full_since timestamptz;
+begin
+  if jsonb_typeof(identity -> 'id') is distinct from 'number'
+    or coalesce(jsonb_typeof(identity -> 'reference'), 'null') not in ('string', 'null')
+  then
+    raise exception using
+      errcode = '22023',
+      message = 'identity needs an id, and a reference or null';
+  end if;
+  -- One call of an identity at a time, so that none slips past the count. Taken before every other lock, so nobody waits in a circle.
+  perform pg_advisory_xact_lock(hashtextextended('metrics.identity ' || (identity ->> 'id'), 0));
+
+  select i.*
+  into permit
+  from metrics.identities as i
+  where i.id = (identity ->> 'id')::bigint
+    and i.revoked_at is null
+    and (i.expires_at is null or i.expires_at > now());
+  if not found then
+    raise exception using
+      errcode = '28000',
+      message = 'this identity is unknown, revoked or expired';
+  end if;
+
+  if source_name <> all(permit.sources) then
+    raise exception using
+      errcode = '42501',
+      message = 'this identity may not report to this source';
+  end if;
+  if exists (
+    select
+    from jsonb_object_keys(facts) as k (kind)
+    where k.kind <> all(permit.fact_kinds)
+  ) then
+    raise exception using
+      errcode = '42501',
+      message = 'this identity may not tell facts of this kind';
+  end if;
+
+  permitted := case
+    when permit.repositories is not null then permit.repositories
+    when permit.kind = 'oidc' then array[identity ->> 'reference']
+  end;
+  if exists (
+    select
+    from (
+      select distinct e.kind, f.said ->> 'repository' as reference
+      from jsonb_each(facts) as e (kind, list)
+      cross join lateral jsonb_array_elements(e.list) as f (said)
+    ) as n
+    where not metrics.is_within(n.reference, permitted, source_name)
+      -- An incident may be about no repository; who may tell about some only may not tell about all.
+      and not (n.kind = 'incidents' and permitted is null and n.reference is null)
+  ) then
+    raise exception using
+      errcode = '42501',
+      message = 'this identity may not tell about this repository';
+  end if;
+  if facts ? 'incidents' and exists (
+    select
+    from jsonb_array_elements(facts -> 'incidents') as f (said)
+    left join metrics.incidents as i
+      on i.source = f.said ->> 'source'
+      and i.external_id = f.said ->> 'external_id'
+    left join metrics.repository_references as r
+      on r.id = i.reference_id
+    where f.said ->> 'source' is distinct from source_name
+      -- Its key names no repository: one that is kept about another repository would be moved.
+      or (permitted is not null and i.source is not null and not metrics.is_within(r.reference, permitted, source_name))
+  ) then
+    raise exception using
+      errcode = '42501',
+      message = 'this identity may not tell about this incident';
+  end if;
+  if facts ? 'repositories' and exists (
+    select
+    from jsonb_array_elements(facts -> 'repositories') as f (said)
+    join metrics.repository_references as u
+      on u.reference = '//' || metrics.normalised_url(f.said ->> 'url')
+    left join metrics.repository_references as r
+      on r.reference = f.said ->> 'repository'
+    -- A claim takes the facts that were told by the URL, and their readers, from whoever has it.
+    where u.repository_id is distinct from r.repository_id
+      and not metrics.is_within(u.reference, permitted, source_name)
+      and not (u.claimed_by is null and permitted is null)
+      and not metrics.is_within(u.claimed_by, permitted, source_name)
+  ) then
+    raise exception using
+      errcode = '42501',
+      message = 'this identity may not claim this URL';
+  end if;
+
+  select d.received_at
+  into full_since
+  from metrics.deliveries as d
+  where d.identity_id = permit.id
+    and d.received_at > now() - interval '60 seconds'
+  order by d.received_at desc
+  offset permit.calls_per_minute - 1
+  limit 1;
+  if found then
+    raise exception using
+      errcode = 'PT429',
+      message = 'this identity made its calls of this minute',
+      detail = greatest(1, ceil(extract(epoch from full_since + interval '60 seconds' - now())))::integer::text;
+  end if;
+  return permit.id;
+end
+$function$;
+comment on function metrics.require_scope(identity jsonb, source_name text, facts jsonb) is 'The id of an identity that may tell these facts to this source now. Raises 28000 when it does not live, 42501 when it may not, PT429 with the seconds to wait when it made its calls of the minute: deliveries that were committed count.';
+
+-- function metrics.revoke_identity(name text)
+CREATE OR REPLACE FUNCTION metrics.revoke_identity(name text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO ''
+ SET statement_timeout TO '5s'
+AS $function$
+declare
+  before metrics.identities;
+  after metrics.identities;
+begin
+  perform metrics.require_admin();
+  before := metrics.identity_named(name);
+  update metrics.identities as i
+  set revoked_at = now()
+  where i.id = before.id
+  returning i.*
+  into after;
+  perform metrics.note('revoke_identity', metrics.identity_without_hash(before), metrics.identity_without_hash(after));
+end
+$function$;
+grant execute on function metrics.revoke_identity(name text) to authenticated;
+comment on function metrics.revoke_identity(name text) is 'Ends an identity at once and for ever. Its name is free for another.';
 
 -- function metrics.set_setting(name text, value text)
 CREATE OR REPLACE FUNCTION metrics.set_setting(name text, value text)

@@ -65,37 +65,99 @@ create table if not exists metrics.identities (
   id bigint generated always as identity primary key,
   name text not null,
   kind text not null,
+  provider text,
   issuer text,
   audience text,
   claims jsonb not null default '{}',
   token_sha256 bytea,
   sources text[] not null,
-  references_allowed text[],
+  repositories text[],
   fact_kinds text[] not null default array['test_runs', 'test_cases', 'rule_checks', 'measurements'],
   calls_per_minute integer not null default 60,
   created_at timestamptz not null default now(),
   expires_at timestamptz,
   revoked_at timestamptz,
-  constraint identity_name_is_unique unique (name),
+  constraint identity_name_is_not_empty check (btrim(name) <> '' and length(name) <= 200),
   constraint kind_is_known check (kind in ('oidc', 'token')),
-  constraint oidc_has_an_issuer_and_claims check (kind <> 'oidc' or (issuer like 'https://%' and claims <> '{}' and token_sha256 is null)),
-  constraint token_has_its_hash check (kind <> 'token' or (octet_length(token_sha256) = 32 and issuer is null)),
+  constraint provider_is_known check (provider in ('github', 'gitlab', 'circleci', 'buildkite')),
+  constraint oidc_has_a_provider_an_issuer_and_claims check (
+    kind <> 'oidc' or (num_nulls(provider, issuer) = 0 and claims <> '{}' and token_sha256 is null)
+  ),
+  constraint token_has_its_hash_and_nothing_of_an_issuer check (
+    kind <> 'token'
+    or (octet_length(token_sha256) = 32 and num_nonnulls(provider, issuer, audience) = 0 and claims = '{}')
+  ),
+  -- Keys that came unencrypted over a network could be anybody's; within one machine there is no network.
+  constraint issuer_is_https_or_on_this_machine check (
+    issuer ~ '^https://[^/?#@[:space:]]+(/[^?#[:space:]]*)?$'
+    or issuer ~ '^http://(127[.]0[.]0[.]1|\[::1\]|localhost)(:[0-9]+)?(/[^?#[:space:]]*)?$'
+  ),
+  constraint audience_is_not_empty check (audience <> ''),
   constraint claims_are_an_object check (jsonb_typeof(claims) = 'object'),
+  constraint claims_are_texts_with_a_star_only_at_the_end check (
+    not jsonb_path_exists(claims, 'strict $.* ? (@.type() != "string" || @ == "" || @ == "*" || @ like_regex "[*].")')
+  ),
+  -- An issuer signs for all its customers, so claims say whose token it is, and by an id: a name can be registered again by somebody else.
+  constraint claims_name_their_owner_by_id check (
+    case provider
+      when 'github' then claims ?| array['repository_id', 'repository_owner_id']
+      when 'gitlab' then claims ?| array['project_id', 'namespace_id']
+      when 'buildkite' then claims ?| array['organization_id', 'organization_slug', 'pipeline_id']
+      -- An issuer for each organisation.
+      when 'circleci' then true
+    end
+  ),
+  constraint ids_in_claims_are_exact check (
+    not jsonb_path_exists(claims, '$.keyvalue() ? (@.key like_regex "(_id|_slug|/project-id)$" && @.value like_regex "[*]$")')
+  ),
+  constraint tokens_of_buildkite_name_no_repository check (provider <> 'buildkite' or repositories is not null),
+  constraint sources_are_source_names check (
+    cardinality(sources) > 0
+    and not jsonb_path_exists(
+      to_jsonb(sources),
+      '$[*] ? (@.type() != "string" || !(@ like_regex "^[a-z0-9]+(-[a-z0-9]+)*$"))'
+    )
+  ),
+  constraint repositories_are_references check (
+    cardinality(repositories) > 0
+    and not jsonb_path_exists(
+      to_jsonb(repositories),
+      '$[*] ? (@.type() != "string" || !(@ like_regex "^([a-z0-9]+(-[a-z0-9]+)*:[^[:cntrl:]]+|//[^[:cntrl:][:space:][:upper:]]+)$"))'
+    )
+  ),
+  constraint fact_kinds_are_known check (
+    cardinality(fact_kinds) > 0
+    and array_position(fact_kinds, null) is null
+    and fact_kinds <@ array[
+      'repositories', 'pipeline_runs', 'jobs', 'pull_requests', 'reviews', 'pushes', 'commits', 'deployments', 'releases', 'incidents',
+      'test_runs', 'test_cases', 'rule_checks', 'measurements'
+    ]
+  ),
+  -- Whoever may push a branch may run a job with its token: what was deployed is told by jobs of a named branch or environment alone.
+  constraint more_than_reports_needs_a_ref_or_an_environment check (
+    kind <> 'oidc'
+    or fact_kinds <@ array['test_runs', 'test_cases', 'rule_checks', 'measurements']
+    or claims ?| array['ref', 'ref_path', 'environment', 'oidc.circleci.com/vcs-ref', 'build_branch']
+  ),
   constraint calls_per_minute_is_positive check (calls_per_minute > 0)
 );
 
-comment on table metrics.identities is 'Machines that may report: OIDC issuers with the claims that must match, and tokens.';
+-- A name is free again once its identity was revoked: a secret is replaced under its name.
+create unique index if not exists identities_name_idx on metrics.identities (name) where revoked_at is null;
+
+comment on table metrics.identities is 'Machines that may report: OIDC issuers with the claims that must match, and tokens. Never deleted, so that deliveries can be traced.';
 comment on column metrics.identities.id is 'Key.';
-comment on column metrics.identities.name is 'Name, for people.';
+comment on column metrics.identities.name is 'Name, for people. Unique among what is not revoked.';
 comment on column metrics.identities.kind is 'oidc or token.';
+comment on column metrics.identities.provider is 'Whose claims the tokens of the issuer carry: github, gitlab, circleci or buildkite; NULL for a token.';
 comment on column metrics.identities.issuer is 'Exact issuer of OIDC tokens.';
 comment on column metrics.identities.audience is 'Audience that the token must name; NULL means the function''s own URL.';
 comment on column metrics.identities.claims is 'Claims that must match: exact, or with a trailing *.';
 comment on column metrics.identities.token_sha256 is 'SHA-256 of the token; the token itself is never stored.';
 comment on column metrics.identities.sources is 'Sources that it may report to.';
-comment on column metrics.identities.references_allowed is 'Repository references that it may tell about; NULL means all of its sources.';
+comment on column metrics.identities.repositories is 'Repository references that it may tell about. NULL means those of the source for a token, and the one in its claims for OIDC.';
 comment on column metrics.identities.fact_kinds is 'Fact kinds that it may tell.';
-comment on column metrics.identities.calls_per_minute is 'Calls that it may make a minute.';
+comment on column metrics.identities.calls_per_minute is 'Deliveries that it may commit within 60 seconds.';
 comment on column metrics.identities.created_at is 'When it was made.';
 comment on column metrics.identities.expires_at is 'When it ends by itself.';
 comment on column metrics.identities.revoked_at is 'When it was revoked.';

@@ -17,6 +17,7 @@ create table if not exists metrics.deliveries (
   notes text[] not null default '{}',
   reference_ids bigint[] not null default '{}',
   body_expires_on date,
+  identity_id bigint,
   constraint deliveries_pkey primary key (source, delivery_id),
   constraint result_is_known check (result in ('stored', 'ignored', 'quarantined')),
   constraint reason_stands_beside_what_was_not_stored check ((result = 'stored') = (reason is null)),
@@ -26,6 +27,8 @@ create table if not exists metrics.deliveries (
 );
 
 create index if not exists deliveries_source_received_at_idx on metrics.deliveries (source, received_at);
+create index if not exists deliveries_identity_id_received_at_idx on metrics.deliveries (identity_id, received_at)
+  where identity_id is not null;
 
 comment on table metrics.deliveries is 'One authenticated HTTP request each, with what became of it.';
 comment on column metrics.deliveries.source is 'The configured sender.';
@@ -41,6 +44,7 @@ comment on column metrics.deliveries.fact_counts is 'Observations by fact kind.'
 comment on column metrics.deliveries.notes is 'What normalisation changed in the facts: cut texts, replaced characters, numbers out of range.';
 comment on column metrics.deliveries.reference_ids is 'Repository references that its facts name, for erasing a repository.';
 comment on column metrics.deliveries.body_expires_on is 'The day on which its body may be dropped; NULL when none was kept.';
+comment on column metrics.deliveries.identity_id is 'The identity that reported it; NULL for a webhook.';
 
 create table if not exists metrics.bodies (
   source text not null,

@@ -345,11 +345,16 @@ declare
   claim metrics.claim;
   claims metrics.claim[] := '{}';
   expires_on date;
+  identity_id bigint;
 begin
   if source_name is null or id is null or hash is null or verdict is null then
     raise exception using
       errcode = '22023',
       message = 'delivery needs source, delivery_id, sha256 and result';
+  end if;
+
+  if delivery ->> 'identity' is not null then
+    identity_id := metrics.require_scope(delivery -> 'identity', source_name, facts);
   end if;
 
   if verdict = 'stored' then
@@ -382,7 +387,8 @@ begin
   loop
     if unknown_kinds is null and nameless_kinds is null and new_names is null then
       insert into metrics.deliveries as d (
-        source, delivery_id, event, result, reason, size, sha256, content_type, fact_counts, notes, reference_ids, body_expires_on
+        source, delivery_id, event, result, reason, size, sha256, content_type, fact_counts, notes, reference_ids, body_expires_on,
+        identity_id
       )
       values (
         source_name,
@@ -401,7 +407,8 @@ begin
             select (now() at time zone 'UTC')::date + case when verdict = 'quarantined' then s.quarantined_body_days else s.body_days end
             from metrics.settings as s
           )
-        end
+        end,
+        identity_id
       )
       on conflict do nothing
       returning d.body_expires_on
@@ -416,6 +423,11 @@ begin
       and d.delivery_id = id;
 
     if found and earlier.sha256 <> hash then
+      if identity_id is not null then
+        raise exception using
+          errcode = 'PT422',
+          message = 'the delivery id came before with other bytes';
+      end if;
       id := id || '#' || left(encode(hash, 'hex'), 12);
       verdict := 'quarantined';
       why := 'conflict: the delivery id came before with other bytes';
@@ -619,4 +631,4 @@ end
 $$;
 revoke execute on function metrics.ingest(jsonb, jsonb, text) from public;
 
-comment on function metrics.ingest(jsonb, jsonb, text) is 'Stores a delivery, its facts and all that follows from them in one transaction. The only writer of facts.';
+comment on function metrics.ingest(jsonb, jsonb, text) is 'Stores a delivery, its facts and all that follows from them in one transaction. The only writer of facts. With an identity, only what that may tell: 28000, 42501, PT429, and PT422 for an id that came before with other bytes.';

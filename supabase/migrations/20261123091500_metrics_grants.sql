@@ -124,7 +124,13 @@ grant execute on function metrics.set_setting(text, text) to authenticated;
 grant execute on function metrics.read_body(text, text) to authenticated;
 grant execute on function metrics.forget_repository(text, integer) to authenticated;
 grant execute on function metrics.forget_person(text, integer, jsonb) to authenticated;
+grant execute on function metrics.create_token(text, text[], text[], text[], integer, timestamptz) to authenticated;
+grant execute on function metrics.add_issuer(text, text, text, jsonb, text[], text, text[], text[], integer, timestamptz) to authenticated;
+grant execute on function metrics.list_identities() to authenticated;
+grant execute on function metrics.revoke_identity(text) to authenticated;
+grant execute on function metrics.expire_identity(text, timestamptz) to authenticated;
 
 -- What the edge function calls, and nothing else.
 grant execute on function metrics.ingest(jsonb, jsonb, text) to service_role;
+grant execute on function metrics.live_identities() to service_role;
 grant execute on function metrics.health() to service_role;

@@ -285,6 +285,8 @@ export class Model {
       fact_counts: canonical("json", counts),
       notes: delivery.notes ?? [],
       references: [...new Set(told.flatMap(referencesOf))].sort(compareText),
+      // Histories are told by webhooks.
+      identity_id: null,
     };
     this.#deliveries.set(`${source} ${delivery_id}`, {
       row,

@@ -97,8 +97,7 @@ export async function seed(sql: Sql): Promise<void> {
     await as(sql, who, (sql) => sql`select metrics.accept_membership()`, true);
   }
   await sql`
-    insert into metrics.identities (name, kind, issuer, claims, sources)
-    values ('ci', 'oidc', 'https://token.example.com', '{"repository_id": "1"}', '{github}')`;
+    select metrics.add_issuer('ci', 'github', 'https://token.example.com', '{"repository_id": "1"}', '{github}')`;
 }
 
 /** What a call of {@link as} came to. */

@@ -1,0 +1,48 @@
+begin;
+set local search_path = extensions;
+create extension if not exists pgtap with schema extensions;
+select plan(4);
+
+-- A report of an identity to the source github; its bytes are its id.
+create function pg_temp.report(identity_name text, id text, facts jsonb, reference text default null, source text default 'github')
+returns text
+language sql
+as $$
+  select metrics.ingest(
+    jsonb_build_object(
+      'source', source,
+      'delivery_id', id,
+      'event', 'report.facts',
+      'sha256', encode(sha256(convert_to(id, 'UTF8')), 'hex'),
+      'result', 'stored',
+      'identity', jsonb_build_object(
+        'id', (select max(i.id) from metrics.identities as i where i.name = identity_name),
+        'reference', reference
+      )
+    ),
+    facts
+  ) ->> 'result'
+$$;
+
+create function pg_temp.measurement(repository text)
+returns jsonb
+language sql
+return jsonb_build_object(
+  'measurements', jsonb_build_array(jsonb_build_object('repository', repository, 'name', 'size', 'external_id', '1', 'value', 1))
+);
+
+select metrics.add_issuer('jobs', 'github', 'https://token.example.com', '{"repository_owner_id": "9"}', array['github']);
+
+select is(pg_temp.report('jobs', 'one', pg_temp.measurement('github:1'), 'github:1'), 'stored', 'its own');
+select is(pg_temp.report('jobs', 'two', pg_temp.measurement('github:2'), 'github:2'), 'stored', 'of each repository its own');
+select throws_ok(
+  $$select pg_temp.report('jobs', 'three', pg_temp.measurement('github:2'), 'github:1')$$,
+  '42501', 'this identity may not tell about this repository', 'but not another''s'
+);
+select throws_ok(
+  $$select pg_temp.report('jobs', 'three', pg_temp.measurement('github:1'))$$,
+  '42501', 'this identity may not tell about this repository', 'and none where the claims name none'
+);
+
+select * from finish();
+rollback;
