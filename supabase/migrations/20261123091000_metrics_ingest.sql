@@ -301,6 +301,179 @@ revoke execute on function metrics.settle_moved_repositories(bigint[]) from publ
 
 comment on function metrics.settle_moved_repositories(bigint[]) is 'Removes repositories that no reference means any more, and hands the teams'' reading on to the one that took the URL.';
 
+-- Every table in one order, so that two callers cannot wait for each other.
+create or replace function metrics.fold_facts(facts jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+  if facts -> 'repositories' <> '[]' then
+    perform metrics.fold_repositories(facts -> 'repositories');
+  end if;
+  if facts ? 'pipeline_runs' then
+    perform metrics.fold_pipeline_runs(facts -> 'pipeline_runs');
+  end if;
+  if facts ? 'jobs' then
+    perform metrics.fold_jobs(facts -> 'jobs');
+  end if;
+  if facts ? 'pull_requests' then
+    perform metrics.fold_pull_requests(facts -> 'pull_requests');
+  end if;
+  if facts ? 'reviews' then
+    perform metrics.fold_reviews(facts -> 'reviews');
+  end if;
+  if facts ? 'pushes' then
+    perform metrics.fold_pushes(facts -> 'pushes');
+  end if;
+  if facts ? 'commits' then
+    perform metrics.fold_commits(facts -> 'commits');
+  end if;
+  if facts ? 'deployments' then
+    perform metrics.fold_deployments(facts -> 'deployments');
+  end if;
+  if facts ? 'releases' then
+    perform metrics.fold_releases(facts -> 'releases');
+  end if;
+  if facts ? 'incidents' then
+    perform metrics.fold_incidents(facts -> 'incidents');
+  end if;
+  if facts ? 'test_runs' then
+    perform metrics.fold_test_runs(facts -> 'test_runs');
+  end if;
+  if facts ? 'test_cases' then
+    perform metrics.fold_test_cases(facts -> 'test_cases');
+  end if;
+  if facts ? 'rule_checks' then
+    perform metrics.fold_rule_checks(facts -> 'rule_checks');
+  end if;
+  if facts ? 'measurements' then
+    perform metrics.fold_measurements(facts -> 'measurements');
+  end if;
+end
+$$;
+revoke execute on function metrics.fold_facts(jsonb) from public;
+
+comment on function metrics.fold_facts(jsonb) is 'Folds the facts of a call into their tables.';
+
+drop function if exists metrics.ingest_together(jsonb);
+
+create function metrics.ingest_together(calls jsonb)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+  -- What depends on one row alone, and so on no lock but the row's.
+  row_kinds constant text[] := array['repositories', 'pipeline_runs', 'jobs', 'deployments', 'releases', 'rule_checks', 'measurements'];
+  body_days integer;
+  taken bigint[];
+  answers jsonb;
+  facts jsonb;
+begin
+  perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
+  select s.body_days
+  into body_days
+  from metrics.settings as s;
+
+  with call as materialized (
+    select
+      c.n,
+      c.said -> 'delivery' as delivery,
+      c.said -> 'facts' as facts,
+      jsonb_typeof(c.said -> 'body') = 'string' as has_body
+    from jsonb_array_elements(calls) with ordinality as c (said, n)
+  ),
+  plain as materialized (
+    -- The same delivery may have come twice.
+    select distinct on (c.delivery ->> 'source', c.delivery ->> 'delivery_id') c.*, k.counts, r.reference_ids
+    from call as c
+    cross join lateral (
+      select
+        coalesce(jsonb_object_agg(e.kind, jsonb_array_length(e.list)) filter (where e.list <> '[]'), '{}') as counts,
+        bool_and(e.kind = any(row_kinds)) is not false as is_plain
+      from jsonb_each(c.facts) as e (kind, list)
+    ) as k
+    cross join lateral (
+      select
+        coalesce(array_agg(distinct r.id) filter (where r.id is not null), '{}') as reference_ids,
+        bool_and(r.id is not null) is not false as are_known
+      from jsonb_path_query(c.facts, '$.*[*]') as f (said)
+      left join metrics.repository_references as r
+        on r.reference = f.said ->> 'repository'
+    ) as r
+    where c.delivery ->> 'result' = 'stored'
+      and not c.delivery ? 'identity'
+      and k.is_plain
+      and r.are_known
+      and metrics.repositories_said_anew(coalesce(c.facts -> 'repositories', '[]')) = '[]'
+    order by c.delivery ->> 'source', c.delivery ->> 'delivery_id', c.n
+  ),
+  put as (
+    insert into metrics.deliveries as d (
+      source, delivery_id, event, result, size, sha256, content_type, fact_counts, notes, reference_ids, body_expires_on
+    )
+    select
+      p.delivery ->> 'source',
+      p.delivery ->> 'delivery_id',
+      p.delivery ->> 'event',
+      'stored',
+      (p.delivery ->> 'size')::integer,
+      decode(p.delivery ->> 'sha256', 'hex'),
+      p.delivery ->> 'content_type',
+      p.counts,
+      coalesce(array(select jsonb_array_elements_text(p.delivery -> 'notes')), '{}'),
+      p.reference_ids,
+      case when p.has_body then (now() at time zone 'UTC')::date + body_days end
+    from plain as p
+    order by 1, 2
+    on conflict do nothing
+    returning d.source, d.delivery_id
+  )
+  select
+    coalesce(array_agg(p.n order by p.n), '{}'),
+    jsonb_object_agg(p.n, jsonb_build_object('result', 'stored', 'reason', null, 'delivery_id', i.delivery_id, 'facts', p.counts))
+  into taken, answers
+  from put as i
+  join plain as p
+    on p.delivery ->> 'source' = i.source
+    and p.delivery ->> 'delivery_id' = i.delivery_id;
+
+  insert into metrics.bodies (source, delivery_id, expires_on, body)
+  select
+    c.said -> 'delivery' ->> 'source',
+    c.said -> 'delivery' ->> 'delivery_id',
+    (now() at time zone 'UTC')::date + body_days,
+    decode(c.said ->> 'body', 'base64')
+  from jsonb_array_elements(calls) with ordinality as c (said, n)
+  where c.n = any(taken)
+    and c.said ->> 'body' is not null;
+
+  select jsonb_object_agg(k.kind, k.list)
+  into facts
+  from (
+    select e.kind, jsonb_agg(f.said order by c.n) as list
+    from jsonb_array_elements(calls) with ordinality as c (said, n)
+    cross join lateral jsonb_each(c.said -> 'facts') as e (kind, list)
+    cross join lateral jsonb_array_elements(e.list) as f (said)
+    where c.n = any(taken)
+      and e.kind <> 'repositories'
+    group by e.kind
+  ) as k;
+  if facts is not null then
+    perform metrics.fold_facts(facts);
+  end if;
+
+  return (
+    select jsonb_agg(answers -> n::text order by n)
+    from generate_series(1, jsonb_array_length(calls)) as n
+  );
+end
+$$;
+revoke execute on function metrics.ingest_together(jsonb) from public;
+
+comment on function metrics.ingest_together(jsonb) is 'Stores those of several calls that are plain in one transaction: new deliveries of known repositories with facts that depend on one row alone. Null stands for a call that was left alone.';
+
 drop function if exists metrics.ingest(jsonb, jsonb, text);
 
 create function metrics.ingest(delivery jsonb, facts jsonb default '{}', body text default null)
@@ -347,6 +520,9 @@ declare
   expires_on date;
   identity_id bigint;
 begin
+  if jsonb_typeof(delivery) = 'array' then
+    return metrics.ingest_together(delivery);
+  end if;
   if source_name is null or id is null or hash is null or verdict is null then
     raise exception using
       errcode = '22023',
@@ -564,48 +740,10 @@ begin
     facts := metrics.with_test_ids(facts);
   end if;
 
-  if repositories <> '[]' then
-    perform metrics.fold_repositories(repositories);
+  if facts ? 'repositories' then
+    facts := jsonb_set(facts, '{repositories}', repositories);
   end if;
-  if facts ? 'pipeline_runs' then
-    perform metrics.fold_pipeline_runs(facts -> 'pipeline_runs');
-  end if;
-  if facts ? 'jobs' then
-    perform metrics.fold_jobs(facts -> 'jobs');
-  end if;
-  if facts ? 'pull_requests' then
-    perform metrics.fold_pull_requests(facts -> 'pull_requests');
-  end if;
-  if facts ? 'reviews' then
-    perform metrics.fold_reviews(facts -> 'reviews');
-  end if;
-  if facts ? 'pushes' then
-    perform metrics.fold_pushes(facts -> 'pushes');
-  end if;
-  if facts ? 'commits' then
-    perform metrics.fold_commits(facts -> 'commits');
-  end if;
-  if facts ? 'deployments' then
-    perform metrics.fold_deployments(facts -> 'deployments');
-  end if;
-  if facts ? 'releases' then
-    perform metrics.fold_releases(facts -> 'releases');
-  end if;
-  if facts ? 'incidents' then
-    perform metrics.fold_incidents(facts -> 'incidents');
-  end if;
-  if facts ? 'test_runs' then
-    perform metrics.fold_test_runs(facts -> 'test_runs');
-  end if;
-  if facts ? 'test_cases' then
-    perform metrics.fold_test_cases(facts -> 'test_cases');
-  end if;
-  if facts ? 'rule_checks' then
-    perform metrics.fold_rule_checks(facts -> 'rule_checks');
-  end if;
-  if facts ? 'measurements' then
-    perform metrics.fold_measurements(facts -> 'measurements');
-  end if;
+  perform metrics.fold_facts(facts);
 
   if cardinality(moved) > 0 then
     perform metrics.settle_moved_repositories(moved);
@@ -631,4 +769,4 @@ end
 $$;
 revoke execute on function metrics.ingest(jsonb, jsonb, text) from public;
 
-comment on function metrics.ingest(jsonb, jsonb, text) is 'Stores a delivery, its facts and all that follows from them in one transaction. The only writer of facts. With an identity, only what that may tell: 28000, 42501, PT429, and PT422 for an id that came before with other bytes.';
+comment on function metrics.ingest(jsonb, jsonb, text) is 'Stores a delivery, its facts and all that follows from them in one transaction. The only writer of facts. With an identity, only what that may tell: 28000, 42501, PT429, and PT422 for an id that came before with other bytes. In place of a delivery it takes a list of calls, {delivery, facts, body} each, and returns a list of what became of them in their order, with null for each that must be made by itself.';

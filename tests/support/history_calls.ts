@@ -63,3 +63,23 @@ export async function ingestPatiently(sql: postgres.Sql, call: Call): Promise<{ 
     }
   }
 }
+
+/** Several calls in one; those that are left alone are made by themselves, as the function does. */
+export async function ingestTogether(
+  sql: postgres.Sql | postgres.TransactionSql,
+  calls: readonly Call[],
+): Promise<{ answer: Answer; isTogether: boolean }[]> {
+  const list = calls.map(({ delivery, facts, body }) => ({ delivery, facts: facts ?? {}, body: body ?? null }));
+  for (let tries = 0;; tries++) {
+    try {
+      const [row] = await sql.unsafe("select metrics.ingest($1::text::jsonb) as answers", [JSON.stringify(list)]);
+      const answers = [];
+      for (const [index, answer] of (row?.["answers"] as (Answer | null)[]).entries()) {
+        answers.push({ answer: answer ?? await ingest(sql, calls[index]!), isTogether: answer !== null });
+      }
+      return answers;
+    } catch (error) {
+      if (!["40001", "40P01"].includes((error as { code?: string }).code ?? "") || tries === 50) throw error;
+    }
+  }
+}

@@ -15,16 +15,25 @@ const encoder = new TextEncoder();
  */
 export function writeParameters(parameters: Readonly<Record<string, unknown>>): Uint8Array<ArrayBuffer> {
   const writer = new Writer();
-  writer.members(parameters, (parameter) => {
-    if (parameter instanceof Uint8Array) writer.base64(parameter);
-    else if (isPlain(parameter)) {
-      writer.members(parameter, (value) => {
-        if (Array.isArray(value)) writer.items(value);
-        else writer.text(JSON.stringify(value));
-      });
-    } else writer.text(JSON.stringify(parameter));
-  });
+  writeCall(writer, parameters);
   return writer.written;
+}
+
+function writeParameter(writer: Writer, parameter: unknown): void {
+  if (parameter instanceof Uint8Array) writer.base64(parameter);
+  else if (Array.isArray(parameter)) writer.list(parameter, (call) => writeCall(writer, call));
+  else if (isPlain(parameter)) {
+    writer.members(parameter, (value) => {
+      if (Array.isArray(value)) writer.items(value);
+      else writer.text(JSON.stringify(value));
+    });
+  } else writer.text(JSON.stringify(parameter));
+}
+
+/** Several calls may go in one list, each with its own parameters. */
+function writeCall(writer: Writer, call: unknown): void {
+  if (isPlain(call)) writer.members(call, (parameter) => writeParameter(writer, parameter));
+  else writer.text(JSON.stringify(call));
 }
 
 function isPlain(value: unknown): value is Record<string, unknown> {
@@ -38,6 +47,15 @@ class Writer {
 
   get written(): Uint8Array<ArrayBuffer> {
     return this.#bytes.subarray(0, this.#length);
+  }
+
+  list<T>(list: readonly T[], write: (item: T) => void): void {
+    this.text("[");
+    for (const [index, item] of list.entries()) {
+      if (index > 0) this.text(",");
+      write(item);
+    }
+    this.text("]");
   }
 
   members(object: Readonly<Record<string, unknown>>, write: (value: unknown) => void): void {

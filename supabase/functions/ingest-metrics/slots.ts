@@ -7,6 +7,11 @@ export class Slots {
     this.#free = count;
   }
 
+  /** Whether one could be had at once. */
+  get areFree(): boolean {
+    return this.#free > 0;
+  }
+
   /** A function that gives the slot back, once there is one; null when none came free in so many milliseconds. */
   acquire(milliseconds: number): Promise<(() => void) | null> {
     if (this.#free > 0) {

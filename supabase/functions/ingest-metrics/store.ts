@@ -27,6 +27,8 @@ const committed = z.object({
   reason: z.string().nullish(),
   facts: z.record(z.string(), z.number()).nullish(),
 });
+/** Null for a delivery that must go alone. */
+const answersTogether = z.array(committed.nullable());
 /** What the database made of a delivery. */
 export type Committed = z.infer<typeof committed>;
 
@@ -39,11 +41,21 @@ export interface Store {
 
 /**
  * Calls under way at once. The Data API has few sessions, which an app shares: deliveries that wait, for a lock or for a slow disk, must
- * never have them all.
+ * never have them all. Those that come while all are taken go together, as soon as one is free.
  */
-const SESSIONS = 6;
+const SESSIONS = 3;
+/** Most deliveries that go together, and most bytes of their bodies: one call must not keep the next one, or an app's, waiting for long. */
+const TOGETHER = 16;
+const TOGETHER_BYTES = 256 * 1024;
 /** When a statement of ours ends at the latest: the Data API's own limit. */
 const STATEMENT_MS = 8000;
+
+/** A delivery whose turn has not come. */
+interface Waiting {
+  parameters: { delivery: Delivery; facts: Facts; body: Uint8Array | null };
+  signal: AbortSignal;
+  answer: (committed: Committed | null) => void;
+}
 
 /**
  * Commits with these functions of the database. A serialisation failure or deadlock is tried once more; facts that the database refuses
@@ -51,8 +63,15 @@ const STATEMENT_MS = 8000;
  */
 export function createStore(call: Call): Store {
   const sessions = new Slots(SESSIONS);
-  const once = async (name: string, parameters: Record<string, unknown>, signal: AbortSignal): Promise<Answer> => {
-    const release = await sessions.acquire(STATEMENT_MS);
+  const waiting: Waiting[] = [];
+
+  async function once(
+    name: string,
+    parameters: Parameters,
+    signal: AbortSignal,
+    session?: () => void,
+  ): Promise<Answer> {
+    const release = session ?? await sessions.acquire(STATEMENT_MS);
     if (!release) return { code: "" };
     if (signal.aborted) {
       release();
@@ -68,20 +87,69 @@ export function createStore(call: Call): Store {
       if (signal.aborted) setTimeout(release, STATEMENT_MS - (performance.now() - started));
       else release();
     }
-  };
-  const twice = async (name: string, parameters: Record<string, unknown>, signal: AbortSignal): Promise<Answer> => {
-    const answer = await once(name, parameters, signal);
-    return isPassing(answer) ? await once(name, parameters, signal) : answer;
-  };
+  }
+
+  async function twice(parameters: Parameters, signal: AbortSignal, session?: () => void): Promise<Answer> {
+    const answer = await once("ingest", parameters, signal, session);
+    return isPassing(answer) ? await once("ingest", parameters, signal) : answer;
+  }
+
+  async function alone(
+    { parameters, signal }: Omit<Waiting, "answer">,
+    session?: () => void,
+  ): Promise<Committed | null> {
+    let answer = await twice(parameters, signal, session);
+    if (isRefusal(answer)) {
+      const reason = `the database refused the facts (SQLSTATE ${answer.code})`;
+      const delivery = { ...parameters.delivery, result: "quarantined", reason };
+      answer = await twice({ ...parameters, delivery, facts: {} }, signal);
+    }
+    return "data" in answer ? committed.safeParse(answer.data).data ?? null : null;
+  }
+
+  /** Takes those that may go together off the queue. */
+  function takeSome(): Waiting[] {
+    let count = 0;
+    for (let bytes = 0; count < Math.min(waiting.length, TOGETHER); count++) {
+      bytes += waiting[count]!.parameters.body?.length ?? 0;
+      if (count > 0 && bytes > TOGETHER_BYTES) break;
+    }
+    return waiting.splice(0, count).filter(({ signal }) => !signal.aborted);
+  }
+
+  async function together(some: Waiting[], session: () => void): Promise<void> {
+    const deadline = new AbortController();
+    let patient = some.length;
+    for (const { signal } of some) {
+      signal.addEventListener("abort", () => --patient === 0 && deadline.abort(), { once: true });
+    }
+    const answer = await once("ingest", { delivery: some.map((one) => one.parameters) }, deadline.signal, session);
+    const answers = "data" in answer ? answersTogether.safeParse(answer.data).data : undefined;
+    await Promise.all(some.map(async (one, index) => {
+      // What could not be committed with the others, and what could be the fault of one of them, is tried by itself.
+      const isOpen = answers ? !answers[index] : isPassing(answer) || isRefusal(answer);
+      one.answer(isOpen ? await alone(one) : answers?.[index] ?? null);
+    }));
+  }
+
+  async function takeTurn(): Promise<void> {
+    const session = await sessions.acquire(STATEMENT_MS);
+    if (!session) return;
+    const [first, ...others] = takeSome();
+    if (!first) session();
+    else if (others.length > 0) await together([first, ...others], session);
+    else first.answer(await alone(first, session));
+  }
+
   return {
     async ingest(delivery, facts, body, signal) {
-      let answer = await twice("ingest", { delivery, facts, body }, signal);
-      if (isRefusal(answer)) {
-        const reason = `the database refused the facts (SQLSTATE ${answer.code})`;
-        const kept = { ...delivery, result: "quarantined", reason };
-        answer = await twice("ingest", { delivery: kept, facts: {}, body }, signal);
-      }
-      return "data" in answer ? committed.safeParse(answer.data).data ?? null : null;
+      const parameters = { delivery, facts, body };
+      if (sessions.areFree) return await alone({ parameters, signal });
+      return await new Promise((answer) => {
+        signal.addEventListener("abort", () => answer(null), { once: true });
+        waiting.push({ parameters, signal, answer });
+        takeTurn();
+      });
     },
     async health(signal) {
       const answer = await once("health", {}, signal);
@@ -90,15 +158,13 @@ export function createStore(call: Call): Store {
   };
 }
 
+type Parameters = Readonly<Record<string, unknown>>;
+
 /**
  * Calls a function of the schema `metrics`: what it returned, or the code of the error, empty when there is none. Parameters that are bytes
  * arrive as text in base64.
  */
-export type Call = (
-  name: string,
-  parameters: Readonly<Record<string, unknown>>,
-  signal: AbortSignal,
-) => Promise<Answer>;
+export type Call = (name: string, parameters: Parameters, signal: AbortSignal) => Promise<Answer>;
 export type Answer = { data: unknown } | { code: string };
 
 const isPassing = (answer: Answer) => "code" in answer && (answer.code === "40001" || answer.code === "40P01");

@@ -75,6 +75,108 @@ Deno.test("after anything else nothing was committed", async () => {
   }
 });
 
+/** A store whose calls are answered by hand: the calls under way, and those that were made. */
+function storeByHand() {
+  // deno-lint-ignore no-explicit-any
+  const made: any[] = [];
+  const answers: ((answer: Answer) => void)[] = [];
+  const call: Call = (_name, parameters) => {
+    made.push(parameters["delivery"]);
+    return new Promise((answer) => answers.push(answer));
+  };
+  const store = createStore(call);
+  const send = (id: string, signal = never, body = bytes) => {
+    return store.ingest({ ...delivery, delivery_id: id }, facts, body, signal);
+  };
+  return { made, answers, send };
+}
+
+const ids = (made: { delivery: Delivery }[]) => made.map((one) => one.delivery.delivery_id);
+/** Lets what was answered go its way. */
+const turn = () => new Promise((resolve) => setTimeout(resolve));
+
+/** Takes every session, so that what comes then has to wait. */
+async function takeSessions({ made, send }: ReturnType<typeof storeByHand>): Promise<number> {
+  for (;;) {
+    const before = made.length;
+    send("early");
+    await turn();
+    if (made.length === before) return before;
+  }
+}
+
+Deno.test("deliveries that come while every session is taken go together, in their order", async () => {
+  const hand = storeByHand();
+  const sessions = await takeSessions(hand);
+  // The one that found no session waits as well.
+  const later = ["a", "b", "c"].map((id) => hand.send(id));
+  hand.answers[0]!(stored);
+  await turn();
+  assertEquals(ids(hand.made[sessions]), ["early", "a", "b", "c"]);
+  const answer = (id: string) => ({ result: "stored", delivery_id: id, facts: { jobs: 1 } });
+  // What is left alone is tried by itself, and so is what comes when a session is free.
+  hand.answers[sessions]!({ data: [answer("early"), answer("a"), null, answer("c")] });
+  await turn();
+  assertEquals(hand.made[sessions + 1].delivery_id, "b");
+  hand.answers[sessions + 1]!({ data: { result: "duplicate" } });
+  assertEquals((await Promise.all(later)).map((one) => one?.result), ["stored", "duplicate", "stored"]);
+});
+
+Deno.test("what could be the fault of one is tried by each alone; after anything else nothing was committed", async () => {
+  const kinds: [Answer, (string | undefined)[]][] = [
+    [{ code: "40P01" }, ["stored", "stored"]],
+    [{ code: "22003" }, ["stored", "stored"]],
+    [{ code: "" }, [undefined, undefined]],
+    [{ code: "57014" }, [undefined, undefined]],
+    [{ data: "nothing that is understood" }, [undefined, undefined]],
+  ];
+  for (const [answer, results] of kinds) {
+    const hand = storeByHand();
+    const sessions = await takeSessions(hand);
+    const later = ["a", "b"].map((id) => hand.send(id));
+    hand.answers[0]!(stored);
+    await turn();
+    hand.answers[sessions]!(answer);
+    for (let count = sessions + 1; count < sessions + 4; count++) {
+      await turn();
+      hand.answers[count]?.(stored);
+    }
+    assertEquals((await Promise.all(later)).map((one) => one?.result), results);
+  }
+});
+
+Deno.test("a delivery that was given up while it waited is not sent, and does not hold up the others", async () => {
+  const hand = storeByHand();
+  const sessions = await takeSessions(hand);
+  const abort = new AbortController();
+  const [givenUp, other] = [hand.send("a", abort.signal), hand.send("b")];
+  abort.abort();
+  assertEquals(await givenUp, null);
+  hand.answers[0]!(stored);
+  await turn();
+  assertEquals(ids(hand.made[sessions]), ["early", "b"]);
+  hand.answers[sessions]!({ data: [null, { result: "stored" }] });
+  assertEquals((await other)?.result, "stored");
+});
+
+Deno.test("only so many deliveries, and so many bytes, go together", async () => {
+  const hand = storeByHand();
+  const sessions = await takeSessions(hand);
+  for (let count = 0; count < 40; count++) hand.send(`${count}`);
+  hand.answers[0]!(stored);
+  await turn();
+  assertEquals(hand.made[sessions].length, 16);
+  const large = storeByHand();
+  await takeSessions(large);
+  for (const id of ["a", "b", "c"]) large.send(id, never, new Uint8Array(200 * 1024));
+  large.answers[0]!(stored);
+  await turn();
+  assertEquals(ids(large.made[sessions]), ["early", "a"]);
+  large.answers[1]!(stored);
+  await turn();
+  assertEquals(large.made[sessions + 1].delivery_id, "b");
+});
+
 Deno.test("health is what the database says", async () => {
   const answers: [Answer | Error, boolean][] = [
     [{ data: true }, true],
