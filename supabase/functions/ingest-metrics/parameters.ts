@@ -13,7 +13,7 @@ const encoder = new TextEncoder();
  * Writes parameters as JSON, those that are bytes as text in base64. A body and the facts of it would be text several times over, and all of
  * it in two bytes a character for one that is not Latin: here it is text in small pieces only.
  */
-export function writeParameters(parameters: Readonly<Record<string, unknown>>): Uint8Array<ArrayBuffer> {
+export function writeParameters(parameters: Readonly<Record<string, unknown>>): Uint8Array {
   const writer = new Writer();
   writeCall(writer, parameters);
   return writer.written;
@@ -45,7 +45,7 @@ class Writer {
   #bytes = new Uint8Array(16 * 1024);
   #length = 0;
 
-  get written(): Uint8Array<ArrayBuffer> {
+  get written(): Uint8Array {
     return this.#bytes.subarray(0, this.#length);
   }
 

@@ -174,14 +174,17 @@ const isRefusal = (answer: Answer): answer is { code: string } =>
 /** Calls through the project's Data API, with the project's secret key and without a session. */
 export function callThroughApi(project: { url: string; key: string }): Call {
   // The client makes one text of whatever it is given. It is given a name, and what goes out in its place are the bytes that we wrote.
-  const written = new Map<string, Uint8Array<ArrayBuffer>>();
+  const written = new Map<string, Uint8Array>();
   let calls = 0;
   const client = createClient(project.url, project.key, {
     db: { schema: "metrics" },
     auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
     // The key is all there is: without this every call would ask the client's own store for a session.
     accessToken: () => Promise.resolve(project.key),
-    global: { fetch: (address, init) => fetch(address, { ...init, body: written.get(String(init?.body)) ?? null }) },
+    global: {
+      fetch: (address, init) =>
+        fetch(address, { ...init, body: (written.get(String(init?.body)) ?? null) as BodyInit | null }),
+    },
   });
   return async (name, parameters, signal) => {
     const id = ++calls;
