@@ -1,6 +1,6 @@
 /** The installation's settings, read from the environment once. Mistakes are reported by the variable's name, never by its value. */
 
-import { createVerifier, type Verifier } from "./identity/mod.ts";
+import { createVerifier, type Scheme, type Verifier, wrongSecret } from "./identity/mod.ts";
 import { providerOf, type Source, type SourceOptions, sources as knownSources } from "./sources/mod.ts";
 
 export const DEFAULT_MAX_BYTES = 10 * 1024 * 1024;
@@ -25,6 +25,8 @@ export interface Mistake {
 export interface Configuration {
   sources: ReadonlyMap<string, ConfiguredSource>;
   maxBytes: number;
+  /** What tokens of pipelines must name as their audience: the function's own address; null when the environment does not tell it. */
+  audience: string | null;
   /** Address and secret key of the project's API; null when the environment does not give both. */
   project: { url: string; key: string } | null;
   mistakes: Mistake[];
@@ -48,7 +50,7 @@ export function readConfiguration(environment: Environment): Configuration {
       report("warning", variable, "names no known provider; the variable is not used");
       continue;
     }
-    const secrets = readSecrets(environment[variable] ?? "");
+    const secrets = readSecrets(environment[variable] ?? "", source.scheme);
     if (typeof secrets === "string") {
       report("error", variable, `${secrets}; the source is disabled`);
       continue;
@@ -56,7 +58,9 @@ export function readConfiguration(environment: Environment): Configuration {
     const verifier = createVerifier(source.scheme, secrets);
     sources.set(name, { source, verifier, options: { source: name, incidentLabels } });
   }
-  return { sources, maxBytes: readMaxBytes(environment, report), project: readProject(environment, report), mistakes };
+  const project = readProject(environment, report);
+  const audience = project && new URL("/functions/v1/ingest-metrics", project.url).href;
+  return { sources, maxBytes: readMaxBytes(environment, report), audience, project, mistakes };
 }
 
 /** Labels and issue types that make an issue an incident, in lower case. */
@@ -65,8 +69,8 @@ export function readIncidentLabels(environment: Environment): ReadonlySet<string
   return new Set(labels.split(",").map((label) => label.trim().toLowerCase()).filter(Boolean));
 }
 
-/** The secrets in a variable, separated by commas or as a JSON array; or what is wrong with them. */
-function readSecrets(value: string): string[] | string {
+/** The secrets in a variable, separated by commas or as a JSON array, for these schemes; or what is wrong with them. */
+function readSecrets(value: string, schemes: Scheme | readonly Scheme[]): string[] | string {
   let items: unknown[] = value.split(",");
   if (value.trim().startsWith("[")) {
     try {
@@ -83,6 +87,8 @@ function readSecrets(value: string): string[] | string {
     if (new TextEncoder().encode(secret).length < SHORTEST_SECRET) {
       return `holds a secret shorter than ${SHORTEST_SECRET} bytes`;
     }
+    const wrong = wrongSecret(schemes, secret);
+    if (wrong) return wrong;
     secrets.push(secret);
   }
   return secrets.length > 0 ? secrets : "holds an empty secret";

@@ -64,6 +64,25 @@ Deno.test("a secret that is empty or short disables its source and names the var
   assertEquals(readConfiguration({ ...project, INGEST_SECRET_GITHUB: "äöüäöüäö" }).sources.size, 1);
 });
 
+Deno.test("signing keys and tokens stand in one variable, and a malformed key disables its source", () => {
+  const key = `whsec_${btoa("k".repeat(32))}`;
+  const read = (INGEST_SECRET_GITLAB: string) => readConfiguration({ ...project, INGEST_SECRET_GITLAB });
+  const claims = (value: string, headers: Record<string, string>) =>
+    read(value).sources.get("gitlab")!.verifier.claim(new Headers(headers)) !== null;
+  const token = { "x-gitlab-token": secret };
+  assertEquals([claims(key, token), claims(secret, token), claims(` ${key} , ${secret} `, token)], [false, true, true]);
+  for (const value of [`${key}, ${secret}`, `["${key}", "${secret}"]`, key]) assertEquals(read(value).mistakes, []);
+  for (const malformed of ["whsec_0123456789abcdef", `${key}!`, `${secret},whsec_${btoa("k".repeat(23))}`]) {
+    const { sources, mistakes } = read(malformed);
+    assertEquals(sources.size, 0);
+    assertEquals(mistakes, [{
+      level: "error",
+      variable: "INGEST_SECRET_GITLAB",
+      message: "holds a signing key that is not whsec_ and then 24 to 64 bytes in base64; the source is disabled",
+    }]);
+  }
+});
+
 Deno.test("a variable that names no known provider is warned about", () => {
   for (
     const variable of [
@@ -104,6 +123,13 @@ Deno.test("the project's key is the default one, else the first, else the older 
   }
   assertEquals(readConfiguration({}).mistakes.map((one) => one.variable), ["SUPABASE_URL", "SUPABASE_SECRET_KEYS"]);
   assertEquals(readConfiguration({ ...project, SUPABASE_URL: "nowhere" }).project, null);
+});
+
+Deno.test("tokens of pipelines must name the function's own address", () => {
+  const audience = (SUPABASE_URL: string) => readConfiguration({ ...project, SUPABASE_URL }).audience;
+  assertEquals(audience("https://project.test"), "https://project.test/functions/v1/ingest-metrics");
+  assertEquals(audience("http://127.0.0.1:54321/"), "http://127.0.0.1:54321/functions/v1/ingest-metrics");
+  assertEquals([audience("nowhere"), readConfiguration({}).audience], [null, null]);
 });
 
 Deno.test("incident labels are separated by commas, whatever their case", () => {

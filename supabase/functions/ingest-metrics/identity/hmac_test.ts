@@ -50,3 +50,28 @@ Deno.test("a header that is missing or malformed claims nothing", () => {
   ];
   for (const header of malformed) assertEquals(claim(header), null, String(header));
 });
+
+Deno.test("a header of several signatures needs one that is right, and passes over other prefixes", async () => {
+  const several = { kind: "hmac", header: "x-signature", prefix: "v1=", several: true } as const;
+  const claim = (header: string) => hmacVerifier(several, [SECRET]).claim(new Headers({ "x-signature": header }));
+  const right = `v1=${published.slice(7)}`;
+  const wrong = `v1=${"0".repeat(64)}`;
+  const body = new TextEncoder().encode("Hello, World!");
+  for (
+    const header of [
+      right,
+      `${wrong},${right}`,
+      `${right}, ${wrong}`,
+      `v2=00 ,${right}`,
+      `${`${wrong},`.repeat(90)}${right}`,
+    ]
+  ) {
+    assertEquals(await claim(header)!.proves(body), true, header);
+  }
+  assertEquals(await claim(`${wrong},${wrong}`)!.proves(body), false);
+  for (
+    const header of ["", ",", "v1=", `v2=${right.slice(3)}`, `${right}0`, `${right} ${right}`, `${right};${right}`]
+  ) {
+    assertEquals(claim(header), null, header);
+  }
+});
