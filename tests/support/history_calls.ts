@@ -4,6 +4,7 @@ import type postgres from "postgres";
 import { sources } from "../../supabase/functions/ingest-metrics/sources/mod.ts";
 import { translate } from "../../supabase/functions/ingest-metrics/translate.ts";
 import type { Posted } from "./history_github.ts";
+import { sentAs } from "./history_senders.ts";
 import type { Answer, Call } from "./model.ts";
 
 /**
@@ -11,22 +12,24 @@ import type { Answer, Call } from "./model.ts";
  *
  * @throws Error when it is not understood: histories are made of what is
  */
-export async function callOf({ source, event, id, body }: Posted, incidentLabels = ["incident"]): Promise<Call> {
+export async function callOf(posted: Posted, incidentLabels = ["incident"]): Promise<Call> {
+  const { source, event, id, body } = posted;
   const known = sources.get(source.split("-", 1)[0] as string);
   if (known === undefined) throw new Error(`no source for ${source}`);
   const bytes = new TextEncoder().encode(JSON.stringify(body));
-  const headers = new Headers({ "x-github-event": event, "x-github-delivery": id });
+  const sent = sentAs(posted);
+  const headers = new Headers({ ...sent.headers, "content-type": sent.contentType });
   const options = { source, incidentLabels: new Set(incidentLabels) };
-  const became = translate(known, "application/json", bytes, (parsed) => known.identify(headers, parsed), options);
+  const became = translate(known, sent.contentType, bytes, (parsed) => known.identify(headers, parsed), options);
   if (became.result === "quarantined") throw new Error(`${event} ${id}: ${became.reason}`);
   return {
     delivery: {
       source,
-      delivery_id: id,
+      delivery_id: became.deliveryId ?? `sha256:${await sha256(bytes)}`,
       event: became.event,
       sha256: await sha256(bytes),
       size: bytes.length,
-      content_type: became.body ? "application/json" : null,
+      content_type: became.body ? sent.contentType : null,
       result: became.result,
       reason: became.reason,
       notes: became.notes,

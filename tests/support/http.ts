@@ -6,6 +6,8 @@ import { type RunningStack, startStack } from "./stack.ts";
 
 /** Sources of the shared stack, one for each subject, so that the facts of one do not meet another's. */
 const subjects = ["examples", "refusals", "hostile", "secrets", "safe"] as const;
+/** Sources of other providers than GitHub, whose secrets are no more than long. */
+const others = ["PAGERDUTY_HTTP", "CDEVENTS_HTTP", "GITLAB_TOKEN"] as const;
 
 /** What a test needs to know of a running stack. */
 export type StackAddress = Pick<
@@ -15,12 +17,11 @@ export type StackAddress = Pick<
 
 /** The secrets of the shared stack's sources, as variables of its environment. */
 export function subjectSecrets(): Record<string, string> {
-  return Object.fromEntries(
-    subjects.map((subject) => [
-      `INGEST_SECRET_GITHUB_${subject.toUpperCase()}`,
-      encodeHex(crypto.getRandomValues(new Uint8Array(24))),
-    ]),
+  const named = [...subjects.map((subject) => `GITHUB_${subject.toUpperCase()}`), ...others].map((source) =>
+    [`INGEST_SECRET_${source}`, encodeHex(crypto.getRandomValues(new Uint8Array(24)))] as const
   );
+  const signingKey = `whsec_${btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32))))}`;
+  return { ...Object.fromEntries(named), INGEST_SECRET_GITLAB_SIGNED: signingKey };
 }
 
 /**
@@ -47,6 +48,25 @@ export async function signatureOf(bytes: Uint8Array, secret: string): Promise<st
   const algorithm = { name: "HMAC", hash: "SHA-256" };
   const key = await crypto.subtle.importKey("raw", new TextEncoder().encode(secret), algorithm, false, ["sign"]);
   return `sha256=${encodeHex(await crypto.subtle.sign("HMAC", key, bytes as Uint8Array<ArrayBuffer>))}`;
+}
+
+/** The three headers that sign these bytes as Standard Webhooks has it; `at` is in seconds, default now. */
+export async function standardHeaders(
+  bytes: Uint8Array,
+  signingKey: string,
+  id: string,
+  at: number = Math.floor(Date.now() / 1000),
+): Promise<Record<string, string>> {
+  const algorithm = { name: "HMAC", hash: "SHA-256" };
+  const raw = Uint8Array.from(atob(signingKey.slice("whsec_".length)), (char) => char.charCodeAt(0));
+  const key = await crypto.subtle.importKey("raw", raw, algorithm, false, ["sign"]);
+  const head = new TextEncoder().encode(`${id}.${at}.`);
+  const signed = new Uint8Array(await crypto.subtle.sign("HMAC", key, new Uint8Array([...head, ...bytes])));
+  return {
+    "webhook-id": id,
+    "webhook-timestamp": String(at),
+    "webhook-signature": `v1,${btoa(String.fromCharCode(...signed))}`,
+  };
 }
 
 /** A request as GitHub would make it, and what to change about it. */

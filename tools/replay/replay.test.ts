@@ -75,6 +75,41 @@ Deno.test("what is understood now is committed with its facts, once", async () =
   assertEquals(Object.fromEntries(results.map((one) => [one.delivery_id, one.result])), brief(all));
 });
 
+Deno.test("every content type is read as it came", async () => {
+  await using database = await testDatabase();
+  const { sql } = database;
+  const event = (subject: string, predicate: string) => ({
+    context: {
+      id: predicate,
+      source: "/ci",
+      type: `dev.cdevents.${subject}.${predicate}.0.2.0`,
+      timestamp: "2026-03-02T09:00:00Z",
+    },
+    subject: { id: "run-1", content: {} },
+  });
+  const [started, finished] = [event("pipelinerun", "started"), event("pipelinerun", "finished")];
+  const envelope = { specversion: "1.0", type: finished.context.type, data: finished };
+  const kept = { source: "cdevents", event: "pipelinerun.started" };
+  await quarantine(sql, started, { ...kept, id: "binary", type: "application/cdevents+json" });
+  await quarantine(sql, envelope, { ...kept, id: "envelope", type: "application/cloudevents+json" });
+  await quarantine(sql, [started, envelope], {
+    ...kept,
+    id: "batch",
+    event: "batch",
+    type: "application/cloudevents-batch+json",
+  });
+  await quarantine(sql, [started], { ...kept, id: "no-batch", type: "application/json" });
+  const all = await replayed(sql);
+  assertEquals(brief(all), { binary: "stored", envelope: "stored", batch: "stored", "no-batch": "quarantined" });
+  assertEquals(all.map(({ facts }) => facts.pipeline_runs ?? 0), [1, 1, 2, 0]);
+  const types = await sql`select content_type from metrics.deliveries where result = 'stored' order by delivery_id`;
+  assertEquals(types.map((row) => row.content_type.split("/")[1]), [
+    "cloudevents-batch+json",
+    "cdevents+json",
+    "cloudevents+json",
+  ]);
+});
+
 Deno.test("what is not understood, has no body or no source, or is refused, stays where it is", async () => {
   await using database = await testDatabase();
   const { sql } = database;

@@ -13,7 +13,7 @@ export function contentTypeOf(headers: Headers): string {
   return (headers.get("content-type") ?? "").split(";", 1)[0]!.trim().toLowerCase();
 }
 
-/** The JSON object in a body, which a form carries in its field `payload`; or why there is none. */
+/** The JSON object in a body, which a form carries in its field `payload`, or the array that is a batch; or why there is none. */
 export function parseBody(contentType: ContentType, bytes: Uint8Array): { value: object } | { wrong: string } {
   if (bytes.length > MAX_CONTAINERS && countContainers(bytes) > MAX_CONTAINERS) {
     return { wrong: `body: more than ${MAX_CONTAINERS} objects and arrays` };
@@ -34,7 +34,10 @@ export function parseBody(contentType: ContentType, bytes: Uint8Array): { value:
   } catch {
     return { wrong: "body: not JSON" };
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return { wrong: "body: not an object" };
+  const mayBeArray = contentType === "application/cloudevents-batch+json";
+  if (typeof value !== "object" || value === null || (Array.isArray(value) && !mayBeArray)) {
+    return { wrong: "body: not an object" };
+  }
   return { value };
 }
 
@@ -44,9 +47,18 @@ function countContainers(bytes: Uint8Array): number {
   return count;
 }
 
-/** Removes the members at these dotted paths from a parsed body. False when there was nothing to remove: absent, null or empty. */
+/**
+ * Removes the members at these dotted paths from a parsed body, or from each item of one that is an array. False when there was nothing to
+ * remove: absent, null or empty.
+ */
 export function redact(body: object, paths: readonly string[]): boolean {
   let isChanged = false;
+  if (Array.isArray(body)) {
+    for (const item of body) {
+      if (typeof item === "object" && item && !Array.isArray(item) && redact(item, paths)) isChanged = true;
+    }
+    return isChanged;
+  }
   for (const path of paths) {
     const names = path.split(".");
     const last = names.pop()!;

@@ -33,6 +33,21 @@ Deno.test("what is not JSON, not an object or not UTF-8 is told by a code", () =
   assertEquals(parseBody("application/json", bytes(`{"a":[${"[],".repeat(1_000_000)}1]}`)), many);
 });
 
+Deno.test("a batch is an array, or one of what comes in a batch", () => {
+  const batch = "application/cloudevents-batch+json";
+  for (const text of ["[]", '[{"a":1},2]', '{"a":1}']) {
+    assertEquals(parseBody(batch, bytes(text)), { value: JSON.parse(text) });
+    assertEquals(parseBody(batch, writeBody(batch, JSON.parse(text))), { value: JSON.parse(text) });
+  }
+  for (const text of ["null", "1", '"a"']) {
+    assertEquals(parseBody(batch, bytes(text)), { wrong: "body: not an object" }, text);
+  }
+  for (const one of ["application/cloudevents+json", "application/cdevents+json"] as const) {
+    assertEquals(parseBody(one, bytes("[]")), { wrong: "body: not an object" });
+    assertEquals(parseBody(one, bytes('{"a":1}')), { value: { a: 1 } });
+  }
+});
+
 Deno.test("deep nesting is read, and written as deep as it can be", () => {
   const levels = 100_000;
   const parsed = parseBody("application/json", bytes(`${'{"a":['.repeat(levels)}${"]}".repeat(levels)}`));
@@ -56,4 +71,8 @@ Deno.test("only what is there and holds something is removed", () => {
     assertEquals([redact(nothing, paths), nothing], [false, before]);
   }
   assertEquals(redact({}, ["constructor.name", "__proto__.toString"]), false);
+  const items = [{ inputs: ["y"], a: 1 }, null, 7, "inputs", [{ inputs: "z" }], {}];
+  assertEquals(redact(items, paths), true);
+  assertEquals<unknown>(items, [{ a: 1 }, null, 7, "inputs", [{ inputs: "z" }], {}]);
+  assertEquals([redact(items, paths), redact([], paths)], [false, false]);
 });

@@ -3,7 +3,8 @@
 import { readConfiguration } from "./configuration.ts";
 import type { Facts } from "./facts.ts";
 import { createHandler, type HandlerOptions, type LogLine } from "./handler.ts";
-import type { Committed, Delivery, Store } from "./store.ts";
+import type { OutcomeTable } from "./sources/shared.ts";
+import type { Committed, Delivery, Refused, Store } from "./store.ts";
 
 export const SECRET = "It's a Secret to Everybody";
 export const ADDRESS = "https://project.test/functions/v1/ingest-metrics";
@@ -20,6 +21,11 @@ export class FakeStore implements Store {
   healthy = true;
   healthCalls = 0;
   answer: ((kept: Kept) => Committed | null | Promise<Committed | null>) | undefined;
+  /** What of a report is not taken. */
+  refused: Refused | undefined;
+  /** Rows of identities; null while the database is away. */
+  identities: object[] | null = [];
+  identityCalls = 0;
 
   async ingest(delivery: Delivery, facts: Facts, body: Uint8Array | null): Promise<Committed | null> {
     const kept = { delivery, facts, body };
@@ -27,6 +33,15 @@ export class FakeStore implements Store {
     if (this.answer) return await this.answer(kept);
     const counts = Object.entries(facts).map(([kind, list]) => [kind, list.length] as const);
     return { result: delivery.result, reason: delivery.reason, facts: Object.fromEntries(counts) };
+  }
+
+  report(delivery: Delivery, facts: Facts): Promise<Committed | Refused | null> {
+    return this.refused ? Promise.resolve(this.refused) : this.ingest(delivery, facts, null);
+  }
+
+  liveIdentities(): Promise<object[] | null> {
+    this.identityCalls++;
+    return Promise.resolve(this.identities);
   }
 
   health(): Promise<boolean> {
@@ -119,4 +134,27 @@ export async function githubExample(event: string, index = 0): Promise<any> {
 
 export function decodeBody(kept: Kept): string {
   return new TextDecoder().decode(kept.body!);
+}
+
+/** What the page of a source says in its tables and lists: `[field, word, status, outcome]`, reasons by ignored event, redacted fields. */
+export async function readSourcePage(provider: string) {
+  const page = await Deno.readTextFile(new URL(`../../../docs/sources/${provider}.md`, import.meta.url));
+  const rows = page.split("\n").filter((line) => line.startsWith("|")).map((line) =>
+    line.split("|").slice(1, -1).map((cell) => cell.trim())
+  );
+  const words = rows.filter((row) => row.length === 4 && /^`.*`$/.test(row[1]!)).map((
+    [field, word, ...said],
+  ) => [field, word!.slice(1, -1), ...said]);
+  const ignored = rows.filter((row) => row.length === 2).flatMap(([reason, events]) =>
+    Array.from(events!.matchAll(/`([\w.-]+)`/g), ([, event]) => [event!, reason!] as const)
+  );
+  const redacted = Array.from(page.matchAll(/^- `([\w.]+)`$/gm), (match) => match[1]!);
+  return { words, ignored: Object.fromEntries(ignored), redacted };
+}
+
+/** A source's table of words as its page shows it. */
+export function wordsOf(outcomeTable: OutcomeTable): string[][] {
+  return Object.entries(outcomeTable).flatMap(([field, table]) =>
+    Object.entries(table).map(([word, [status, outcome]]) => [field, word, status ?? "", outcome ?? ""])
+  );
 }

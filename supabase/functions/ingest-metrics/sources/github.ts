@@ -1,18 +1,30 @@
 /** GitHub and GitHub Enterprise: webhooks of repositories and organisations. What it cannot say: docs/sources/github.md. */
 
 import { z } from "zod";
-import { describeIssue, type Facts, type Observation, type Outcome, type Status, type Step } from "../facts.ts";
+import type { Facts, Observation, Outcome, Status, Step } from "../facts.ts";
 import type { Source, SourceOptions, Translation } from "./mod.ts";
-
-/** What a word of GitHub's says about progress. */
-export type Progress = readonly [status: Status | null, outcome: Outcome | null];
+import {
+  anyNumber,
+  changedPathsOf,
+  id,
+  type OutcomeTable,
+  read,
+  reasonsByName,
+  revertsOf,
+  type Text,
+  text,
+  time,
+  titleOf,
+  withAction,
+  yesNo,
+} from "./shared.ts";
 
 /**
  * GitHub's words, and what they mean. `status` counts until it says `completed`; then `conclusion` does. A conclusion or deployment state that
  * is not here is `finished` and `unknown`. `action_required` waits for a person, so it is not finished; `inactive` says that a newer
  * deployment took the place of this one, and nothing about how this one ended.
  */
-export const outcomeTable: Readonly<Record<string, Readonly<Record<string, Progress>>>> = {
+export const outcomeTable: OutcomeTable = {
   status: {
     requested: ["queued", null],
     queued: ["queued", null],
@@ -43,7 +55,8 @@ export const outcomeTable: Readonly<Record<string, Readonly<Record<string, Progr
   },
 };
 
-const ignoredFor: Readonly<Record<string, string>> = {
+/** Events that carry no fact, each with its reason. An event that is neither here nor translated is ignored as not known. */
+export const ignoredEvents = reasonsByName({
   "sent when the hook is made; it carries no fact": "ping",
   "checks of other apps; the runs of GitHub Actions come as workflow_run and workflow_job":
     "check_run check_suite status",
@@ -73,12 +86,7 @@ const ignoredFor: Readonly<Record<string, string>> = {
     projects_v2_status_update sub_issues
   `,
   "attention and trade are not delivery facts": "cache_sync fork marketplace_purchase sponsorship star watch",
-};
-
-/** Events that carry no fact, each with its reason. An event that is neither here nor translated is ignored as not known. */
-export const ignoredEvents: Readonly<Record<string, string>> = Object.fromEntries(
-  Object.entries(ignoredFor).flatMap(([reason, names]) => names.trim().split(/\s+/).map((name) => [name, reason])),
-);
+});
 
 /** Fields that carry what people put into deployments and dispatches. They are removed before a body is stored. */
 export const redactedFields = [
@@ -88,12 +96,6 @@ export const redactedFields = [
   "inputs",
 ] as const;
 
-// Only what is used is named; everything may be absent that GitHub or an older Enterprise Server leaves out.
-const id = z.int().min(0).transform(String);
-const text = z.string().nullish();
-const yesNo = z.boolean().nullish();
-const anyNumber = z.custom<number>((value) => typeof value === "number").nullish();
-const time = z.union([z.string(), z.number().transform(String)]).nullish();
 const user = z.object({ login: text, type: text }).nullish();
 const named = z.object({ name: text }).nullish();
 const other = z.object({ id: id.nullish() }).nullish();
@@ -274,11 +276,11 @@ function event<T extends { repository: z.infer<typeof repository> }>(
   say: (body: T, context: Context) => Said,
 ): Translate {
   return (body, options) => {
-    const parsed = schema.safeParse(body);
-    if (!parsed.success) return { quarantined: parsed.error.issues.slice(0, 3).map(describeIssue).join(", ") };
-    const { repository } = parsed.data;
+    const parsed = read(schema, body);
+    if ("quarantined" in parsed) return parsed;
+    const { repository } = parsed.read;
     const reference = `${options.source}:${repository.id}`;
-    const translation = say(parsed.data, { ...options, reference, repository });
+    const translation = say(parsed.read, { ...options, reference, repository });
     if ("ignored" in translation) return translation;
     const told = {
       repository: reference,
@@ -502,8 +504,6 @@ function progressOf(status: Text, conclusion: Text, finishedAt: Text): ProgressS
   return progressIn("conclusion", conclusion, finishedAt);
 }
 
-type Text = string | null | undefined;
-
 /** What a word says; nothing for one that means nothing for the progress, or for a status that is not known. */
 function progressIn(table: string, word: Text, finishedAt: Text): ProgressSaid {
   if (!word) return {};
@@ -592,18 +592,15 @@ function pullRequestOf(pull: z.infer<typeof pullRequest>, at: Context): Observat
 
 function commitOf(given: z.infer<typeof commit>, reference: string, pushedAt: string | null): Observation<"commits"> {
   const { author, message } = given;
-  const lists = [given.added, given.modified, given.removed];
   return {
     repository: reference,
     sha: given.id,
     observed_at: pushedAt,
     authored_at: given.timestamp,
     ...(author && withPrefix("author", { login: author.username ?? author.name })),
-    title: message?.split("\n", 1)[0]?.trimEnd(),
-    reverts: message == null
-      ? undefined
-      : [...message.matchAll(/\bThis reverts commit ([0-9a-f]{40}(?:[0-9a-f]{24})?)\b/gi)].map((match) => match[1]!),
-    changed_paths: lists.every((list) => !list) ? undefined : [...new Set(lists.flatMap((list) => list ?? []))].sort(),
+    title: titleOf(message),
+    reverts: revertsOf(message),
+    changed_paths: changedPathsOf(given.added, given.modified, given.removed),
   };
 }
 
@@ -640,11 +637,10 @@ export const github: Source = {
   identify(headers, body) {
     const sentId = headers.get("x-github-delivery") ?? "";
     const action = (body as { action?: unknown } | null | undefined)?.action;
-    const isWord = typeof action === "string" && /^[A-Za-z0-9_-]{1,64}$/.test(action);
     const name = this.match(headers) ? headers.get("x-github-event")! : null;
     return {
       deliveryId: /^[0-9A-Za-z-]{1,100}$/.test(sentId) ? sentId : null,
-      event: name && isWord ? `${name}.${action}` : name,
+      event: name && withAction(name, action),
     };
   },
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { checkFacts, type FactKind, type Facts, outcomes, statuses } from "../facts.ts";
-import { githubExample, githubExamples, testHandler, webhook } from "../testing.ts";
+import { githubExample, githubExamples, readSourcePage, testHandler, webhook, wordsOf } from "../testing.ts";
 import { github, ignoredEvents, outcomeTable, redactedFields } from "./github.ts";
 
 const options = { source: "github", incidentLabels: new Set(["incident", "outage"]) };
@@ -655,22 +655,10 @@ Deno.test("what is stored and what is ignored share no event, and logs know both
 });
 
 Deno.test("the page shows the words, the redacted fields and the ignored events of the source", async () => {
-  const page = await Deno.readTextFile(new URL("../../../../docs/sources/github.md", import.meta.url));
-  const rows = page.split("\n").filter((line) => line.startsWith("|")).map((line) =>
-    line.split("|").slice(1, -1).map((cell) => cell.trim())
-  );
-  const words = Object.entries(outcomeTable).flatMap(([field, table]) =>
-    Object.entries(table).map(([word, [status, outcome]]) => [field, `\`${word}\``, status ?? "", outcome ?? ""])
-  );
-  assertEquals(rows.filter((row) => row.length === 4 && Object.hasOwn(outcomeTable, row[0]!)), words);
-  for (const [, , status, outcome] of words) {
+  const page = await readSourcePage("github");
+  assertEquals(page, { words: wordsOf(outcomeTable), ignored: { ...ignoredEvents }, redacted: [...redactedFields] });
+  for (const [, , status, outcome] of page.words) {
     assert(!status || (statuses as readonly string[]).includes(status));
     assert(!outcome || (outcomes as readonly string[]).includes(outcome));
   }
-  const listed = new Map<string, string>();
-  for (const [reason, events] of rows.filter((row) => row.length === 2)) {
-    for (const [, event] of events!.matchAll(/`(\w+)`/g)) listed.set(event!, reason!);
-  }
-  assertEquals(Object.fromEntries([...listed].sort()), Object.fromEntries(Object.entries(ignoredEvents).sort()));
-  assertEquals([...page.matchAll(/^- `([\w.]+)`$/gm)].map((match) => match[1]), [...redactedFields]);
 });

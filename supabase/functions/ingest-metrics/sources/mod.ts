@@ -2,7 +2,10 @@
 
 import type { Facts } from "../facts.ts";
 import type { Scheme } from "../identity/mod.ts";
+import { cdevents } from "./cdevents.ts";
 import { github } from "./github.ts";
+import { gitlab } from "./gitlab.ts";
+import { pagerduty } from "./pagerduty.ts";
 
 /** What a sender's headers and body say about the delivery. */
 export interface Identified {
@@ -25,11 +28,12 @@ export type Translation = { facts: Facts; notes?: string[] } | { ignored: string
 
 export interface Source {
   provider: string;
-  scheme: Scheme;
+  /** One scheme, or several of which each request is judged by the first whose header it carries. */
+  scheme: Scheme | readonly Scheme[];
   contentTypes: readonly ContentType[];
   /** The provider's words for events; only these may be logged. */
   events: ReadonlySet<string>;
-  /** Paths of fields that carry variables, parameters, environments or logs: removed before a body is stored. */
+  /** Paths of fields that carry variables, parameters, environments or logs: removed before a body is stored, in a batch from each item. */
   redacted: readonly string[];
   /** Whether the headers are in this provider's manner. */
   match(headers: Headers): boolean;
@@ -37,12 +41,22 @@ export interface Source {
   identify(headers: Headers, body: unknown): Identified;
   /** The event is what {@link Source.identify} said, or what was kept of it. */
   facts(event: string, body: unknown, options: SourceOptions): Translation;
+  /** The headers that answer OPTIONS where senders ask first whether they may send; null when the request asks nothing of the kind. */
+  handshake?(headers: Headers): Record<string, string> | null;
 }
 
-export type ContentType = "application/json" | "application/x-www-form-urlencoded";
+/** What a body may come as. All are JSON, which a form carries in its field `payload`; a batch is an array of what else comes one by one. */
+export type ContentType =
+  | "application/json"
+  | "application/x-www-form-urlencoded"
+  | "application/cdevents+json"
+  | "application/cloudevents+json"
+  | "application/cloudevents-batch+json";
 
 /** Every provider, by its name. */
-export const sources: ReadonlyMap<string, Source> = new Map([github].map((source) => [source.provider, source]));
+export const sources: ReadonlyMap<string, Source> = new Map(
+  [github, gitlab, pagerduty, cdevents].map((source) => [source.provider, source]),
+);
 
 /** The provider that a source's name starts with, the longest one that fits; undefined for a name that is malformed or of no provider. */
 export function providerOf(name: string, providers: Iterable<string> = sources.keys()): string | undefined {
