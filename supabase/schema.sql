@@ -6077,11 +6077,17 @@ begin
             on r.reference = f.said ->> 'repository'
           cross join lateral (
             select coalesce(jsonb_object_agg(k.key, (
-              select jsonb_agg(t.id order by t.id)
-              from metrics.tests as t
-              where t.reference_id = r.id
-                and t.suite = coalesce(f.said ->> 'suite', '')
-                and t.name in (select jsonb_array_elements_text(f.said -> k.key))
+              select jsonb_agg(distinct i.id order by i.id)
+              from jsonb_array_elements_text(f.said -> k.key) as n (name)
+              -- One look-up a name: a join of thousands is planned as if there were a few, and takes seconds.
+              cross join lateral (
+                select t.id
+                from metrics.tests as t
+                where t.reference_id = r.id
+                  and t.suite = coalesce(f.said ->> 'suite', '')
+                  and t.name = n.name
+                offset 0
+              ) as i
             )), '{}') as list
             from (values ('passed'), ('skipped')) as k (key)
             where jsonb_typeof(f.said -> k.key) = 'array'

@@ -2,6 +2,7 @@
 
 const benches: Readonly<Record<string, () => Promise<{ run: (args: string[]) => Promise<number> }>>> = {
   ingest: () => import("./ingest.ts"),
+  sources: () => import("./sources.ts"),
 };
 
 const [name = "", ...args] = Deno.args;

@@ -13,9 +13,10 @@ export const MAX_TEXT_BYTES = 4096;
 /** Longest list of a column. */
 export const MAX_ITEMS = 10_000;
 
-// Parts are bounded, so that no text makes the search slow. No dot and letters behind the @, no address: actions/checkout@v4 stays.
+// The mark is looked for first and what stands before it backwards, in bounded parts: no text makes the search slow. No dot and letters
+// behind the mark, no address: actions/checkout@v4 stays.
 const emailAddress =
-  /(?:"[^"\n]{1,64}"|[^\s@<>()[\]",;:\\/]{1,256})(?:@|%40)(?:[\p{L}\p{N}](?:[\p{L}\p{N}\p{M}-]{0,62})?\.){1,10}\p{L}{2,63}/giu;
+  /(?:@|%40)(?<=(?<local>"[^"\n]{1,64}"|[^\s@<>()[\]",;:\\/]{1,256})(?:@|%40))(?:[\p{L}\p{N}](?:[\p{L}\p{N}\p{M}-]{0,62})?\.){1,10}\p{L}{2,63}/giu;
 /** No e-mail address is longer. */
 const MAX_EMAIL = 1000;
 
@@ -45,7 +46,15 @@ export const cleanText: Clean = (value, note) => {
 function withoutAddresses(text: string, note: (what: string) => void): string {
   // Only what can be kept is searched. An address on its border would go unseen, so the border is taken off again.
   const searched = text.slice(0, MAX_TEXT_BYTES + 2 * MAX_EMAIL);
-  let replaced = searched.replace(emailAddress, "[e-mail]");
+  let replaced = "";
+  let end = 0;
+  for (const { index, 0: host, groups } of searched.matchAll(emailAddress)) {
+    const start = Math.max(end, index - groups!.local!.length);
+    // Nothing but an address before it: both are one.
+    if (start < index) replaced += `${searched.slice(end, start)}[e-mail]`;
+    end = index + host.length;
+  }
+  replaced += searched.slice(end);
   if (replaced !== searched) note("had an e-mail address");
   if (searched.length < text.length) {
     replaced = replaced.slice(0, -MAX_EMAIL).replace(/[\ud800-\udbff]$/, "");
