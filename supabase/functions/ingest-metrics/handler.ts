@@ -1,19 +1,23 @@
 /** A delivery's way: the handler reads, identity proves, the source translates, the store commits. */
 
 import { createHash } from "node:crypto";
-import { answer, problem, type ProblemCode } from "./answers.ts";
+import { agreement, answer, problem, type ProblemCode } from "./answers.ts";
 import { contentTypeOf } from "./body.ts";
 import type { Configuration, ConfiguredSource } from "./configuration.ts";
-import type { Claim } from "./identity/mod.ts";
+import { createIdentities, type Identities } from "./identities.ts";
+import type { Claim, Verifier } from "./identity/mod.ts";
 import { receive } from "./receive.ts";
+import { createReporting } from "./reporting.ts";
 import { Slots } from "./slots.ts";
-import type { ContentType } from "./sources/mod.ts";
+import { type ContentType, providerOf, sources } from "./sources/mod.ts";
 import type { Delivery, Store } from "./store.ts";
 import { translate } from "./translate.ts";
 
 export interface HandlerOptions {
-  configuration: Pick<Configuration, "sources" | "maxBytes">;
+  configuration: Pick<Configuration, "sources" | "maxBytes" | "audience">;
   store: Store;
+  /** Who may report; those of the store when absent. */
+  identities?: Identities;
   /** Takes one line per request; prints it as JSON when absent. */
   log?: (line: LogLine) => void;
   /** Time that a sender has for its body, 15 s when absent. */
@@ -27,8 +31,9 @@ export interface LogLine {
   level: "info" | "error";
   message: "request";
   method: string;
-  route: "source" | "health" | "none";
+  route: "source" | "report" | "health" | "none";
   source: string | null;
+  report: string | null;
   event: string | null;
   status: number;
   result: string | null;
@@ -39,6 +44,8 @@ export interface LogLine {
 
 const HEALTH_CACHE_MS = 5000;
 const HEALTH_TIMEOUT_MS = 3000;
+/** Of a source that takes reports alone: a webhook can prove nothing. */
+const noSecret: Verifier = { challenge: "Secret", claim: () => null };
 const methods = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
 
 /** The function: takes a request, answers it as the table in docs and tests says, and never throws. */
@@ -47,6 +54,28 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
   const log = options.log ?? ((line) => console.log(JSON.stringify(line)));
   const largeBodies = new Slots(1);
   const isHealthy = cachedHealth(store);
+  const identities = options.identities ?? createIdentities(store, configuration.audience);
+  const { maxBytes } = configuration;
+  const takeReport = createReporting({
+    identities,
+    store,
+    maxBytes,
+    slots: largeBodies,
+    bodyTimeoutMs,
+    answerTimeoutMs,
+  });
+
+  /** A source by its name, if it has a secret or an identity may report to it; unknown while the database has not said who may. */
+  async function find(name: string): Promise<ConfiguredSource | "unknown" | null> {
+    const configured = configuration.sources.get(name);
+    if (configured) return configured;
+    const source = sources.get(providerOf(name) ?? "");
+    const isNamed = source ? await identities.mayReportTo(name) : false;
+    if (!source || isNamed === false) return null;
+    return isNamed === null
+      ? "unknown"
+      : { source, verifier: noSecret, options: { source: name, incidentLabels: new Set() } };
+  }
 
   async function take(request: Request, name: string, configured: ConfiguredSource, line: LogLine): Promise<Response> {
     const refuse = (code: ProblemCode, headers?: Record<string, string>) => {
@@ -55,13 +84,19 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
       return problem(code, headers);
     };
     const { source, verifier } = configured;
+    if (request.method === "OPTIONS") {
+      const agreed = source.handshake?.(request.headers);
+      if (!agreed) return refuse("method_not_allowed", { allow: "POST" });
+      request.body?.cancel().catch(() => {});
+      return agreement(agreed);
+    }
     if (request.method !== "POST") return refuse("method_not_allowed", { allow: "POST" });
     const claim = verifier.claim(request.headers);
     if (!claim) return refuse("credentials_missing", { "www-authenticate": verifier.challenge });
     const contentType = source.contentTypes.find((type) => type === contentTypeOf(request.headers));
     if (!contentType) return refuse("content_type", { accept: source.contentTypes.join(", ") });
     const received = await receive(request, {
-      maxBytes: configuration.maxBytes,
+      maxBytes,
       timeoutMs: bodyTimeoutMs,
       slots: largeBodies,
     });
@@ -90,13 +125,14 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
 
   return async (request) => {
     const started = performance.now();
-    const route = routeOf(request.url);
+    const [name, report] = routeOf(request.url);
     const line: LogLine = {
       level: "info",
       message: "request",
       method: methods.has(request.method) ? request.method : "other",
       route: "none",
       source: null,
+      report: null,
       event: null,
       status: 0,
       result: null,
@@ -104,23 +140,27 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
       bytes: null,
       facts: null,
     };
-    const configured = route === null ? undefined : configuration.sources.get(route);
     let response: Response;
     try {
-      if (route === "health") {
+      if (name === "health" && report === undefined) {
         line.route = "health";
         response = request.method !== "GET"
           ? problem("method_not_allowed", { allow: "GET" })
           : await isHealthy()
           ? answer(200, { healthy: true })
           : problem("unhealthy");
-      } else if (configured) {
-        line.route = "source";
-        line.source = route;
-        response = await take(request, route!, configured, line);
       } else {
-        request.body?.cancel().catch(() => {});
-        response = problem("not_found");
+        const configured = name === undefined ? null : await find(name);
+        if (configured === null || configured === "unknown") {
+          request.body?.cancel().catch(() => {});
+          response = problem(configured === null ? "not_found" : "unavailable");
+        } else {
+          line.route = report === undefined ? "source" : "report";
+          line.source = name!;
+          response = report === undefined
+            ? await take(request, name!, configured, line)
+            : await takeReport(request, name!, report, line);
+        }
       }
     } catch {
       response = problem("unavailable");
@@ -133,11 +173,12 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
   };
 }
 
-/** The one segment after the function's name; null for any other path. The platform may or may not leave its own prefix. */
-function routeOf(url: string): string | null {
+/** The source and the report after the function's name; nothing for any other path. The platform may or may not leave its own prefix. */
+function routeOf(url: string): [source?: string, report?: string] {
   // A Host header that is none makes a URL that cannot be parsed; the path is there all the same.
   const path = /^[a-z]+:\/\/[^/]*(\/[^?#]*)/.exec(url)?.[1] ?? "";
-  return /^(?:\/functions\/v1)?\/ingest-metrics\/([a-z0-9-]+)$/.exec(path)?.[1] ?? null;
+  const route = /^(?:\/functions\/v1)?\/ingest-metrics\/([a-z0-9-]+)(?:\/([a-z0-9-]+))?$/.exec(path);
+  return route ? [route[1]!, route[2]] as [string, string?] : [];
 }
 
 /** Only words that the source knows get into logs, and never an action: that is the body's. */

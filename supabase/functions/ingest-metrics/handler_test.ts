@@ -45,6 +45,7 @@ Deno.test("a job is stored: facts, delivery and the signed bytes go to the store
     method: "POST",
     route: "source",
     source: "github",
+    report: null,
     event: "workflow_job",
     status: 200,
     result: "stored",
@@ -71,7 +72,9 @@ Deno.test("an unknown source, one without a secret and one that is disabled are 
     "/github-acme",
     "/github-short",
     "/nobody",
-    "/github/junit",
+    "/nobody/junit",
+    "/github/junit/1",
+    "/health/junit",
     "/github/",
     "/",
     "",
@@ -315,6 +318,8 @@ Deno.test("what is not committed is answered 503, and in time", async () => {
   const store = new FakeStore();
   const hanging = {
     health: () => Promise.resolve(true),
+    report: () => Promise.resolve(null),
+    liveIdentities: () => Promise.resolve(null),
     ingest: (_delivery: unknown, _facts: unknown, _body: unknown, signal: AbortSignal) =>
       new Promise<null>((resolve) => signal.addEventListener("abort", () => resolve(null))),
   };

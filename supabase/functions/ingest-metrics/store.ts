@@ -20,6 +20,8 @@ export interface Delivery {
   result: "stored" | "ignored" | "quarantined";
   reason: string | null;
   notes: string[];
+  /** Who reports, and the repository that the credentials name. */
+  identity?: { id: number; reference: string | null };
 }
 
 const committed = z.object({
@@ -32,9 +34,19 @@ const answersTogether = z.array(committed.nullable());
 /** What the database made of a delivery. */
 export type Committed = z.infer<typeof committed>;
 
+/** Why the database took nothing of a report, and when to come again where it is a matter of time. */
+export interface Refused {
+  refused: "identity" | "scope" | "rate" | "conflict" | "facts";
+  seconds?: number | undefined;
+}
+
 export interface Store {
   /** Commits one delivery with its facts and its body. Null when it did not commit in time: the sender must come again. */
   ingest(delivery: Delivery, facts: Facts, body: Uint8Array | null, signal: AbortSignal): Promise<Committed | null>;
+  /** Commits what an identity reports: all of it, or nothing. Null when it did not commit in time. */
+  report(delivery: Delivery, facts: Facts, signal: AbortSignal): Promise<Committed | Refused | null>;
+  /** The rows of the identities that may report; null when the database does not say. */
+  liveIdentities(signal: AbortSignal): Promise<unknown[] | null>;
   /** Whether a delivery could be committed now. */
   health(signal: AbortSignal): Promise<boolean>;
 }
@@ -99,7 +111,7 @@ export function createStore(call: Call): Store {
     session?: () => void,
   ): Promise<Committed | null> {
     let answer = await twice(parameters, signal, session);
-    if (isRefusal(answer)) {
+    if ("code" in answer && isRefusal(answer.code)) {
       const reason = `the database refused the facts (SQLSTATE ${answer.code})`;
       const delivery = { ...parameters.delivery, result: "quarantined", reason };
       answer = await twice({ ...parameters, delivery, facts: {} }, signal);
@@ -127,7 +139,7 @@ export function createStore(call: Call): Store {
     const answers = "data" in answer ? answersTogether.safeParse(answer.data).data : undefined;
     await Promise.all(some.map(async (one, index) => {
       // What could not be committed with the others, and what could be the fault of one of them, is tried by itself.
-      const isOpen = answers ? !answers[index] : isPassing(answer) || isRefusal(answer);
+      const isOpen = answers ? !answers[index] : isPassing(answer) || ("code" in answer && isRefusal(answer.code));
       one.answer(isOpen ? await alone(one) : answers?.[index] ?? null);
     }));
   }
@@ -151,6 +163,17 @@ export function createStore(call: Call): Store {
         takeTurn();
       });
     },
+    async report(delivery, facts, signal) {
+      const answer = await twice({ delivery, facts, body: null }, signal);
+      if ("data" in answer) return committed.safeParse(answer.data).data ?? null;
+      const refused = isRefusal(answer.code) ? "facts" : refusals.get(answer.code);
+      const seconds = /^[1-9]\d?$/.test(answer.details ?? "") ? Number(answer.details) : undefined;
+      return refused ? { refused, seconds } : null;
+    },
+    async liveIdentities(signal) {
+      const answer = await once("live_identities", {}, signal);
+      return "data" in answer && Array.isArray(answer.data) ? answer.data : null;
+    },
     async health(signal) {
       const answer = await once("health", {}, signal);
       return "data" in answer && answer.data === true;
@@ -165,33 +188,40 @@ type Parameters = Readonly<Record<string, unknown>>;
  * arrive as text in base64.
  */
 export type Call = (name: string, parameters: Parameters, signal: AbortSignal) => Promise<Answer>;
-export type Answer = { data: unknown } | { code: string };
+export type Answer = { data: unknown } | { code: string; details?: string };
+
+/** What the SQLSTATEs mean that `metrics.ingest` raises about an identity. */
+const refusals: ReadonlyMap<string, Refused["refused"]> = new Map([
+  ["28000", "identity"],
+  ["42501", "scope"],
+  ["PT429", "rate"],
+  ["PT422", "conflict"],
+]);
 
 const isPassing = (answer: Answer) => "code" in answer && (answer.code === "40001" || answer.code === "40P01");
-const isRefusal = (answer: Answer): answer is { code: string } =>
-  "code" in answer && /^(?:2[23][0-9A-Z]{3}|54[0-9A-Z]{3}|P0001)$/.test(answer.code);
+const isRefusal = (code: string) => /^(?:2[23][0-9A-Z]{3}|54[0-9A-Z]{3}|P0001)$/.test(code);
 
 /** Calls through the project's Data API, with the project's secret key and without a session. */
 export function callThroughApi(project: { url: string; key: string }): Call {
   // The client makes one text of whatever it is given. It is given a name, and what goes out in its place are the bytes that we wrote.
   const written = new Map<string, Uint8Array>();
   let calls = 0;
+  const send = (address: string | URL | Request, init?: { body?: unknown }) =>
+    fetch(address, { ...init, body: written.get(`${init?.body}`) ?? null } as RequestInit);
   const client = createClient(project.url, project.key, {
     db: { schema: "metrics" },
     auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
     // The key is all there is: without this every call would ask the client's own store for a session.
     accessToken: () => Promise.resolve(project.key),
-    global: {
-      fetch: (address, init) =>
-        fetch(address, { ...init, body: (written.get(String(init?.body)) ?? null) as BodyInit | null }),
-    },
+    global: { fetch: send as typeof fetch },
   });
   return async (name, parameters, signal) => {
     const id = ++calls;
     written.set(`${id}`, writeParameters(parameters));
     try {
       const { data, error } = await client.rpc(name, { toJSON: () => id }).abortSignal(signal);
-      return error ? { code: error.code ?? "" } : { data };
+      if (!error) return { data };
+      return { code: error.code ?? "", ...(error.details ? { details: error.details } : {}) };
     } finally {
       written.delete(`${id}`);
     }

@@ -75,6 +75,42 @@ Deno.test("after anything else nothing was committed", async () => {
   }
 });
 
+const report: Delivery = {
+  ...delivery,
+  event: "report.junit",
+  content_type: null,
+  identity: { id: 7, reference: null },
+};
+
+Deno.test("a report is committed in one call, or not at all, and the database says why", async () => {
+  const { store, calls } = storeOf({ code: "40P01" }, stored);
+  assertEquals(await store.report(report, facts, never), { result: "stored", reason: null, facts: { jobs: 1 } });
+  assertEquals(calls, Array(2).fill(["ingest", { delivery: report, facts, body: null }]));
+  const reasons: [Answer, string, number | undefined][] = [
+    [{ code: "28000" }, "identity", undefined],
+    [{ code: "42501" }, "scope", undefined],
+    [{ code: "PT429", details: "42" }, "rate", 42],
+    [{ code: "PT429", details: "soon" }, "rate", undefined],
+    [{ code: "PT422" }, "conflict", undefined],
+    ...["22023", "23514", "54000", "P0001"].map((code): [Answer, string, undefined] => [{ code }, "facts", undefined]),
+  ];
+  for (const [answer, refused, seconds] of reasons) {
+    const { store, calls } = storeOf(answer, stored);
+    assertEquals([await store.report(report, facts, never), calls.length], [{ refused, seconds }, 1]);
+  }
+  for (const answer of [{ code: "" }, { code: "57014" }, { code: "55P03" }, new Error(), { data: null }]) {
+    assertEquals(await storeOf(answer, stored).store.report(report, facts, never), null);
+  }
+});
+
+Deno.test("identities are the rows that the database gives, or not known", async () => {
+  const { store, calls } = storeOf({ data: [{ id: 1 }] }, { data: [] }, { code: "42883" }, new Error(), { data: null });
+  const answers = [];
+  for (let i = 0; i < 5; i++) answers.push(await store.liveIdentities(never));
+  assertEquals(answers, [[{ id: 1 }], [], null, null, null]);
+  assertEquals(calls[0], ["live_identities", {}]);
+});
+
 /** A store whose calls are answered by hand: the calls under way, and those that were made. */
 function storeByHand() {
   // deno-lint-ignore no-explicit-any
@@ -105,6 +141,14 @@ async function takeSessions({ made, send }: ReturnType<typeof storeByHand>): Pro
   }
 }
 
+/** Answers all that is under way and all that follows from it. */
+async function finish({ answers }: ReturnType<typeof storeByHand>): Promise<void> {
+  for (let at = 0; at < answers.length; at++) {
+    answers[at]!({ code: "" });
+    await turn();
+  }
+}
+
 Deno.test("deliveries that come while every session is taken go together, in their order", async () => {
   const hand = storeByHand();
   const sessions = await takeSessions(hand);
@@ -120,6 +164,7 @@ Deno.test("deliveries that come while every session is taken go together, in the
   assertEquals(hand.made[sessions + 1].delivery_id, "b");
   hand.answers[sessions + 1]!({ data: { result: "duplicate" } });
   assertEquals((await Promise.all(later)).map((one) => one?.result), ["stored", "duplicate", "stored"]);
+  await finish(hand);
 });
 
 Deno.test("what could be the fault of one is tried by each alone; after anything else nothing was committed", async () => {
@@ -142,6 +187,7 @@ Deno.test("what could be the fault of one is tried by each alone; after anything
       hand.answers[count]?.(stored);
     }
     assertEquals((await Promise.all(later)).map((one) => one?.result), results);
+    await finish(hand);
   }
 });
 
@@ -157,6 +203,7 @@ Deno.test("a delivery that was given up while it waited is not sent, and does no
   assertEquals(ids(hand.made[sessions]), ["early", "b"]);
   hand.answers[sessions]!({ data: [null, { result: "stored" }] });
   assertEquals((await other)?.result, "stored");
+  await finish(hand);
 });
 
 Deno.test("only so many deliveries, and so many bytes, go together", async () => {
@@ -166,6 +213,7 @@ Deno.test("only so many deliveries, and so many bytes, go together", async () =>
   hand.answers[0]!(stored);
   await turn();
   assertEquals(hand.made[sessions].length, 16);
+  await finish(hand);
   const large = storeByHand();
   await takeSessions(large);
   for (const id of ["a", "b", "c"]) large.send(id, never, new Uint8Array(200 * 1024));
@@ -175,6 +223,7 @@ Deno.test("only so many deliveries, and so many bytes, go together", async () =>
   large.answers[1]!(stored);
   await turn();
   assertEquals(large.made[sessions + 1].delivery_id, "b");
+  await finish(large);
 });
 
 Deno.test("health is what the database says", async () => {
@@ -192,6 +241,7 @@ Deno.test("calls go through the project's API with its key, and end when they ar
   const answers = [
     () => Response.json(true),
     () => Response.json({ code: "22003", message: "m", details: null, hint: null }, { status: 400 }),
+    () => Response.json({ code: "PT429", message: "m", details: "42", hint: null }, { status: 429 }),
     () => new Response("<html>bad gateway</html>", { status: 502 }),
     () => new Promise<Response>((resolve) => setTimeout(() => resolve(new Response()), 300)),
   ];
@@ -212,6 +262,7 @@ Deno.test("calls go through the project's API with its key, and end when they ar
     assertEquals(seen, [asked]);
     assertEquals(await call("ingest", { delivery, facts, body: bytes }, never), { code: "22003" });
     assertEquals(JSON.parse(seen[1]!.body!), { delivery, facts, body: "e30=" });
+    assertEquals(await call("ingest", {}, never), { code: "PT429", details: "42" });
     assertEquals("code" in await call("ingest", {}, never), true);
     const abort = new AbortController();
     setTimeout(() => abort.abort(), 20);
