@@ -1,0 +1,1 @@
+module.exports = { testMatch: ["<rootDir>/test/jest/**/*.test.js"], reporters: ["default", "jest-junit"] };
