@@ -13,8 +13,14 @@ export function contentTypeOf(headers: Headers): string {
   return (headers.get("content-type") ?? "").split(";", 1)[0]!.trim().toLowerCase();
 }
 
-/** The JSON object in a body, which a form carries in its field `payload`, or the array that is a batch; or why there is none. */
-export function parseBody(contentType: ContentType, bytes: Uint8Array): { value: object } | { wrong: string } {
+/**
+ * The JSON object in a body, which a form carries in its field `payload`, or the array that is a batch; or why there is none. `hides` says that
+ * the bytes hold more than the value shows: a name that comes twice in one object, of which the last counts, or another field of a form.
+ */
+export function parseBody(
+  contentType: ContentType,
+  bytes: Uint8Array,
+): { value: object; hides: boolean } | { wrong: string } {
   if (bytes.length > MAX_CONTAINERS && countContainers(bytes) > MAX_CONTAINERS) {
     return { wrong: `body: more than ${MAX_CONTAINERS} objects and arrays` };
   }
@@ -24,8 +30,11 @@ export function parseBody(contentType: ContentType, bytes: Uint8Array): { value:
   } catch {
     return { wrong: "body: not UTF-8" };
   }
+  let fields = 1;
   if (contentType === "application/x-www-form-urlencoded") {
-    text = new URLSearchParams(text).get("payload");
+    const form = new URLSearchParams(text);
+    fields = form.size;
+    text = form.get("payload");
     if (text === null) return { wrong: "body: a form without the field payload" };
   }
   let value: unknown;
@@ -38,7 +47,37 @@ export function parseBody(contentType: ContentType, bytes: Uint8Array): { value:
   if (typeof value !== "object" || value === null || (Array.isArray(value) && !mayBeArray)) {
     return { wrong: "body: not an object" };
   }
-  return { value };
+  return { value, hides: fields > 1 || countColons(text) > countMembers(value) };
+}
+
+/** Colons outside of strings: one a member. */
+function countColons(json: string): number {
+  let count = 0;
+  for (let at = 0; at < json.length; at++) {
+    const code = json.charCodeAt(at);
+    if (code === 0x3a) count++;
+    else if (code === 0x22) {
+      do at = json.indexOf('"', at + 1); while (isEscaped(json, at));
+    }
+  }
+  return count;
+}
+
+function isEscaped(json: string, at: number): boolean {
+  let backslashes = 0;
+  while (json.charCodeAt(at - 1 - backslashes) === 0x5c) backslashes++;
+  return backslashes % 2 === 1;
+}
+
+function countMembers(value: object): number {
+  let count = 0;
+  const containers = [value];
+  for (let container = containers.pop(); container; container = containers.pop()) {
+    const members = Object.values(container);
+    if (!Array.isArray(container)) count += members.length;
+    for (const member of members) if (typeof member === "object" && member !== null) containers.push(member);
+  }
+  return count;
 }
 
 function countContainers(bytes: Uint8Array): number {

@@ -12,11 +12,11 @@ Deno.test("a content type is compared without parameters and case", () => {
 
 Deno.test("JSON and forms give the same object", () => {
   const value = { a: "é & + %", n: [1, null] };
-  assertEquals(parseBody("application/json", bytes(JSON.stringify(value))), { value });
-  assertEquals(parseBody("application/json", bytes(`\ufeff${JSON.stringify(value)}`)), { value });
-  assertEquals(parseBody(form, bytes(`payload=${encodeURIComponent(JSON.stringify(value))}`)), { value });
-  assertEquals(parseBody(form, writeBody(form, value)), { value });
-  assertEquals(parseBody("application/json", writeBody("application/json", value)), { value });
+  assertEquals(parseBody("application/json", bytes(JSON.stringify(value))), { value, hides: false });
+  assertEquals(parseBody("application/json", bytes(`\ufeff${JSON.stringify(value)}`)), { value, hides: false });
+  assertEquals(parseBody(form, bytes(`payload=${encodeURIComponent(JSON.stringify(value))}`)), { value, hides: false });
+  assertEquals(parseBody(form, writeBody(form, value)), { value, hides: false });
+  assertEquals(parseBody("application/json", writeBody("application/json", value)), { value, hides: false });
 });
 
 Deno.test("what is not JSON, not an object or not UTF-8 is told by a code", () => {
@@ -36,16 +36,44 @@ Deno.test("what is not JSON, not an object or not UTF-8 is told by a code", () =
 Deno.test("a batch is an array, or one of what comes in a batch", () => {
   const batch = "application/cloudevents-batch+json";
   for (const text of ["[]", '[{"a":1},2]', '{"a":1}']) {
-    assertEquals(parseBody(batch, bytes(text)), { value: JSON.parse(text) });
-    assertEquals(parseBody(batch, writeBody(batch, JSON.parse(text))), { value: JSON.parse(text) });
+    assertEquals(parseBody(batch, bytes(text)), { value: JSON.parse(text), hides: false });
+    assertEquals(parseBody(batch, writeBody(batch, JSON.parse(text))), { value: JSON.parse(text), hides: false });
   }
   for (const text of ["null", "1", '"a"']) {
     assertEquals(parseBody(batch, bytes(text)), { wrong: "body: not an object" }, text);
   }
   for (const one of ["application/cloudevents+json", "application/cdevents+json"] as const) {
     assertEquals(parseBody(one, bytes("[]")), { wrong: "body: not an object" });
-    assertEquals(parseBody(one, bytes('{"a":1}')), { value: { a: 1 } });
+    assertEquals(parseBody(one, bytes('{"a":1}')), { value: { a: 1 }, hides: false });
   }
+});
+
+Deno.test("what a value does not show of its bytes is noticed, and what it shows is not", () => {
+  const hides = (text: string, type: Parameters<typeof parseBody>[0] = "application/json") => {
+    const parsed = parseBody(type, bytes(text));
+    return "value" in parsed && parsed.hides;
+  };
+  for (
+    const text of [
+      '{"a":1,"a":1}',
+      '{"a":{"b":"secret"},"a":null}',
+      '{"x":[{},{"y":1,"\\u0079":2}]}',
+      '{"__proto__":1,"__proto__":2}',
+      '{"":"","":""}',
+    ]
+  ) assertEquals(hides(text), true, text);
+  for (
+    const text of [
+      "{}",
+      '{"a:b":":","c":"\\":","d":"\\\\","e":["a:b",{"a":1},{"a":1}]}',
+      '{"__proto__":{"a":1}, "constructor" : null}',
+      '{"a": "\\"a\\": 1"}',
+    ]
+  ) assertEquals(hides(text), false, text);
+  const once = encodeURIComponent('{"a":1}');
+  assertEquals(hides(`payload=${once}`, form), false);
+  assertEquals(hides(`payload=${once}&payload=${once}`, form), true);
+  assertEquals(hides(`env=secret&payload=${once}`, form), true);
 });
 
 Deno.test("deep nesting is read, and written as deep as it can be", () => {

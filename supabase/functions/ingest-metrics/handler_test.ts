@@ -352,6 +352,18 @@ Deno.test("fields that carry payloads are removed before a body is kept, whateve
   }
 });
 
+Deno.test("what hides behind a name that comes twice is not kept, either", async () => {
+  const { handler, store } = testHandler();
+  const deployment = await githubExample("deployment_status", 0);
+  const text = `{"inputs":"canary","deployment":{"payload":"canary"},${
+    JSON.stringify({ ...deployment, inputs: null }).slice(1)
+  }`;
+  await handler(await webhook(text, { event: "deployment_status" }));
+  assertEquals([store.last.delivery.result, store.last.delivery.size], ["stored", text.length]);
+  assertEquals(JSON.parse(decodeBody(store.last)), { ...deployment, inputs: null });
+  assert(!decodeBody(store.last).includes("canary"));
+});
+
 Deno.test("answers and logs hold nothing of a request", async () => {
   const { handler, store, lines } = testHandler();
   const canary = "canary0123456789";

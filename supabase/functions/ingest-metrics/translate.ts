@@ -50,6 +50,7 @@ export function translate(
     became = quarantined(`the translation failed: ${error instanceof Error ? error.name : "unknown"}`);
   }
   if (became.result === "ignored") return { ...identified, ...became, body: null };
-  const isRedacted = value !== undefined && redact(value, source.redacted);
-  return { ...identified, ...became, body: isRedacted ? writeBody(contentType, value) : bytes };
+  // What hides behind a name that comes twice cannot be removed by its path: then what is seen is kept, and nothing else.
+  const isRedacted = "value" in parsed && (redact(parsed.value, source.redacted) || parsed.hides);
+  return { ...identified, ...became, body: isRedacted ? writeBody(contentType, parsed.value) : bytes };
 }
