@@ -408,7 +408,7 @@ begin
       left join metrics.repository_references as r
         on r.reference = f.said ->> 'repository'
     ) as r
-    where c.delivery ->> 'result' = 'stored'
+    where c.delivery ->> 'result' in ('stored', 'ignored')
       and not c.delivery ? 'identity'
       and k.is_plain
       and r.are_known
@@ -417,13 +417,14 @@ begin
   ),
   put as (
     insert into metrics.deliveries as d (
-      source, delivery_id, event, result, size, sha256, content_type, fact_counts, notes, reference_ids, body_expires_on
+      source, delivery_id, event, result, reason, size, sha256, content_type, fact_counts, notes, reference_ids, body_expires_on
     )
     select
       p.delivery ->> 'source',
       p.delivery ->> 'delivery_id',
       p.delivery ->> 'event',
-      'stored',
+      p.delivery ->> 'result',
+      p.delivery ->> 'reason',
       (p.delivery ->> 'size')::integer,
       decode(p.delivery ->> 'sha256', 'hex'),
       p.delivery ->> 'content_type',
@@ -434,11 +435,11 @@ begin
     from plain as p
     order by 1, 2
     on conflict do nothing
-    returning d.source, d.delivery_id
+    returning d.source, d.delivery_id, d.result, d.reason
   )
   select
     coalesce(array_agg(p.n order by p.n), '{}'),
-    jsonb_object_agg(p.n, jsonb_build_object('result', 'stored', 'reason', null, 'delivery_id', i.delivery_id, 'facts', p.counts))
+    jsonb_object_agg(p.n, jsonb_build_object('result', i.result, 'reason', i.reason, 'delivery_id', i.delivery_id, 'facts', p.counts))
   into taken, answers
   from put as i
   join plain as p
@@ -470,15 +471,29 @@ begin
     perform metrics.fold_facts(facts);
   end if;
 
+  -- What was there before, or came twice in this list.
   return (
-    select jsonb_agg(answers -> n::text order by n)
-    from generate_series(1, jsonb_array_length(calls)) as n
+    select jsonb_agg(
+      coalesce(
+        answers -> c.n::text,
+        case
+          when d.result <> 'quarantined' then jsonb_build_object('result', 'duplicate', 'reason', null, 'delivery_id', d.delivery_id, 'facts', '{}'::jsonb)
+        end
+      )
+      order by c.n
+    )
+    from jsonb_array_elements(calls) with ordinality as c (said, n)
+    left join metrics.deliveries as d
+      on d.source = c.said -> 'delivery' ->> 'source'
+      and d.delivery_id = c.said -> 'delivery' ->> 'delivery_id'
+      and d.sha256 = decode(c.said -> 'delivery' ->> 'sha256', 'hex')
+      and not (c.said -> 'delivery') ? 'identity'
   );
 end
 $$;
 revoke execute on function metrics.ingest_together(jsonb) from public;
 
-comment on function metrics.ingest_together(jsonb) is 'Stores those of several calls that are plain in one transaction: new deliveries of known repositories with facts that depend on one row alone. Null stands for a call that was left alone.';
+comment on function metrics.ingest_together(jsonb) is 'Stores those of several calls that are plain in one transaction: new deliveries that carry no fact, or facts of known repositories that depend on one row alone. Null stands for a call that was left alone.';
 
 drop function if exists metrics.ingest(jsonb, jsonb, text);
 

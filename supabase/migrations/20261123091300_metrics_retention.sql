@@ -178,7 +178,7 @@ $$;
 do $$
 begin
   if exists (select from pg_catalog.pg_extension where extname = 'pg_cron') then
-    perform cron.schedule('metrics-maintain', '7 * * * *', 'select metrics.maintain()');
+    perform cron.schedule('metrics-maintain', '*/10 * * * *', 'select metrics.maintain()');
   end if;
 end
 $$;

@@ -5,7 +5,7 @@ import type { Ready } from "../../tools/stack/stack.ts";
 import { type RunningStack, startStack } from "./stack.ts";
 
 /** Sources of the shared stack, one for each subject, so that the facts of one do not meet another's. */
-const subjects = ["examples", "refusals", "hostile", "secrets", "safe"] as const;
+const subjects = ["examples", "refusals", "hostile", "secrets", "safe", "burst"] as const;
 /** Sources of other providers than GitHub, whose secrets are no more than long. */
 const others = ["PAGERDUTY_HTTP", "CDEVENTS_HTTP", "GITLAB_TOKEN"] as const;
 

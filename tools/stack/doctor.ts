@@ -1,6 +1,7 @@
-// Says what an installation lacks, and what to do about each: `deno task doctor [--database-url URL] [--data DIR]`.
+// Says what an installation lacks, and what to do about each: `deno task doctor [--database-url URL] [--data DIR]`. Without the option the
+// database is that of the variable SUPABASE_DB_URL, else that of the local stack.
 //
-// Without an address it looks at the local stack. Secrets are read from the environment, where hosted functions have them,
+// Secrets are read from the environment, where hosted functions have them,
 // too: run it with the same INGEST_SECRET_* variables. The exit code is 1 when something lacks that matters.
 import { parseArgs } from "@std/cli/parse-args";
 import { join, resolve } from "@std/path";
@@ -174,8 +175,8 @@ async function clock(sql: Sql, { isLocal }: Surroundings): Promise<Finding[]> {
       matters: true,
       text:
         "pg_cron is not in this database, so old bodies stay and no partitions are made ahead. Enable it under Database, " +
-        "Extensions, then in SQL: select cron.schedule('metrics-maintain', '7 * * * *', 'select metrics.maintain()'); or call " +
-        "select metrics.maintain() every hour.",
+        "Extensions, then in SQL: select cron.schedule('metrics-maintain', '*/10 * * * *', 'select metrics.maintain()'); or call " +
+        "select metrics.maintain() every ten minutes.",
     }];
   }
   const [job] =
@@ -183,7 +184,7 @@ async function clock(sql: Sql, { isLocal }: Surroundings): Promise<Finding[]> {
   return job?.present ? [] : [{
     matters: true,
     text: "pg_cron is there, but nothing calls metrics.maintain(). Schedule it in SQL: " +
-      "select cron.schedule('metrics-maintain', '7 * * * *', 'select metrics.maintain()').",
+      "select cron.schedule('metrics-maintain', '*/10 * * * *', 'select metrics.maintain()').",
   }];
 }
 
@@ -196,19 +197,22 @@ async function main(): Promise<number> {
     },
   });
   if (parsed.help) {
-    console.log("Says what an installation lacks: deno task doctor [--database-url URL] [--data DIR]");
+    console.log(
+      "Says what an installation lacks: [SUPABASE_DB_URL=URL] deno task doctor [--database-url URL] [--data DIR]",
+    );
     return 0;
   }
   const data = parsed.data ? resolve(Deno.env.get("INIT_CWD") ?? Deno.cwd(), parsed.data) : join(repository, ".data");
   const env = Deno.env.toObject();
-  let url = parsed["database-url"];
+  // From the environment a password gets into no list of processes.
+  let url = parsed["database-url"] ?? env.SUPABASE_DB_URL;
   const isLocal = url === undefined;
   if (url === undefined) {
     const read = (name: string) => Deno.readTextFile(join(data, name)).then((text) => text.trim(), () => undefined);
     url = await read("database.url");
     if (!url) {
       throw new Sentence(
-        `There is no local stack in ${data}: start one with deno task start, or name a project with --database-url URL.`,
+        `There is no local stack in ${data}: start one with deno task start, or name a project with SUPABASE_DB_URL.`,
       );
     }
     const secret = await read("github.secret");

@@ -162,7 +162,7 @@ export class Stack {
     }
     this.#supervision = this.#supervise();
     await this.#tick();
-    this.#clock = setInterval(() => this.#tick(), 3_600_000);
+    this.#clock = setInterval(() => this.#tick(), 600_000);
     this.#parts.welcome = [
       "CI/CD metrics, the whole project on this machine.",
       "",
@@ -240,7 +240,7 @@ export class Stack {
       if (found?.exists) await sql`select metrics.maintain()`;
     } catch (error) {
       if (!this.#stopping) {
-        this.#options.note(`metrics.maintain() failed and is tried again in an hour: ${(error as Error).message}`);
+        this.#options.note(`metrics.maintain() failed and is tried again in ten minutes: ${(error as Error).message}`);
       }
     } finally {
       await sql.end({ timeout: 5 });

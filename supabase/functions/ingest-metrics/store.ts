@@ -2,7 +2,7 @@
 
 import { createClient } from "@supabase/supabase-js";
 import { z } from "zod";
-import type { Facts } from "./facts.ts";
+import type { FactKind, Facts } from "./facts.ts";
 import { writeParameters } from "./parameters.ts";
 import { Slots } from "./slots.ts";
 
@@ -59,6 +59,16 @@ const SESSIONS = 3;
 /** Most deliveries that go together, and most bytes of their bodies: one call must not keep the next one, or an app's, waiting for long. */
 const TOGETHER = 16;
 const TOGETHER_BYTES = 256 * 1024;
+/** Kinds whose facts depend on one row alone: deliveries of nothing else can go together. */
+const rowKinds: ReadonlySet<string> = new Set<FactKind>([
+  "repositories",
+  "pipeline_runs",
+  "jobs",
+  "deployments",
+  "releases",
+  "rule_checks",
+  "measurements",
+]);
 /** When a statement of ours ends at the latest: the Data API's own limit. */
 const STATEMENT_MS = 8000;
 
@@ -77,33 +87,25 @@ export function createStore(call: Call): Store {
   const sessions = new Slots(SESSIONS);
   const waiting: Waiting[] = [];
 
-  async function once(
-    name: string,
-    parameters: Parameters,
-    signal: AbortSignal,
-    session?: () => void,
-  ): Promise<Answer> {
+  /** One call. It keeps its session until it ends, whoever gives it up: the database goes on with it. */
+  async function once(parameters: Parameters, signal: AbortSignal | null, session?: () => void): Promise<Answer> {
     const release = session ?? await sessions.acquire(STATEMENT_MS);
     if (!release) return { code: "" };
-    if (signal.aborted) {
-      release();
-      return { code: "" };
-    }
-    const started = performance.now();
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(), STATEMENT_MS);
     try {
-      return await call(name, parameters, signal);
+      return signal?.aborted ? { code: "" } : await call("ingest", parameters, limit.signal);
     } catch {
       return { code: "" };
     } finally {
-      // What is given up here goes on in the database, and keeps its session, until its statement ends.
-      if (signal.aborted) setTimeout(release, STATEMENT_MS - (performance.now() - started));
-      else release();
+      clearTimeout(timer);
+      release();
     }
   }
 
   async function twice(parameters: Parameters, signal: AbortSignal, session?: () => void): Promise<Answer> {
-    const answer = await once("ingest", parameters, signal, session);
-    return isPassing(answer) ? await once("ingest", parameters, signal) : answer;
+    const answer = await once(parameters, signal, session);
+    return isPassing(answer) ? await once(parameters, signal) : answer;
   }
 
   async function alone(
@@ -126,20 +128,16 @@ export function createStore(call: Call): Store {
       bytes += waiting[count]!.parameters.body?.length ?? 0;
       if (count > 0 && bytes > TOGETHER_BYTES) break;
     }
-    return waiting.splice(0, count).filter(({ signal }) => !signal.aborted);
+    return waiting.splice(0, count);
   }
 
   async function together(some: Waiting[], session: () => void): Promise<void> {
-    const deadline = new AbortController();
-    let patient = some.length;
-    for (const { signal } of some) {
-      signal.addEventListener("abort", () => --patient === 0 && deadline.abort(), { once: true });
-    }
-    const answer = await once("ingest", { delivery: some.map((one) => one.parameters) }, deadline.signal, session);
+    const answer = await once({ delivery: some.map((one) => one.parameters) }, null, session);
     const answers = "data" in answer ? answersTogether.safeParse(answer.data).data : undefined;
+    const isOfOne = "code" in answer && (isPassing(answer) || isRefusal(answer.code) || answer.code === LOCKED);
     await Promise.all(some.map(async (one, index) => {
       // What could not be committed with the others, and what could be the fault of one of them, is tried by itself.
-      const isOpen = answers ? !answers[index] : isPassing(answer) || ("code" in answer && isRefusal(answer.code));
+      const isOpen = answers ? !answers[index] : isOfOne;
       one.answer(isOpen ? await alone(one) : answers?.[index] ?? null);
     }));
   }
@@ -153,32 +151,53 @@ export function createStore(call: Call): Store {
     else first.answer(await alone(first, session));
   }
 
+  /** Waits for a turn, perhaps with others; one that is given up leaves the queue. */
+  function inTurn({ parameters, signal }: Omit<Waiting, "answer">): Promise<Committed | null> {
+    return new Promise((answer) => {
+      const one = { parameters, signal, answer };
+      waiting.push(one);
+      whenAborted(signal).then(() => {
+        const at = waiting.indexOf(one);
+        if (at >= 0) waiting.splice(at, 1);
+      });
+      takeTurn();
+    });
+  }
+
   return {
     async ingest(delivery, facts, body, signal) {
-      const parameters = { delivery, facts, body };
-      if (sessions.areFree) return await alone({ parameters, signal });
-      return await new Promise((answer) => {
-        signal.addEventListener("abort", () => answer(null), { once: true });
-        waiting.push({ parameters, signal, answer });
-        takeTurn();
-      });
+      const one = { parameters: { delivery, facts, body }, signal };
+      const isPlain = delivery.result !== "quarantined" && Object.keys(facts).every((kind) => rowKinds.has(kind));
+      const work = isPlain && !sessions.areFree ? inTurn(one) : alone(one);
+      return await Promise.race([work, whenAborted(signal)]);
     },
     async report(delivery, facts, signal) {
-      const answer = await twice({ delivery, facts, body: null }, signal);
+      const work = twice({ delivery, facts, body: null }, signal);
+      const answer = await Promise.race([work, whenAborted(signal)]);
+      if (answer === null) return null;
       if ("data" in answer) return committed.safeParse(answer.data).data ?? null;
       const refused = isRefusal(answer.code) ? "facts" : refusals.get(answer.code);
       const seconds = /^[1-9]\d?$/.test(answer.details ?? "") ? Number(answer.details) : undefined;
       return refused ? { refused, seconds } : null;
     },
     async liveIdentities(signal) {
-      const answer = await once("live_identities", {}, signal);
+      // Seldom, and never several at once: it need not wait behind deliveries.
+      const answer = await call("live_identities", {}, signal).catch(() => ({ code: "" }));
       return "data" in answer && Array.isArray(answer.data) ? answer.data : null;
     },
     async health(signal) {
-      const answer = await once("health", {}, signal);
+      const answer = await call("health", {}, signal).catch(() => ({ code: "" }));
       return "data" in answer && answer.data === true;
     },
   };
+}
+
+/** Nothing, as soon as whoever waits gave up. */
+function whenAborted(signal: AbortSignal): Promise<null> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(null);
+    else signal.addEventListener("abort", () => resolve(null), { once: true });
+  });
 }
 
 type Parameters = Readonly<Record<string, unknown>>;
@@ -198,6 +217,8 @@ const refusals: ReadonlyMap<string, Refused["refused"]> = new Map([
   ["PT422", "conflict"],
 ]);
 
+/** Somebody else held a row for too long. */
+const LOCKED = "55P03";
 const isPassing = (answer: Answer) => "code" in answer && (answer.code === "40001" || answer.code === "40P01");
 const isRefusal = (code: string) => /^(?:2[23][0-9A-Z]{3}|54[0-9A-Z]{3}|P0001)$/.test(code);
 

@@ -116,7 +116,9 @@ function storeByHand() {
   // deno-lint-ignore no-explicit-any
   const made: any[] = [];
   const answers: ((answer: Answer) => void)[] = [];
-  const call: Call = (_name, parameters) => {
+  const names: string[] = [];
+  const call: Call = (name, parameters) => {
+    names.push(name);
     made.push(parameters["delivery"]);
     return new Promise((answer) => answers.push(answer));
   };
@@ -124,7 +126,7 @@ function storeByHand() {
   const send = (id: string, signal = never, body = bytes) => {
     return store.ingest({ ...delivery, delivery_id: id }, facts, body, signal);
   };
-  return { made, answers, send };
+  return { store, made, names, answers, send };
 }
 
 const ids = (made: { delivery: Delivery }[]) => made.map((one) => one.delivery.delivery_id);
@@ -170,6 +172,7 @@ Deno.test("deliveries that come while every session is taken go together, in the
 Deno.test("what could be the fault of one is tried by each alone; after anything else nothing was committed", async () => {
   const kinds: [Answer, (string | undefined)[]][] = [
     [{ code: "40P01" }, ["stored", "stored"]],
+    [{ code: "55P03" }, ["stored", "stored"]],
     [{ code: "22003" }, ["stored", "stored"]],
     [{ code: "" }, [undefined, undefined]],
     [{ code: "57014" }, [undefined, undefined]],
@@ -204,6 +207,70 @@ Deno.test("a delivery that was given up while it waited is not sent, and does no
   hand.answers[sessions]!({ data: [null, { result: "stored" }] });
   assertEquals((await other)?.result, "stored");
   await finish(hand);
+});
+
+Deno.test("deliveries that were given up leave the queue, and those behind them are not forgotten", async () => {
+  const hand = storeByHand();
+  const sessions = await takeSessions(hand);
+  const abort = new AbortController();
+  const large = new Uint8Array(200 * 1024);
+  const givenUp = Array.from({ length: 5 }, (_, index) => hand.send(`${index}`, abort.signal, large));
+  abort.abort();
+  assertEquals(await Promise.all(givenUp), Array(5).fill(null));
+  const last = hand.send("last", never, large);
+  hand.answers[0]!(stored);
+  await turn();
+  assertEquals(ids(hand.made[sessions]), ["early", "last"]);
+  hand.answers[sessions]!({ data: Array(2).fill(stored.data) });
+  assertEquals((await last)?.result, "stored");
+  await finish(hand);
+});
+
+Deno.test("a call that is given up keeps its session until it ends, and no longer", async () => {
+  const hand = storeByHand();
+  const abort = new AbortController();
+  const givenUp = hand.send("given up", abort.signal);
+  await turn();
+  const sessions = await takeSessions(hand);
+  abort.abort();
+  assertEquals(await givenUp, null);
+  const next = hand.send("next");
+  await turn();
+  assertEquals(hand.made.length, sessions);
+  hand.answers[0]!(stored);
+  await turn();
+  hand.answers[sessions]!({ data: [{ result: "stored" }, { result: "stored" }] });
+  assertEquals((await next)?.result, "stored");
+  await finish(hand);
+});
+
+Deno.test("one that was given up before it came is answered, and not sent", async () => {
+  const hand = storeByHand();
+  assertEquals(await hand.send("late", AbortSignal.abort()), null);
+  await takeSessions(hand);
+  assertEquals(await hand.send("late", AbortSignal.abort()), null);
+  assertEquals(hand.made.some((made) => made.delivery_id === "late"), false);
+  await finish(hand);
+});
+
+Deno.test("what can never go with others goes alone, and health waits for nobody", async () => {
+  const hand = storeByHand();
+  const sessions = await takeSessions(hand);
+  const { store } = hand;
+  store.ingest({ ...delivery, delivery_id: "push" }, { pushes: [] }, bytes, never);
+  store.ingest({ ...delivery, delivery_id: "odd", result: "quarantined" }, {}, bytes, never);
+  store.ingest({ ...delivery, delivery_id: "ignored", result: "ignored" }, {}, null, never);
+  store.health(never);
+  await turn();
+  assertEquals(hand.names.at(-1), "health");
+  for (let at = 0; at < hand.answers.length; at++) {
+    hand.answers[at]!(stored);
+    await turn();
+  }
+  const later = hand.made.slice(sessions).filter(Boolean).map((made) =>
+    Array.isArray(made) ? ids(made) : made.delivery_id
+  );
+  assertEquals(later, [["early", "ignored"], "push", "odd"]);
 });
 
 Deno.test("only so many deliveries, and so many bytes, go together", async () => {

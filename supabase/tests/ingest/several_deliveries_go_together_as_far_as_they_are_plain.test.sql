@@ -1,7 +1,7 @@
 begin;
 set local search_path = extensions;
 create extension if not exists pgtap with schema extensions;
-select plan(14);
+select plan(16);
 
 -- A call as the function makes it; the bytes of a delivery are its content.
 create function pg_temp.told(id text, facts jsonb, content text default 'x', result text default 'stored', said jsonb default '{}')
@@ -59,7 +59,8 @@ from jsonb_array_elements(
       pg_temp.told('reported', pg_temp.job('1', 'one'), 'x', 'stored', '{"identity": {"id": 1, "reference": null}}'),
       pg_temp.told('renamed', '{"repositories": [{"repository": "github:1", "full_name": "acme/new", "observed_at": "2026-01-05T09:00:00Z"}]}'),
       pg_temp.told('other', pg_temp.job('1', 'later') || '{"measurements": []}'),
-      pg_temp.told('empty', '{}')
+      pg_temp.told('empty', '{}'),
+      pg_temp.told('none', '{}', 'x', 'ignored') - 'body'
     )
   )
 ) with ordinality as a (answer, n);
@@ -71,13 +72,26 @@ select is(
 );
 select is(
   (select array_agg(n order by n) from answers where answer = 'null'),
-  array[2, 3, 4, 5, 6, 7, 8]::bigint[],
-  'a known delivery, one that came twice, joined facts, one in quarantine, a new repository, an identity and a change of a repository are left alone'
+  array[4, 5, 6, 7, 8]::bigint[],
+  'joined facts, one in quarantine, a new repository, an identity and a change of a repository are left alone'
+);
+select is(
+  (select array_agg(answer order by n) from answers where n in (2, 3)),
+  array[
+    '{"result": "duplicate", "reason": null, "delivery_id": "first", "facts": {}}',
+    '{"result": "duplicate", "reason": null, "delivery_id": "plain", "facts": {}}'
+  ]::jsonb[],
+  'a known delivery and one that came twice are duplicates'
+);
+select is(
+  (select answer from answers where n = 11),
+  '{"result": "ignored", "reason": "because", "delivery_id": "none", "facts": {}}'::jsonb,
+  'one that carries no fact is kept with its reason'
 );
 select is((select answer ->> 'result' from answers where n = 10), 'stored', 'one without facts is stored');
 select is(
   (select array_agg(delivery_id order by delivery_id) from metrics.deliveries),
-  array['empty', 'first', 'other', 'plain'],
+  array['empty', 'first', 'none', 'other', 'plain'],
   'the deliveries are there'
 );
 select is(
@@ -98,10 +112,10 @@ select is(
 select is((select count(*) from metrics.jobs where external_id = '1'), 1::bigint, 'two that tell about one job make one row');
 select is(
   metrics.ingest(jsonb_build_array(pg_temp.told('plain', pg_temp.job('9', 'x')), pg_temp.told('plain', pg_temp.job('9', 'x'), 'y'))),
-  '[null, null]'::jsonb,
-  'known ids are left alone, whatever their bytes'
+  '[{"result": "duplicate", "reason": null, "delivery_id": "plain", "facts": {}}, null]'::jsonb,
+  'a known id with other bytes is left alone'
 );
-select is((select count(*) from metrics.jobs where external_id = '9'), 0::bigint, 'and their facts');
+select is((select count(*) from metrics.jobs where external_id = '9'), 0::bigint, 'and leaves no fact');
 select is(metrics.ingest('[]'), null, 'a list of none is answered by nothing');
 
 select * from finish();
