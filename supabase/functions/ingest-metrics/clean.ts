@@ -3,6 +3,7 @@
  * nothing that a fact may not carry gets through: each change is told to `note`, in words without the value.
  */
 
+import { createHash } from "node:crypto";
 import { parseTime } from "./times.ts";
 
 /** Takes a value as a source gave it; returns what the column can hold, and tells what had to be changed. */
@@ -10,6 +11,8 @@ export type Clean = (value: unknown, note: (what: string) => void) => unknown;
 
 /** Longest text of a column, in bytes of UTF-8. */
 export const MAX_TEXT_BYTES = 4096;
+/** Longest part of a key, in bytes of UTF-8: what an index row can hold, with room for a second one. */
+export const MAX_KEY_BYTES = 1024;
 /** Longest list of a column. */
 export const MAX_ITEMS = 10_000;
 
@@ -62,6 +65,36 @@ function withoutAddresses(text: string, note: (what: string) => void): string {
   }
   return replaced;
 }
+
+/** The first 16 hexadecimal digits of the SHA-256 of a text. */
+export function shortHash(text: string): string {
+  return createHash("sha256").update(text.toWellFormed()).digest("hex").slice(0, 16);
+}
+
+/** Text of at most so many bytes of UTF-8. A longer one ends in `~` and its hash, so that what differs stays different. */
+export function shorten(text: string, maxBytes: number = MAX_KEY_BYTES): string {
+  if (text.length * 3 <= maxBytes) return text;
+  const space = new Uint8Array(maxBytes);
+  if (encoder.encodeInto(text, space).read === text.length) return text;
+  return marked(text, shortHash(text), maxBytes);
+}
+
+/** As much of a text as leaves room for `~` and a hash behind it. */
+function marked(text: string, hash: string, maxBytes: number): string {
+  const { read } = encoder.encodeInto(text, new Uint8Array(maxBytes - 1 - hash.length));
+  return `${text.slice(0, read)}~${hash}`;
+}
+
+/**
+ * Text of a key, or of a name that is one elsewhere. Where cleaning takes something from it, `~` and a hash of the whole follow, so that
+ * what differs stays different. The hash of a text with an e-mail address is no e-mail address, and nothing leads from it to one.
+ */
+export const cleanKey: Clean = (value, note) => {
+  const cleaned = cleanText(value, note);
+  if (typeof value !== "string" || typeof cleaned !== "string" || cleaned === value) return cleaned;
+  // What had to be cut is too long for any key. As JSON, lone surrogates do not hash alike.
+  return value.length > MAX_TEXT_BYTES ? cleaned : marked(cleaned, shortHash(JSON.stringify(value)), MAX_KEY_BYTES);
+};
 
 /** A commit's name in lower case; null for all zeros, which means that there is none, and for what is no such name. */
 export const cleanSha: Clean = (value, note) => {

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import * as clean from "./clean.ts";
 
 function apply(rule: clean.Clean, value: unknown) {
@@ -134,6 +134,20 @@ Deno.test("numbers outside the column's range are null", () => {
     assertEquals(apply(int4, wrong), { value: null, notes: ["is out of range"] });
   }
   assertEquals(apply(clean.cleanNumber(-1e308, 1e308, false), 1.5).value, 1.5);
+});
+
+Deno.test("keys that differ stay different, and those that hold nothing to take away stay as they are", () => {
+  const key = (text: string) => apply(clean.cleanKey, text).value as string;
+  assertEquals(["a", "job @v4", "x".repeat(5000)].map(key), ["a", "job @v4", "x".repeat(4096)]);
+  assertEquals(apply(clean.cleanKey, "a@example.com").notes, ["had an e-mail address"]);
+  const different = ["a@example.com", "b@example.com", "[e-mail]", "\ud800", "\ud801", "\0", "\ufffd"];
+  const cleaned = different.map(key);
+  assertEquals(new Set(cleaned).size, different.length);
+  assertMatch(cleaned[0]!, /^\[e-mail\]~[0-9a-f]{16}$/);
+  assertEquals(cleaned.map(key), cleaned);
+  // A key as long as one may be stays one.
+  const long = `${"é".repeat(500)} a@example.com`;
+  assert(bytesOf(key(long)) <= clean.MAX_KEY_BYTES && key(long).isWellFormed());
 });
 
 Deno.test("lists and objects are cleaned item by item", () => {

@@ -7,6 +7,7 @@ import { z } from "zod";
 import {
   type Clean,
   cleanAttributes,
+  cleanKey,
   cleanList,
   cleanNumber,
   cleanObject,
@@ -14,12 +15,11 @@ import {
   cleanText,
   cleanTime,
   cleanUrl,
+  MAX_KEY_BYTES,
 } from "./clean.ts";
 
 /** Most observations of one request. */
 export const MAX_FACTS = 10_000;
-/** Longest part of a key, in bytes of UTF-8: what an index row can hold, with room for a second one. */
-export const MAX_KEY_BYTES = 1024;
 const MAX_NOTES = 50;
 
 /** The states of work; `finished` comes with an {@link Outcome}. */
@@ -54,7 +54,7 @@ const asIs: Clean = (value) => value;
 const encoder = new TextEncoder();
 const key = column(
   z.string().min(1).refine((text) => text.length * 3 <= MAX_KEY_BYTES || encoder.encode(text).length <= MAX_KEY_BYTES),
-  cleanText,
+  cleanKey,
 );
 const shaKey = column(
   z.string().regex(/^[0-9a-f]{7,64}$/),
@@ -68,6 +68,8 @@ const referenceText = z.string().regex(/^(?:[a-z0-9]+(?:-[a-z0-9]+)*:[^\p{Cc}]{1
 const reference = column(referenceText, cleanText);
 
 const text = said(z.string(), cleanText);
+/** The key of another fact, or a part of it. */
+const link = said(z.string(), cleanKey);
 const sha = said(z.string(), cleanSha);
 const url = said(z.string(), cleanUrl);
 const time = said(z.string(), cleanTime);
@@ -76,6 +78,7 @@ const bigInteger = said(z.number(), int8);
 const number = said(z.number(), float8);
 const yesNo = said(z.boolean(), asIs);
 const texts = said(z.array(z.string()), cleanList(cleanText));
+const links = said(z.array(z.string()), cleanList(cleanKey));
 const shas = said(z.array(z.string()), cleanList(cleanSha));
 const times = said(z.array(z.string()), cleanList(cleanTime));
 const integers = said(z.array(z.number()), cleanList(int4));
@@ -139,7 +142,7 @@ export const schemas = {
   jobs: z.strictObject({
     ...identified,
     ...progress,
-    run_external_id: text,
+    run_external_id: link,
     attempt: integer,
     pipeline: text,
     name: text,
@@ -245,13 +248,13 @@ export const schemas = {
     status: word(["open", "acknowledged", "resolved"]),
     resolved_at: time,
     is_withdrawn: yesNo,
-    deployment_external_id: text,
+    deployment_external_id: link,
     commit_sha: sha,
     url,
   }),
   test_runs: z.strictObject({
     ...identified,
-    suite: text,
+    suite: link,
     commit_sha: sha,
     branch: text,
     pipeline: text,
@@ -262,14 +265,14 @@ export const schemas = {
     error_count: integer,
     duration_seconds: number,
     started_at: time,
-    passed: texts,
-    skipped: texts,
+    passed: links,
+    skipped: links,
     url,
   }),
   test_cases: z.strictObject({
     ...ofRepository,
     test_run_external_id: key,
-    suite: column(z.string(), cleanText),
+    suite: column(z.string(), cleanKey),
     name: key,
     outcome: word(["passed", "failed", "error", "skipped"]),
     message: text,
@@ -283,7 +286,7 @@ export const schemas = {
     status: word(["compliant", "violation", "warning"]),
     commit_sha: sha,
     pull_request_number: integer,
-    run_external_id: text,
+    run_external_id: link,
     detail: text,
     checked_at: time,
     url,

@@ -96,3 +96,24 @@ Deno.test("every kind has its key and takes null for each attribute", () => {
     assert("facts" in check({ [kind]: [observation] }), kind);
   }
 });
+
+Deno.test("keys that differ by an e-mail address stay different, and so do those that name them", () => {
+  const [one, other] = ["a@example.com", "b@example.com"];
+  const { facts } = passed(check({
+    pipeline_runs: [one, other].map((id) => ({ ...job, external_id: id })),
+    jobs: [one, other].map((id) => ({ ...job, external_id: id, run_external_id: id, name: id })),
+    test_runs: [{ ...job, external_id: "7", suite: one, passed: [one, other] }],
+    test_cases: [
+      { repository: "github:1", test_run_external_id: "7", suite: one, name: other, outcome: "failed" as const },
+    ],
+  }));
+  const ids = facts.pipeline_runs!.map((run) => run.external_id);
+  assertEquals(new Set(ids).size, 2);
+  assertEquals(facts.jobs!.map((job) => job.external_id), ids);
+  assertEquals(facts.jobs!.map((job) => job.run_external_id), ids);
+  assertEquals(facts.jobs!.map((job) => job.name), ["[e-mail]", "[e-mail]"]);
+  assertEquals(facts.test_runs![0]!.passed, ids);
+  assertEquals([facts.test_runs![0]!.suite, facts.test_cases![0]!.suite], [ids[0], ids[0]]);
+  assertEquals(facts.test_cases![0]!.name, ids[1]);
+  assert(!JSON.stringify(facts).includes("@"));
+});

@@ -77,14 +77,16 @@ interface LcovFile {
 }
 
 /** LCOV's words for counts that a record gives of itself. */
-const lcovCounts: Readonly<Record<string, readonly [Kind, keyof Count]>> = {
-  LF: ["lines", "total"],
-  LH: ["lines", "covered"],
-  BRF: ["branches", "total"],
-  BRH: ["branches", "covered"],
-  FNF: ["functions", "total"],
-  FNH: ["functions", "covered"],
-};
+const lcovCounts: ReadonlyMap<string, readonly [Kind, keyof Count]> = new Map(Object.entries(
+  {
+    LF: ["lines", "total"],
+    LH: ["lines", "covered"],
+    BRF: ["branches", "total"],
+    BRH: ["branches", "covered"],
+    FNF: ["functions", "total"],
+    FNH: ["functions", "covered"],
+  } as const,
+));
 
 function readLcov(report: string): Summary | { unreadable: string } | { refused: ReportProblem[] } {
   if (!/^[ \t]*SF:/m.test(report)) return { unreadable: "not_coverage" };
@@ -106,7 +108,7 @@ function readLcov(report: string): Summary | { unreadable: string } | { refused:
       file.said = {};
     } else if (word === "end_of_record") file = null;
     else if (!file) {
-      if (word in lcovCounts || word === "DA") problems.add(`line ${line}`, "outside_of_a_file");
+      if (lcovCounts.has(word) || word === "DA") problems.add(`line ${line}`, "outside_of_a_file");
     } else if (!takeLcov(file, word, rest)) problems.add(`line ${line}`, "not_a_number");
     if (problems.isFull) break;
   }
@@ -148,7 +150,7 @@ function takeLcov(file: LcovFile, word: string, rest: string): boolean {
     const [, hits = "", name = ""] = /^\d+,(\d+),(.*)$/.exec(rest) ?? [];
     return mark("functions", name, numberOf(hits));
   }
-  const said = lcovCounts[word];
+  const said = lcovCounts.get(word);
   if (!said) return true;
   const [kind, part] = said;
   const count = numberOf(rest);

@@ -87,6 +87,11 @@ end_of_record`;
   });
 });
 
+Deno.test("LCOV: words that are not known say nothing, whatever they are", () => {
+  const known = factsOf("coverage", "SF:a\nDA:1,1\nend_of_record\n");
+  assertEquals(factsOf("coverage", "toString:1\nSF:a\nDA:1,1\nconstructor:1\n__proto__:1\nend_of_record\n"), known);
+});
+
 Deno.test("LCOV: what counts nothing has no number", () => {
   assertEquals(covered("SF:a\nLF:0\nLH:0\nend_of_record\n"), {});
 });

@@ -4,7 +4,7 @@
  */
 
 import { checkFacts, type FactKind, type Facts, MAX_FACTS, schemas } from "../facts.ts";
-import { parseJson } from "./json.ts";
+import { isObject, parseJson } from "./json.ts";
 import type { Context, Report, Reported } from "./mod.ts";
 import { Problems } from "./problems.ts";
 import { linesOf } from "./text.ts";
@@ -54,10 +54,6 @@ function itemsOf(text: string, problems: Problems): { list: Item[] } | { unreada
 function valueOf(line: string): unknown {
   const parsed = parseJson(line);
   return "value" in parsed ? parsed.value : undefined;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** A fact that names its kind. */

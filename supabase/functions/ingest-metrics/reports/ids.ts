@@ -1,24 +1,9 @@
 /** Ids of what is reported: made of the context, so that the same upload again makes the same facts. */
 
-import { createHash } from "node:crypto";
-import { MAX_KEY_BYTES } from "../facts.ts";
+import { shorten } from "../clean.ts";
 import type { Context } from "./mod.ts";
 
-const encoder = new TextEncoder();
-
-/** The first 16 hexadecimal digits of the SHA-256 of a text. */
-export function shortHash(text: string): string {
-  return createHash("sha256").update(text.toWellFormed()).digest("hex").slice(0, 16);
-}
-
-/** Text of at most so many bytes of UTF-8. A longer one ends in `~` and its hash, so that what differs stays different. */
-export function shorten(text: string, maxBytes: number = MAX_KEY_BYTES): string {
-  if (text.length * 3 <= maxBytes) return text;
-  const room = new Uint8Array(maxBytes);
-  if (encoder.encodeInto(text, room).read === text.length) return text;
-  const { read } = encoder.encodeInto(text, room.subarray(0, maxBytes - 17));
-  return `${text.slice(0, read)}~${shortHash(text)}`;
-}
+export { shorten, shortHash } from "../clean.ts";
 
 /** What tells the uploads apart: `<run or commit>/<attempt>/<job or ->`; null where neither run nor commit is known. */
 export function uploadId(context: Context): string | null {

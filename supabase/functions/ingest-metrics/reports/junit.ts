@@ -3,7 +3,7 @@
  * case for each that needs words: it failed, ended in an error, or was tried again.
  */
 
-import { cleanText, MAX_ITEMS } from "../clean.ts";
+import { cleanKey, MAX_ITEMS } from "../clean.ts";
 import { MAX_FACTS, type Observation } from "../facts.ts";
 import { parseTime } from "../times.ts";
 import { lastSegment, Occurrences, shorten, uploadId } from "./ids.ts";
@@ -36,7 +36,7 @@ interface Run {
   dialect: Dialect;
 }
 
-type Dialect = "go" | "pytest" | "surefire" | null;
+type Dialect = "go" | "pytest" | "gradle" | "surefire" | null;
 
 /** An element `testsuites` or `testsuite` that is open. */
 interface Frame {
@@ -47,6 +47,8 @@ interface Frame {
   suites: number;
   cases: number;
   dialect: Dialect;
+  /** The run that the cases in it belong to, once there is one. */
+  run: Run | null;
   /** Runs that its own cases belong to. */
   runs: Set<Run>;
 }
@@ -84,18 +86,23 @@ const rankOf = new Map(
 const tryElements = new Set(["flakyFailure", "flakyError", "rerunFailure", "rerunError"]);
 
 /** Words of the attributes `status` and `result`, which count where no element says how a case ended. */
-const outcomeWords: Readonly<Record<string, CaseOutcome>> = {
-  notrun: "skipped",
-  skipped: "skipped",
-  disabled: "skipped",
-  ignored: "skipped",
-  pending: "skipped",
-  suppressed: "skipped",
-  failed: "failed",
-  failure: "failed",
-  fail: "failed",
-  error: "error",
-};
+const outcomeWords: ReadonlyMap<string, CaseOutcome> = new Map(Object.entries(
+  {
+    notrun: "skipped",
+    skipped: "skipped",
+    disabled: "skipped",
+    ignored: "skipped",
+    pending: "skipped",
+    suppressed: "skipped",
+    failed: "failed",
+    failure: "failed",
+    fail: "failed",
+    error: "error",
+  } as const,
+));
+
+/** Most characters of the names of suites that become names of runs: each is made of the names of all suites around it. */
+const MAX_NAMES = 64 * 1024 * 1024;
 
 export const junit: Report = {
   name: "junit",
@@ -126,6 +133,9 @@ class Reader {
   #frames: Frame[] = [];
   #case: OpenCase | null = null;
   #tests = 0;
+  #named = 0;
+  /** Runs of PHPUnit, by their classes. */
+  #classes = new Map<string, Run>();
 
   /** Whether the reading ended at {@link MAX_TESTS}. */
   get isTooLong(): boolean {
@@ -168,6 +178,7 @@ class Reader {
       suites: 0,
       cases: 0,
       dialect: dialectOf(attributes) ?? parent?.dialect ?? null,
+      run: null,
       runs: new Set(),
     });
   }
@@ -218,12 +229,13 @@ class Reader {
     const className = isPhpunit ? "" : cleaned(attributes.classname ?? attributes.class);
     const name = cleaned(attributes.name) || className;
     if (name === "") return this.problems.add(`${open.place}@name`, "missing");
-    const run = this.#runOf(isPhpunit ? [cleaned(attributes.class)] : frame.path, frame.dialect);
+    const run = isPhpunit ? this.#runOfClass(attributes.class!, frame) : this.#runOf(frame);
     frame.runs.add(run);
     run.cases.push({
       className,
       name,
-      outcome: open.outcome ?? outcomeWords[(attributes.result ?? attributes.status ?? "").toLowerCase()] ?? "passed",
+      outcome: open.outcome ?? outcomeWords.get((attributes.result ?? attributes.status ?? "").toLowerCase()) ??
+        "passed",
       message: open.message,
       seconds: this.#seconds(attributes.time),
       retries: open.retries,
@@ -254,7 +266,7 @@ class Reader {
     if (Object.values(counts).some((number) => number < 0 || !Number.isInteger(number))) {
       return this.problems.add(`${frame.place}@tests`, "counts_do_not_add_up");
     }
-    const run = this.#runOf(frame.path, frame.dialect);
+    const run = this.#runOf(frame);
     frame.runs.add(run);
     const before = run.declared;
     run.declared = {
@@ -265,10 +277,25 @@ class Reader {
     };
   }
 
-  #runOf(path: readonly string[], dialect: Dialect): Run {
+  /** The run of a suite's own cases. */
+  #runOf(frame: Frame): Run {
+    return frame.run ??= this.#runNamed(frame.path, frame.dialect);
+  }
+
+  #runOfClass(name: string, { dialect }: Frame): Run {
+    const known = this.#classes.get(name);
+    if (known) return known;
+    const run = this.#runNamed([cleaned(name)], dialect);
+    this.#classes.set(name, run);
+    return run;
+  }
+
+  #runNamed(path: readonly string[], dialect: Dialect): Run {
     // A folder or file of the machine is no part of a name that is to stay the same.
     const stable = path.length > 1 ? path.filter((part) => !/^(?:\/|[A-Za-z]:[\\/])/.test(part)) : path;
     const parts = this.context.suite === null ? stable : [cleaned(this.context.suite), ...stable];
+    for (const part of parts) this.#named += part.length;
+    if (this.#named > MAX_NAMES) throw new XmlProblem("xml_too_many_names");
     const suite = shorten(parts.join(" > "));
     let run = this.runs.get(suite);
     if (!run) {
@@ -286,7 +313,7 @@ class Reader {
 
 /** Text as the database keeps it, so that names that become equal there are told apart here. */
 function cleaned(text: string | undefined): string {
-  return shorten(cleanText((text ?? "").trim(), () => {}) as string);
+  return shorten(cleanKey((text ?? "").trim(), () => {}) as string);
 }
 
 /** Playwright writes an id at the root and, as the only one, the name of a project where others name a machine. */
@@ -295,23 +322,34 @@ function isPlaywright(root: Frame, suite: Readonly<Record<string, string>>): boo
     suite.hostname !== undefined && suite.id === undefined;
 }
 
+/** The attributes of a suite as Gradle writes them, and in its order; nothing else tells that it is Gradle. */
+const gradleAttributes = "name tests skipped failures errors timestamp hostname time";
+
 function dialectOf(attributes: Readonly<Record<string, string>>): Dialect {
   if (/^pytest(?: tests)?$/.test(attributes.name ?? "")) return "pytest";
   if (attributes["xsi:noNamespaceSchemaLocation"]?.includes("surefire")) return "surefire";
-  return null;
+  return Object.keys(attributes).join(" ") === gradleAttributes ? "gradle" : null;
 }
 
 /**
- * Whether cases of one name are runs of one test: Go, pytest and the JVM give each test a name of its own, and write a test that is tried
+ * Whether cases of one name are runs of one test: Go, pytest and Gradle give each test a name of its own, and write a test that is tried
  * again as another case. Surefire marks tries by elements, and repeats a name for each row of data; elsewhere titles may be equal.
  */
-function areTries(dialect: Dialect, { className }: Case): boolean {
-  if (dialect === "surefire") return false;
-  return dialect !== null || /^(?:[\p{L}_$][\p{L}\d_$]*\.)*\p{Lu}[\p{L}\d_$]*$/u.test(className);
+function areTries(dialect: Dialect): boolean {
+  return dialect !== null && dialect !== "surefire";
+}
+
+/** Pytest writes a test that failed and could not be torn down either as two cases: they are one try, and it failed. */
+function withoutTearDowns(cases: readonly Case[]): Case[] {
+  return cases.filter(({ outcome, message }, index) =>
+    !(outcome === "error" && cases[index - 1]?.outcome === "failed" &&
+      !/^(?:failed on setup|test setup)\b/.test(message ?? ""))
+  );
 }
 
 /** One case of several runs of one test. */
-function mergeTries(tries: readonly Case[], dialect: Dialect): Case {
+function mergeTries(cases: readonly Case[], dialect: Dialect): Case {
+  const tries = dialect === "pytest" ? withoutTearDowns(cases) : cases;
   const last = tries.at(-1)!;
   const before = tries.slice(0, -1);
   const failures = tries.filter(({ outcome }) => outcome === "failed" || outcome === "error");
@@ -338,7 +376,7 @@ function testsOf(run: Run): Case[] {
   const names = new Occurrences();
   const tests: Case[] = [];
   for (const group of groups.values()) {
-    const different = group.length > 1 && areTries(run.dialect, group[0]!) ? [mergeTries(group, run.dialect)] : group;
+    const different = group.length > 1 && areTries(run.dialect) ? [mergeTries(group, run.dialect)] : group;
     for (const one of different) tests.push({ ...one, name: names.next(fullName(run.suite, one)) });
   }
   return tests;

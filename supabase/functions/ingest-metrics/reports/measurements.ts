@@ -5,9 +5,12 @@ import { MAX_FACTS, type Observation } from "../facts.ts";
 import { parseTime } from "../times.ts";
 import { numberFact } from "./about.ts";
 import { lastSegment, segment, shorten, shortHash, uploadId } from "./ids.ts";
-import { parseJson, problemOf } from "./json.ts";
+import { isObject, parseJson, placeOf, problemOf } from "./json.ts";
 import type { Context, Report } from "./mod.ts";
 import { Problems } from "./problems.ts";
+
+/** Most attributes that are looked at one by one. */
+const MAX_ATTRIBUTES = 1000;
 
 const item = z.strictObject({
   name: z.string().regex(/^[^\p{Cc}]{1,200}$/u).describe("Name of the number: bundle.size"),
@@ -42,6 +45,10 @@ export const measurements: Report = {
     for (const [index, given] of items.entries()) {
       if (problems.isFull) break;
       const place = isList ? `[${index}]` : "";
+      if (isObject(given) && isObject(given.attributes) && Object.keys(given.attributes).length > MAX_ATTRIBUTES) {
+        problems.add(placeOf(["attributes"], place), "too_big");
+        continue;
+      }
       const { data, error } = item.safeParse(given);
       if (error) {
         for (const issue of error.issues) {

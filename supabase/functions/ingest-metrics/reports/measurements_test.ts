@@ -122,3 +122,16 @@ Deno.test("the same upload twice gives equal facts, in any order of its items", 
     assertEquals(measured(items).length, items.length);
   }));
 });
+
+Deno.test("names and ids that differ by an e-mail address stay different", () => {
+  const told = measured(
+    ["a@example.com", "b@example.com"].flatMap((text) => [{ name: text, value: 1 }, { name: "n", id: text, value: 1 }]),
+  );
+  assertEquals(new Set(told.map((one) => `${one.name} ${one.external_id}`)).size, 4);
+});
+
+Deno.test("more attributes than can be looked at are refused with their place", () => {
+  const attributes = Object.fromEntries(Array.from({ length: 1001 }, (_, n) => [`${n}`, n]));
+  assertEquals(refused({ name: "n", value: 1, attributes }), [{ place: "attributes", code: "too_big" }]);
+  assertEquals(refused([{ name: "n", value: 1, attributes }]), [{ place: "[0].attributes", code: "too_big" }]);
+});

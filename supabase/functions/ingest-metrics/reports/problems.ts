@@ -1,6 +1,7 @@
 /** What can be wrong with a report: codes, what each means, and what would be right. */
 
-import { MAX_FACTS, MAX_KEY_BYTES } from "../facts.ts";
+import { MAX_KEY_BYTES } from "../clean.ts";
+import { MAX_FACTS } from "../facts.ts";
 import type { ReportProblem } from "./mod.ts";
 
 /** Most problems that one answer names. */
@@ -23,12 +24,14 @@ export const sentences: Readonly<Record<string, string>> = {
   xml_entity: "The report uses an entity other than the five of XML. Write the character itself.",
   xml_doctype: "The report declares a document type. Leave the declaration out.",
   xml_too_deep: "The elements of the report are nested more than 100 levels deep.",
+  xml_too_many_names: "The names of nested suites make more text than can be read. Nest the suites less deep.",
   xml_too_many_attributes: "An element of the report has more than 1000 attributes.",
   not_junit: "The root of the report is neither testsuites nor testsuite, so it is not JUnit XML.",
   not_coverage:
     "The report is neither LCOV nor Cobertura. Clover and JaCoCo reports have to be converted to one of them.",
   not_json: "The report is not JSON.",
-  json_too_many_values: "The report has more than a million objects and arrays. Split it into several files.",
+  json_too_many_values: "The report has more than a million values. Split it into several files.",
+  not_readable: "The report could not be read, though its form is right. Send it in another format of the tool.",
   not_facts: "The body is neither an object nor an array, nor one object a line.",
 
   // Of the whole.

@@ -4,10 +4,11 @@
  */
 
 import { z } from "zod";
+import { cleanText, MAX_TEXT_BYTES } from "../clean.ts";
 import { MAX_FACTS, type Observation } from "../facts.ts";
 import { parseTime } from "../times.ts";
 import { lastSegment, Occurrences, segment, shorten, shortHash, uploadId } from "./ids.ts";
-import { parseJson, problemOf } from "./json.ts";
+import { addProblems, parseJson } from "./json.ts";
 import type { Context, Report } from "./mod.ts";
 import { Problems } from "./problems.ts";
 
@@ -82,6 +83,16 @@ export const sarifBody = z.looseObject({
   runs: z.array(run),
 }).meta({ title: "SARIF", description: "The part of SARIF 2.1.0 that is read." });
 
+/**
+ * Longest text of a rule, a file or a message that is looked at: many results may name one and the same. It is more than a column keeps,
+ * so that cleaning sees an e-mail address on the border whole.
+ */
+const MAX_TEXT = 2 * MAX_TEXT_BYTES;
+/** Longest name of a rule or a category, in bytes: every result of a rule has both. */
+const MAX_NAME_BYTES = 512;
+/** Characters that the details of a report may have together, however short the report is. */
+const ROOM = 1024 * 1024;
+
 type Run = z.infer<typeof run>;
 type Result = z.infer<typeof result>;
 type Rule = z.infer<typeof rule>;
@@ -101,37 +112,46 @@ export const sarif: Report = {
     if (upload === null) return { refused: [{ place: "run", code: "run_or_commit_missing" }] };
     const parsed = parseJson(text);
     if ("unreadable" in parsed) return parsed;
-    const { data, error } = sarifBody.safeParse(parsed.value);
     const problems = new Problems();
-    for (const issue of error?.issues ?? []) {
-      const { place, code } = problemOf(issue);
-      problems.add(place, code);
-    }
+    addProblems(problems, sarifBody, parsed.value);
+    if (problems.found.length > 0) return { refused: problems.found };
+    const { runs } = parsed.value as z.infer<typeof sarifBody>;
     const checks: Observation<"rule_checks">[] = [];
-    const notes: string[] = [];
+    const notes = new Set<string>();
     const start = context.suite === null ? upload : `${upload}/${segment(context.suite)}`;
     const ids = new Occurrences();
-    for (const [at, one] of (data?.runs ?? []).entries()) {
+    // Details take more than the report itself only where many results name one text.
+    let room = Math.max(text.length, ROOM);
+    for (const [at, one] of runs.entries()) {
       const place = `runs[${at}]`;
-      const reader = new RunReader(one, context, (check) => {
-        checks.push({ ...check, external_id: ids.next(shorten(`${start}/${check.external_id}`), "#") });
-      });
+      const reader = new RunReader(one, context, ({ detail = null, ...check }) => {
+        room -= detail?.length ?? 0;
+        if (room < 0) notes.add("rule_checks.detail left out: together they are longer than the report");
+        checks.push({
+          ...check,
+          external_id: ids.next(shorten(`${start}/${check.external_id}`), "#"),
+          ...(detail === null || room < 0 ? {} : { detail }),
+        });
+      }, (note) => notes.add(note));
       for (const [number, given] of (one.results ?? []).entries()) {
         if (!reader.take(given)) problems.add(`${place}.results[${number}].ruleId`, "missing");
         if (checks.length > MAX_FACTS) break;
       }
       if (reader.isWhole) reader.takeRulesWithoutResult();
-      else notes.push(`${place}: the tool did not end well, so rules without a result say nothing`);
+      else notes.add(`${place}: the tool did not end well, so rules without a result say nothing`);
       if (checks.length > MAX_FACTS) return { refused: [{ place, code: "too_many_facts" }] };
     }
     if (problems.found.length > 0) return { refused: problems.found };
-    return { facts: { rule_checks: checks }, notes };
+    return { facts: { rule_checks: checks }, notes: [...notes] };
   },
 };
 
 /** A rule as its tool describes it. */
 interface Described {
   rule: Rule;
+  /** Its id, and its category. */
+  name: string;
+  category: string | null;
   isEnabled: boolean;
   level: Level;
 }
@@ -142,23 +162,32 @@ class RunReader {
   #byId = new Map<string, Described>();
   /** Rules about which a result says something, or says that there is nothing to say. */
   #told = new Set<string>();
+  /** The number of a component by its name: the driver has none, the extensions follow. */
+  #numbers = new Map<string | undefined, number>();
   #tool: string;
+  #checkedAt: string | null;
 
   constructor(
     readonly run: Run,
     readonly context: Context,
     readonly tell: (check: Observation<"rule_checks">) => void,
+    readonly note: (text: string) => void,
   ) {
     const { driver, extensions } = run.tool;
     this.#components = [driver, ...extensions ?? []].map(({ rules }) =>
       (rules ?? []).map((rule) => ({
         rule,
+        name: shorten(rule.id, MAX_NAME_BYTES),
+        category: categoryOf(rule),
         isEnabled: rule.defaultConfiguration?.enabled ?? true,
         level: rule.defaultConfiguration?.level ?? "warning",
       }))
     );
     for (const described of this.#components.flat()) {
       if (!this.#byId.has(described.rule.id)) this.#byId.set(described.rule.id, described);
+    }
+    for (const [number, { name }] of (extensions ?? []).entries()) {
+      if (!this.#numbers.has(name)) this.#numbers.set(name, number);
     }
     for (
       const { descriptor, configuration } of run.invocations?.flatMap((one) => one.ruleConfigurationOverrides ?? []) ??
@@ -170,7 +199,8 @@ class RunReader {
       described.level = configuration.level ?? described.level;
     }
     const automation = run.automationDetails?.id?.slice(0, 255).replace(/\/+$/, "");
-    this.#tool = segment(automation ? `${driver.name} ${automation}` : driver.name);
+    this.#tool = shorten(segment(automation ? `${driver.name} ${automation}` : driver.name), MAX_TEXT);
+    this.#checkedAt = parseTime(run.invocations?.at(-1)?.endTimeUtc) ?? context.observedAt;
   }
 
   /** Whether the tool looked for results, and does not say that it failed. */
@@ -186,7 +216,7 @@ class RunReader {
       index: given.ruleIndex ?? given.rule?.index,
     };
     const described = this.#find(reference);
-    const name = described?.rule.id ?? reference.id;
+    const name = described?.name ?? reference.id;
     if (!name) return false;
     if (given.baselineState === "absent" || isSuppressed(given)) return true;
     this.#told.add(name);
@@ -204,16 +234,18 @@ class RunReader {
 
   takeRulesWithoutResult(): void {
     for (const described of new Set(this.#byId.values())) {
-      const { rule, isEnabled } = described;
-      if (isEnabled && !this.#told.has(rule.id)) this.#add(rule.id, described, "compliant", "", []);
+      const { name, isEnabled } = described;
+      if (isEnabled && !this.#told.has(name)) this.#add(name, described, "compliant", "", []);
     }
   }
 
   #add(name: string, described: Described | undefined, status: Status, id: string, detail: readonly string[]): void {
     const { context } = this;
-    const category = described ? categoryOf(described.rule) : null;
-    const told = detail.filter((part) => part !== "").join(": ");
-    const checkedAt = this.#checkedAt();
+    const category = described?.category ?? null;
+    // At once and not with all other columns: together, texts that are much too long would fill the memory.
+    const told = cleanText(detail.filter((part) => part !== "").join(": "), (what) => {
+      this.note(`rule_checks.detail ${what}`);
+    });
     this.tell({
       repository: context.repository,
       observed_at: context.observedAt,
@@ -221,23 +253,17 @@ class RunReader {
       rule: name,
       status,
       ...(category === null ? {} : { category }),
-      ...(told === "" ? {} : { detail: told }),
+      ...(told === "" ? {} : { detail: told as string }),
       ...(context.commitSha === null ? {} : { commit_sha: context.commitSha }),
       ...(context.pullRequestNumber === null ? {} : { pull_request_number: context.pullRequestNumber }),
       ...(context.runExternalId === null ? {} : { run_external_id: context.runExternalId }),
       ...(context.url === null ? {} : { url: context.url }),
-      ...(checkedAt === null ? {} : { checked_at: checkedAt }),
+      ...(this.#checkedAt === null ? {} : { checked_at: this.#checkedAt }),
     });
   }
 
-  #checkedAt(): string | null {
-    return parseTime(this.run.invocations?.at(-1)?.endTimeUtc) ?? this.context.observedAt;
-  }
-
   #find({ id, index, toolComponent }: z.infer<typeof ruleReference>): Described | undefined {
-    const extensions = this.run.tool.extensions ?? [];
-    const named = extensions.findIndex(({ name }) => name === toolComponent?.name);
-    const number = toolComponent?.index ?? (toolComponent?.name === undefined ? -1 : named);
+    const number = toolComponent?.index ?? this.#numbers.get(toolComponent?.name) ?? -1;
     const byIndex = index === undefined || index < 0 ? undefined : this.#components[number + 1]?.[index];
     if (byIndex) return byIndex;
     // A result may name a part of a rule: CA1000/1.
@@ -250,7 +276,7 @@ class RunReader {
     const listed = artifact?.index !== undefined ? this.run.artifacts?.[artifact.index]?.location?.uri : undefined;
     const [logical] = first?.logicalLocations ?? [];
     return {
-      place: artifact?.uri ?? listed ?? logical?.fullyQualifiedName ?? logical?.name ?? "",
+      place: (artifact?.uri ?? listed ?? logical?.fullyQualifiedName ?? logical?.name ?? "").slice(0, MAX_TEXT),
       line: first?.physicalLocation?.region?.startLine ?? null,
     };
   }
@@ -269,12 +295,24 @@ function identityOf(given: Result, place: string, text: string): string {
   return JSON.stringify([place, prints.length > 0 ? prints.sort(([one], [other]) => one < other ? -1 : 1) : text]);
 }
 
+/** What a result says, its arguments in their places; the first part of what is much too long. */
 function messageOf({ message }: Result, rule: Rule | undefined): string {
-  const template = message.text ?? (message.id === undefined ? undefined : rule?.messageStrings?.[message.id]?.text);
-  return (template ?? "").replace(/\{(\d{1,3})\}/g, (whole, number) => message.arguments?.[Number(number)] ?? whole);
+  const { text, id, arguments: given } = message;
+  const listed = rule?.messageStrings;
+  const named = id !== undefined && listed && Object.hasOwn(listed, id) ? listed[id]!.text : "";
+  const template = (text ?? named).slice(0, MAX_TEXT);
+  let told = "";
+  let end = 0;
+  for (const { 0: place, 1: number, index } of template.matchAll(/\{(\d{1,3})\}/g)) {
+    if (told.length > MAX_TEXT) break;
+    told += template.slice(end, index) + (given?.[Number(number)]?.slice(0, MAX_TEXT) ?? place);
+    end = index + place.length;
+  }
+  return (told + template.slice(end)).slice(0, MAX_TEXT);
 }
 
 /** The tool's category of a rule, else its first tag. */
 function categoryOf({ properties }: Rule): string | null {
-  return typeof properties?.category === "string" ? properties.category : properties?.tags?.[0] ?? null;
+  const category = typeof properties?.category === "string" ? properties.category : properties?.tags?.[0];
+  return category === undefined ? null : shorten(category, MAX_NAME_BYTES);
 }

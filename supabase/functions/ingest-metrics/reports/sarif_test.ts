@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { factsOf, refusalOf } from "./testing.ts";
 import { statusTable } from "./sarif.ts";
@@ -248,4 +248,56 @@ Deno.test("every rule is told, ids meet no other, and the same upload twice give
       assertEquals(found.some((check) => check.rule === rule && check.status === "compliant"), !isFound);
     }
   }));
+});
+
+Deno.test("texts that many results name are cut before they are put together", () => {
+  const long = "y".repeat(100_000);
+  const log = {
+    version: "2.1.0",
+    runs: [{
+      tool: { driver: { name: long, rules: [{ id: long, messageStrings: { m: { text: `{0}${long}` } } }] } },
+      artifacts: [{ location: { uri: long } }],
+      results: [
+        {
+          ruleIndex: 0,
+          message: { id: "m", arguments: [long] },
+          locations: [{ physicalLocation: { artifactLocation: { index: 0 } } }],
+        },
+        { ruleId: "a", message: { text: "{0}".repeat(300), arguments: [long] } },
+        { ruleId: "b", message: { id: "constructor" } },
+        { ruleId: "c", message: { text: "{0} and {1} and {2}", arguments: ["x", "{0}"] } },
+      ],
+    }],
+  };
+  const checks = factsOf("sarif", JSON.stringify(log)).rule_checks!;
+  assertEquals(checks.map((check) => check.detail?.length), [4096, 4096, undefined, "x and {0} and {2}".length]);
+  assertEquals(checks[3]!.detail, "x and {0} and {2}");
+});
+
+Deno.test("an e-mail address on the border of a text that is cut does not get through in part", () => {
+  for (let before = 8150; before < 8200; before++) {
+    const text = `${"a@b.example.com ".repeat(300)}${"x".repeat(before - 4800)} {0}`;
+    const log = {
+      version: "2.1.0",
+      runs: [{
+        tool: { driver: { name: "x" } },
+        results: [{ ruleId: "r", message: { text, arguments: ["dev-1@example.com"] } }],
+      }],
+    };
+    const [check] = factsOf("sarif", JSON.stringify(log)).rule_checks!;
+    assert(!check!.detail!.includes("dev-1"));
+  }
+});
+
+Deno.test("the first hundred problems are named, and no more are looked for", () => {
+  const log = (more: object) =>
+    JSON.stringify({ version: "2.1.0", runs: [{ tool: { driver: { name: "x" } }, ...more }] });
+  const wrong = Array(500).fill(0);
+  assertEquals(refusalOf("sarif", log({ results: wrong })).length, 100);
+  assertEquals(refusalOf("sarif", log({ results: wrong }))[99], {
+    place: "runs[0].results[99]",
+    code: "invalid_type",
+  });
+  assertEquals(refusalOf("sarif", log({ results: [{ message: {}, ruleId: "r", locations: wrong }] })).length, 100);
+  assertEquals(refusalOf("sarif", "0"), [{ place: "body", code: "invalid_type" }]);
 });
