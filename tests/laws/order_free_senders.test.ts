@@ -7,7 +7,7 @@ import { testDatabase } from "../support/database.ts";
 import { deep } from "../support/depth.ts";
 import { callOf, ingest } from "../support/history_calls.ts";
 import { cdeventsHistory } from "../support/history_cdevents.ts";
-import { rolledBack } from "../support/history_copies.ts";
+import { callsOfCopies, inTheseOrders, rolledBack } from "../support/history_copies.ts";
 import { readExamples } from "../support/history_examples.ts";
 import { incidentHistory } from "../support/history_pagerduty.ts";
 import { newSeed, randomFrom, shuffledWithDuplicates } from "../support/history_random.ts";
@@ -39,6 +39,22 @@ Deno.test("order_free: any order of every example that GitHub does not tell leav
     }
   }
 });
+
+for (const history of readExamples().filter(({ name }) => /^(?:pagerduty|cdevents)-/.test(name))) {
+  const count = deep(200, 2000);
+  Deno.test(`order_free: ${count} orders of ${history.name}, with duplicates, leave the same facts`, async () => {
+    const random = randomFrom(newSeed(`order_free_senders ${history.name}`));
+    await using database = await testDatabase();
+    const calls = await callsOfCopies(history);
+    const inOrder = calls.map((_, i) => i);
+    const orders = [inOrder, ...Array.from({ length: count }, () => shuffledWithDuplicates(inOrder, random))];
+    const [expected, ...others] = await inTheseOrders(database.sql, calls, orders);
+    assert(Object.keys(expected!).length >= 1);
+    for (const [i, tables] of others.entries()) {
+      assertEquals(differences(tables, expected!), {}, JSON.stringify(orders[i + 1]));
+    }
+  });
+}
 
 for (const [sender, history] of [["PagerDuty", incidentHistory()], ["CDEvents", cdeventsHistory()]] as const) {
   Deno.test(`order_free: any order of a generated history of ${sender} leaves what the model says`, async () => {

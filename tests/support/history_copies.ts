@@ -2,7 +2,8 @@
 
 import type postgres from "postgres";
 import { COPY, ofCopy, type Said } from "./history_observations.ts";
-import { ingest, ingestPatiently } from "./history_calls.ts";
+import { callOf, ingest, ingestPatiently } from "./history_calls.ts";
+import type { Posted } from "./history_github.ts";
 import { ordersOf } from "./history_random.ts";
 import { apply, type Call, type Observation, sortRows, type Tables } from "./model.ts";
 import { readTables } from "./model_tables.ts";
@@ -83,6 +84,20 @@ export async function atTheSameTime(sql: postgres.Sql, history: Said[], copies: 
   }
   const found = byCopy(await readTables(sql));
   return { left: Array.from({ length: copies }, (_, i) => found.get(name(i)) ?? {}), retries };
+}
+
+/** Addresses of repositories in the examples. */
+const hosts = /\b(?:git\.example|github\.com|gitlab\.example\.com)\b/g;
+
+/** The calls of an example whose source and servers are each copy's own, for {@link inTheseOrders}. */
+export async function callsOfCopies({ deliveries }: { deliveries: Posted[] }): Promise<Call[]> {
+  return await Promise.all(deliveries.map(async (posted) => {
+    const source = `${posted.source}-copy`;
+    const call = await callOf({ ...posted, source });
+    const facts = JSON.stringify(call.facts).replaceAll(source, `${posted.source}-${COPY}`)
+      .replaceAll(hosts, (host) => `${COPY}.${host}`);
+    return { ...call, facts: JSON.parse(facts) };
+  }));
 }
 
 /**

@@ -51,7 +51,13 @@ const deployment = fc.record({
 const incident = fc.record({
   kind: fc.constant("incident" as const),
   isAcknowledged: fc.boolean(),
-  end: fc.constantFrom(null, "resolved", "closed"),
+  /** Either, or one after the other. */
+  ends: fc.subarray(["resolved", "closed"]),
+  /** Older servers do not say when it was closed. */
+  tellsClosedAt: fc.boolean(),
+  /** Only what is closed is opened again. */
+  isReopened: fc.boolean(),
+  /** Once before its end and once after it: the state is told again then, and has not changed. */
   isRetitled: fc.boolean(),
   isConfidential: fc.boolean(),
 });
@@ -257,12 +263,16 @@ class Chronicler {
     });
   }
 
-  #incident({ isAcknowledged, end, isRetitled, isConfidential }: Of<typeof incident>): void {
+  #incident(
+    { isAcknowledged, ends, tellsClosedAt, isReopened, isRetitled, isConfidential }: Of<typeof incident>,
+  ): void {
     const openedAt = this.#later(1);
     const id = this.#next();
     let title = "Down";
     let escalation = "triggered";
-    const tell = (action: "open" | "update" | "close", state: "opened" | "closed", changes = {}) => {
+    let state: "opened" | "closed" = "opened";
+    let resolvedAt: string | null = null;
+    const tell = (action: "open" | "update" | "close" | "reopen", changes = {}) => {
       const updatedAt = this.#later(20);
       const common = {
         id,
@@ -274,7 +284,8 @@ class Chronicler {
         updatedAt,
         by: "dev-2",
       };
-      const closedAt = state === "closed" ? updatedAt : null;
+      if (action === "close") resolvedAt = updatedAt;
+      const closedAt = state === "closed" && tellsClosedAt ? resolvedAt : null;
       const options = { ...common, action, state, closedAt, confidential: isConfidential };
       this.deliveries.push(this.#project.issue(options, changes));
       return updatedAt;
@@ -282,20 +293,33 @@ class Chronicler {
     const escalate = (to: string) => {
       const changes = { escalation_status: { previous: escalation, current: to } };
       escalation = to;
-      return tell("update", "opened", changes);
+      return tell("update", changes);
     };
-    tell("open", "opened");
+    const retitle = (to: string) => {
+      const changes = { title: { previous: title, current: to } };
+      title = to;
+      tell("update", changes);
+    };
+    tell("open");
     const acknowledgedAt = isAcknowledged ? escalate("acknowledged") : null;
-    const resolvedAt = end === null ? null : end === "resolved" ? escalate("resolved") : tell("close", "closed");
-    if (isRetitled && end !== "closed") {
-      title = "Was down";
-      tell("update", "opened", { title: { previous: "Down", current: title } });
+    if (isRetitled) retitle("Is down");
+    if (ends.includes("resolved")) resolvedAt = escalate("resolved");
+    if (ends.includes("closed")) {
+      // Closing sets it to resolved, which no hook tells as a change.
+      [state, escalation] = ["closed", "resolved"];
+      tell("close");
     }
+    const goesOn = isReopened && state === "closed";
+    if (goesOn) {
+      [state, resolvedAt] = ["opened", null];
+      tell("reopen");
+    }
+    if (isRetitled) retitle("Was down");
     this.#know("incidents", {
       external_id: String(id),
       title: isConfidential ? null : title,
       severity: "high",
-      status: end === null ? (isAcknowledged ? "acknowledged" : "open") : "resolved",
+      status: resolvedAt !== null ? "resolved" : isAcknowledged && !goesOn ? "acknowledged" : "open",
       opened_at: openedAt,
       acknowledged_at: acknowledgedAt,
       resolved_at: resolvedAt,

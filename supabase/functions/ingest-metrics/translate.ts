@@ -28,6 +28,7 @@ export function translate(
 ): Translated {
   const parsed = parseBody(contentType, bytes);
   const value = "value" in parsed ? parsed.value : undefined;
+  const isUnfolded = value !== undefined && source.unfold?.(value);
   const identified = identify(value);
   const quarantined = (reason: string) => ({ result: "quarantined" as const, reason, notes: [], facts: {} });
   const become = () => {
@@ -50,7 +51,7 @@ export function translate(
     became = quarantined(`the translation failed: ${error instanceof Error ? error.name : "unknown"}`);
   }
   if (became.result === "ignored") return { ...identified, ...became, body: null };
-  // What hides behind a name that comes twice cannot be removed by its path: then what is seen is kept, and nothing else.
-  const isRedacted = "value" in parsed && (redact(parsed.value, source.redacted) || parsed.hides);
+  // What hides in a text, or behind a name that comes twice, cannot be removed by its path: then what is seen is kept, and nothing else.
+  const isRedacted = "value" in parsed && (redact(parsed.value, source.redacted) || parsed.hides || isUnfolded);
   return { ...identified, ...became, body: isRedacted ? writeBody(contentType, parsed.value) : bytes };
 }

@@ -6,7 +6,18 @@
 import { z } from "zod";
 import type { FactKind, Facts, Observation } from "../facts.ts";
 import type { Source, Translation } from "./mod.ts";
-import { type OutcomeTable, type Progress, read, reasonsByName, type Text, text, time } from "./shared.ts";
+import {
+  LONGEST_URL,
+  normalisedUrl,
+  type OutcomeTable,
+  type Progress,
+  read,
+  reasonsByName,
+  type Text,
+  text,
+  time,
+  urlReference,
+} from "./shared.ts";
 
 type CaseOutcome = NonNullable<Observation<"test_cases">["outcome"]>;
 
@@ -65,8 +76,7 @@ export const redactedFields = [
   "data.subject.content.errors",
 ] as const;
 
-/** No address is longer, and no event that comes as text: more would take longer to search and to read than it is worth. */
-const LONGEST_URL = 2048;
+/** No event that comes as text is longer: more would take longer to read than it is worth. */
 const LONGEST_DATA = 1024 * 1024;
 
 const id = z.string().min(1);
@@ -279,22 +289,6 @@ function referenceOf({ source, content: { repository }, context, subject }: Told
   return urlReference(id) ?? url ?? `${source}:${from} ${id}`;
 }
 
-/** `//host/path` of what is the URL of something; null for what is none, and where there is no path. */
-function urlReference(given: string): string | null {
-  const url = normalisedUrl(given);
-  return url !== null && /^[^/\s]+\/[^\s\p{Cc}]+$/u.test(url) ? `//${url}` : null;
-}
-
-/** `host/path` as `metrics.normalised_url` has it, of what looks like a URL: it has a scheme, a user, or a dot in its host. */
-function normalisedUrl(given: string): string | null {
-  if (given.length > LONGEST_URL) return null;
-  const lower = given.trim().toLowerCase().replace(/[?#].*$/s, "");
-  const looksRight = /^(?:[a-z][a-z0-9+.-]*:)?\/\/[^/]|^[^/@:\s]+@[^/:\s]+[:/]|^[a-z0-9-]+(?:\.[a-z0-9-]+)+(?:[:/]|$)/;
-  if (!looksRight.test(lower)) return null;
-  const bare = lower.replace(/^(?:(?:[a-z][a-z0-9+.-]*:)?\/\/)?(?:[^/@]*@)?/, "");
-  return bare.replace(/^([^/:]+):(?!\d+(?:\/|$))/, "$1/").replace(/\/*(?:\.git)?\/*$/, "");
-}
-
 /** Where packages of these types are kept is where their code lives. */
 const forges: Readonly<Record<string, string>> = {
   github: "github.com",
@@ -317,27 +311,42 @@ function artifactOf(purl: Text): { repository?: string; commit?: string } {
   return { ...(repository && { repository }), ...(commit && { commit }) };
 }
 
-/** The event in a body: itself, or the data of the envelope around it, which is text where a sender did not think it JSON. */
+/** The event in a body: itself, or the data of the envelope around it, unfolded. */
 function unwrap(body: unknown): { event: unknown; type: unknown } {
   if (typeof body !== "object" || body === null) return { event: undefined, type: undefined };
-  const { context, data, data_base64, type } = body as Record<string, unknown>;
-  const isEnvelope = context === undefined && (data !== undefined || data_base64 !== undefined);
-  const inner = !isEnvelope ? body : typeof data === "object" ? data : parse(data ?? decode(data_base64));
-  const own = (inner as { context?: { type?: unknown } } | null | undefined)?.context?.type;
-  return { event: inner, type: own ?? type };
+  const { context, data, type } = body as Record<string, unknown>;
+  const event = context === undefined && data !== undefined ? data : body;
+  const own = (event as { context?: { type?: unknown } } | null)?.context?.type;
+  return { event, type: own ?? type };
 }
 
-function parse(json: unknown): unknown {
+/** Puts an event that came as text, or in Base64, in its place as JSON; what cannot be read is taken away. Whether there was one. */
+function unfoldOne(body: unknown): boolean {
+  if (typeof body !== "object" || body === null) return false;
+  const envelope = body as Record<string, unknown>;
+  const { data, data_base64 } = envelope;
+  const isText = typeof data === "string";
+  if (!isText && data_base64 === undefined) return false;
+  const event = parse(data ?? decode(data_base64));
+  delete envelope["data_base64"];
+  if (isText) delete envelope["data"];
+  if (event) envelope["data"] = event;
+  return true;
+}
+
+function parse(json: unknown): object | undefined {
+  if (typeof json !== "string" || json.length > LONGEST_DATA) return undefined;
   try {
-    return typeof json === "string" && json.length <= LONGEST_DATA ? JSON.parse(json) : undefined;
+    const value: unknown = JSON.parse(json);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
   } catch {
     return undefined;
   }
 }
 
 function decode(base64: unknown): string | undefined {
+  if (typeof base64 !== "string" || base64.length > 2 * LONGEST_DATA) return undefined;
   try {
-    if (typeof base64 !== "string" || base64.length > 2 * LONGEST_DATA) return undefined;
     return new TextDecoder().decode(Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)));
   } catch {
     return undefined;
@@ -399,6 +408,7 @@ export const cdevents: Source = {
     ...[...translatedEvents, ...Object.keys(ignoredEvents)].map((name) => name.split(".")[0]!),
   ]),
   redacted: redactedFields,
+  unfold: (body) => Array.isArray(body) ? body.filter(unfoldOne).length > 0 : unfoldOne(body),
 
   match: (headers) =>
     headers.has("ce-specversion") || /^application\/c(?:loud|d)events/.test(headers.get("content-type") ?? ""),

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { checkFacts, type FactKind, type Facts, outcomes, statuses } from "../facts.ts";
 import { ADDRESS, decodeBody, SECRET, testHandler } from "../testing.ts";
+import { translate } from "../translate.ts";
 import { caseOutcomes, cdevents, ignoredEvents, outcomeTable, redactedFields, translatedEvents } from "./cdevents.ts";
 
 const options = { source: "cdevents", incidentLabels: new Set<string>() };
@@ -38,6 +39,13 @@ function factsIn(body: unknown): Facts {
   const checked = checkFacts(translation.facts);
   if ("wrong" in checked) throw new Error(checked.wrong);
   return checked.facts;
+}
+
+/** What becomes of a body that was sent. */
+function translated(body: unknown) {
+  const contentType = Array.isArray(body) ? "application/cloudevents-batch+json" : "application/cloudevents+json";
+  const bytes = new TextEncoder().encode(JSON.stringify(body));
+  return translate(cdevents, contentType, bytes, (parsed) => cdevents.identify(new Headers(), parsed), options);
 }
 
 /** The one fact in a body. */
@@ -227,10 +235,12 @@ Deno.test("a package URL tells repository and commit only where it names them", 
 
 Deno.test("addresses of any length are read in no time", () => {
   const started = performance.now();
-  for (const filler of ["/", "a.", "@", ".git", "a/@", "-", "%"]) {
-    const long = `https://x.example/${filler.repeat(1_000_000)}!`;
-    const content = { artifactId: `pkg:github/${long}?vcs_url=${long}`, repository: { id: long, source: long } };
-    assert("facts" in cdevents.facts("", event("service.deployed", content, { context: { source: long } }), options));
+  for (const length of [900, 2000, 1_000_000]) {
+    for (const filler of ["/", "a.", "@", ".git", "a/@", "-", "%"]) {
+      const long = `https://x.example/${filler.repeat(length / filler.length)}!`;
+      const content = { artifactId: `pkg:github/${long}?vcs_url=${long}`, repository: { id: long, source: long } };
+      assert("facts" in cdevents.facts("", event("service.deployed", content, { context: { source: long } }), options));
+    }
   }
   assert(performance.now() - started < 1000);
 });
@@ -351,21 +361,57 @@ Deno.test("the event is found in every mode", () => {
       { ...envelope, datacontenttype: "application/cdevents+json", data_base64: base64 },
     ]
   ) {
-    assertEquals(factIn("pipeline_runs", body).started_at, at);
-    assertEquals(cdevents.identify(new Headers(), body), {
-      deliveryId: `${body === started ? "" : "structured "}${type} ${source} ${id}`,
-      event: "pipelinerun.started",
-    });
+    const { deliveryId, event, result, facts } = translated(body);
+    assertEquals([result, facts.pipeline_runs?.[0]?.started_at], ["stored", at]);
+    assertEquals([deliveryId, event], [
+      `${body === started ? "" : "structured "}${type} ${source} ${id}`,
+      "pipelinerun.started",
+    ]);
   }
-  for (const data of [undefined, null, "no JSON", { subject: {} }]) {
-    const translation = cdevents.facts("", { ...envelope, data }, options);
-    assert("quarantined" in translation, JSON.stringify(data));
+  for (const data of [undefined, null, 7, "no JSON", "[]", "null", { subject: {} }]) {
+    assertEquals(translated({ ...envelope, data }).result, "quarantined", JSON.stringify(data));
   }
-  assert("quarantined" in cdevents.facts("", { ...envelope, data_base64: "%" }, options));
-  const long = JSON.stringify({ ...started, customData: "x".repeat(1024 * 1024) });
-  for (const more of [{ data: long }, { data_base64: btoa(long) }]) {
-    assert("quarantined" in cdevents.facts("", { ...envelope, ...more }, options));
+  assertEquals(translated({ ...envelope, data_base64: "%" }).result, "quarantined");
+});
+
+Deno.test("nothing that is removed from an event is kept because the event came as text", () => {
+  const noisy = event("taskrun.finished", { outcome: "failure", errors: "canary" });
+  const text = JSON.stringify({ ...noisy, customData: { password: "canary" } });
+  const envelope = { specversion: "1.0", type: noisy.context.type };
+  const plain = event("taskrun.finished", { outcome: "failure" });
+  const asText = [{ data: text }, { data_base64: btoa(text) }, { data: null, data_base64: btoa(text) }];
+  for (const more of asText) {
+    const { result, body } = translated({ ...envelope, ...more });
+    assertEquals([result, JSON.parse(decodeBody({ body }))], ["stored", { ...envelope, data: plain }]);
+    // What is kept says the same when it is offered again.
+    assertEquals(translated(JSON.parse(decodeBody({ body }))).result, "stored");
   }
+  const batch = translated([noisy, ...asText.map((more) => ({ ...envelope, ...more }))]);
+  assertEquals([batch.result, batch.facts.jobs!.length], ["stored", 4]);
+  assert(!decodeBody(batch).includes("canary"));
+  // A text that cannot be read is not kept; nor is one beside an event, of which nothing is read.
+  const long = JSON.stringify({ ...noisy, customData: "canary".repeat(1024 * 1024) });
+  for (
+    const body of [
+      { ...envelope, data: `${text} and more` },
+      { ...envelope, data: JSON.stringify(text) },
+      { ...envelope, data_base64: btoa(`${text} and more`) },
+      { ...envelope, data_base64: `${btoa(text)}%` },
+      { ...envelope, data: long },
+      { ...envelope, data_base64: btoa(long) },
+      { ...envelope, data: plain, data_base64: btoa(text) },
+      { ...plain, data: text },
+      { ...plain, data_base64: btoa(text) },
+      [plain, { ...envelope, data: `${text} and more` }],
+    ]
+  ) {
+    const kept = decodeBody(translated(body));
+    assert(!/canary|Y2FuYXJ5|NhbmFye|jYW5hcn/.test(kept), kept.slice(0, 200));
+  }
+  const deep = new TextEncoder().encode("[".repeat(100_000) + "]".repeat(100_000));
+  const identify = (body: unknown) => cdevents.identify(new Headers(), body);
+  const became = translate(cdevents, "application/cloudevents-batch+json", deep, identify, options);
+  assertEquals([became.result, became.reason], ["quarantined", "[0].body: invalid_type"]);
 });
 
 Deno.test("a delivery goes by type, source and id of its event, and by its bytes where they make no key", () => {

@@ -18,6 +18,7 @@ import {
   text,
   time,
   titleOf,
+  urlReference,
   withAction,
   yesNo,
 } from "./shared.ts";
@@ -272,8 +273,7 @@ const issue = z.object({
     url: text,
   }),
   labels: z.array(label).nullish(),
-  // What else changed is of no interest, but that something did.
-  changes: z.looseObject({ labels: change(z.array(label)), escalation_status: change(z.string()) }).nullish(),
+  changes: z.object({ labels: change(z.array(label)), escalation_status: change(z.string()) }).nullish(),
 });
 
 const projectChange = z.object({ project_id: id, path_with_namespace: text, updated_at: time });
@@ -331,12 +331,6 @@ function event<T extends Place>(
   };
 }
 
-/** How senders that know only the address name this repository. */
-function urlReference(webUrl: string): string | null {
-  const path = /^https?:\/\/([^\s?#@]+?)\/*$/i.exec(webUrl)?.[1]?.toLowerCase();
-  return path?.includes("/") ? `//${path.replace(/\.git$/, "")}` : null;
-}
-
 const pushed = event(push, (body, at) => {
   const listed = body.commits ?? undefined;
   const total = body.total_commits_count;
@@ -364,7 +358,7 @@ const pushed = event(push, (body, at) => {
 });
 
 const issueChanged = event(issue, (body, at) => {
-  const { object_attributes: given, changes } = body;
+  const given = body.object_attributes;
   const fact: Observation<"incidents"> = {
     source: at.source,
     external_id: given.id,
@@ -374,8 +368,8 @@ const issueChanged = event(issue, (body, at) => {
     title: given.confidential ? null : given.title,
     severity: given.severity === "unknown" ? null : given.severity,
     opened_at: given.created_at,
-    acknowledged_at: given.escalation_status === "acknowledged" ? given.updated_at : undefined,
-    ...incidentState(given, changes),
+    acknowledged_at: isEscalatedTo("acknowledged", body) ? given.updated_at : undefined,
+    ...incidentState(body),
     is_withdrawn: !isIncident(body, at) || typeof given.moved_to_id === "number" ||
       typeof given.duplicated_to_id === "number",
     url: given.url,
@@ -403,21 +397,28 @@ function isIncidentLabel(label: { title?: Text } | null | undefined, options: So
 
 type Issue = z.infer<typeof issue>;
 
-/** How an incident stands. It is over when it is closed, or set to resolved: that has a time in the hook alone that tells of the change. */
-function incidentState(
-  given: Issue["object_attributes"],
-  changes: Issue["changes"],
-): Pick<Observation<"incidents">, "status" | "resolved_at"> {
-  if (given.state === "closed") return { status: "resolved", resolved_at: given.closed_at ?? given.updated_at ?? null };
+/** Whether a body tells of the moment at which the escalation status became this one: later hooks repeat the status. */
+function isEscalatedTo(status: string, { object_attributes: given, changes }: Issue): boolean {
+  return given.escalation_status === status && changes?.escalation_status?.current === status;
+}
+
+/**
+ * How an incident stands. It is over when it is closed, or set to resolved. Only the hook of that moment gives it a time, but where the body
+ * says when the incident was closed; every other hook of one that is over says nothing of its state.
+ */
+function incidentState(body: Issue): Pick<Observation<"incidents">, "status" | "resolved_at"> {
+  const given = body.object_attributes;
+  if (given.state === "closed") {
+    const closedAt = given.closed_at ?? (given.action === "close" ? given.updated_at : undefined);
+    return closedAt ? { status: "resolved", resolved_at: closedAt } : {};
+  }
   if (given.state !== "opened") return {};
   if (given.action === "reopen") return { status: "open", resolved_at: null };
   switch (given.escalation_status) {
     case "acknowledged":
       return { status: "acknowledged", resolved_at: null };
     case "resolved":
-      return changes && Object.keys(changes).length > 0 && !changes.escalation_status
-        ? {}
-        : { status: "resolved", resolved_at: given.updated_at ?? null };
+      return isEscalatedTo("resolved", body) ? { status: "resolved", resolved_at: given.updated_at ?? null } : {};
     case "ignored":
       return {};
     default:
@@ -767,6 +768,7 @@ export const gitlab: Source = {
   provider: "gitlab",
   scheme: [{ kind: "standard_webhooks" }, { kind: "bearer", header: "x-gitlab-token", prefix: "" }],
   contentTypes: ["application/json"],
+  takesAnyContentType: true,
   events: new Set([...Object.keys(events), ...Object.keys(ignoredEvents)]),
   redacted: redactedFields,
 

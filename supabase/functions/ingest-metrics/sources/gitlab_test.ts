@@ -777,15 +777,20 @@ Deno.test("an incident is acknowledged by its escalation status, and over when i
   const state = (change: Json, changes: Json = null) =>
     pick(incidentOf({ updated_at: at, ...change }, { changes }), "status", "acknowledged_at", "resolved_at");
   const toResolved = { escalation_status: { previous: "acknowledged", current: "resolved" } };
-  assertEquals(state({ escalation_status: "acknowledged" }), ["acknowledged", at, null]);
+  const toAcknowledged = { escalation_status: { previous: "triggered", current: "acknowledged" } };
+  assertEquals(state({ escalation_status: "acknowledged" }, toAcknowledged), ["acknowledged", at, null]);
   assertEquals(state({ escalation_status: "resolved" }, toResolved), ["resolved", undefined, at]);
-  assertEquals(state({ escalation_status: "resolved" }, {}), ["resolved", undefined, at]);
-  // A later hook of one that is over does not end it again.
-  assertEquals(state({ escalation_status: "resolved" }, { title: {} }), [undefined, undefined, undefined]);
+  // A later hook repeats the status, and does not take or end the incident again.
+  for (const changes of [null, {}, { title: {} }, { escalation_status: null }]) {
+    assertEquals(state({ escalation_status: "acknowledged" }, changes), ["acknowledged", undefined, null]);
+    assertEquals(state({ escalation_status: "resolved" }, changes), [undefined, undefined, undefined]);
+  }
   assertEquals(state({ escalation_status: "ignored" }), [undefined, undefined, undefined]);
   const closed = { state: "closed", action: "close", closed_at: "2026-01-05T11:45:00Z" };
   assertEquals(state({ ...closed, escalation_status: "resolved" }), ["resolved", undefined, "2026-01-05T11:45:00Z"]);
   assertEquals(state({ ...closed, closed_at: undefined }), ["resolved", undefined, at]);
+  assertEquals(state({ ...closed, action: "update" }), ["resolved", undefined, "2026-01-05T11:45:00Z"]);
+  assertEquals(state({ ...closed, action: "update", closed_at: undefined }), [undefined, undefined, undefined]);
   assertEquals(state({ action: "reopen", escalation_status: "resolved" }), ["open", undefined, null]);
   assertEquals(state({ state: "asleep" }), [undefined, undefined, undefined]);
 });
@@ -848,8 +853,14 @@ Deno.test("a project of an older server goes by the id beside it, else by its ad
     "https://gitlab.example.com/acme/one",
     undefined,
   ]);
-  const nowhere = { ...deployment(), project: { ...nameless, web_url: null } };
-  assertEquals(translated(nowhere).reason, "project: neither id nor web_url");
+  const at = (web_url: string | null) => translated({ ...deployment(), project: { ...nameless, web_url } });
+  const written = at("https://dev-1@GitLab.Example.com/Acme/One.git//").facts.deployments!;
+  assertEquals(written[0]!.repository, "//gitlab.example.com/acme/one");
+  for (
+    const nowhere of [null, "", "https://gitlab.example.com", "here", `https://gitlab.example.com/${"a".repeat(2048)}`]
+  ) {
+    assertEquals(at(nowhere).reason, "project: neither id nor web_url", String(nowhere));
+  }
 });
 
 Deno.test("a body that lacks all but its keys is stored", () => {

@@ -31,10 +31,17 @@ export interface Source {
   /** One scheme, or several of which each request is judged by the first whose header it carries. */
   scheme: Scheme | readonly Scheme[];
   contentTypes: readonly ContentType[];
+  /** Whether any other content type is taken for the first of these, because the sender stops sending to who refuses one. */
+  takesAnyContentType?: true;
   /** The provider's words for events; only these may be logged. */
   events: ReadonlySet<string>;
   /** Paths of fields that carry variables, parameters, environments or logs: removed before a body is stored, in a batch from each item. */
   redacted: readonly string[];
+  /**
+   * Puts what a body carries as text in its place as JSON, before anything is read of the body or removed from it; a text that cannot be read is
+   * taken away, because nobody could see what is in it. Changes the body, and says whether it did.
+   */
+  unfold?(body: object): boolean;
   /** Whether the headers are in this provider's manner. */
   match(headers: Headers): boolean;
   /** The body is undefined when it could not be parsed. Never throws. */

@@ -102,6 +102,7 @@ export const pagerduty: Source = {
   provider: "pagerduty",
   scheme: { kind: "hmac", header: "x-pagerduty-signature", prefix: "v1=", several: true },
   contentTypes: ["application/json"],
+  takesAnyContentType: true,
   events: new Set(["incident", "service", "pagey"]),
   redacted: redactedFields,
 

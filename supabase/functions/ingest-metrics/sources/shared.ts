@@ -73,3 +73,30 @@ export function earliestOf(times: Iterable<Text>): string | undefined {
   return Array.from(times, parseTime).filter((time) => time !== null)
     .sort((a, b) => Date.parse(a) - Date.parse(b))[0];
 }
+
+/** No address is longer: more would take longer to read than it is worth. */
+export const LONGEST_URL = 2048;
+
+/** `//host/path` of what is the URL of something; null for what is none, and where there is no path. */
+export function urlReference(given: string): string | null {
+  const url = normalisedUrl(given);
+  return url !== null && /^[^/\s]+\/[^\s\p{Cc}]+$/u.test(url) ? `//${url}` : null;
+}
+
+/** `host/path` as `metrics.normalised_url` has it, of what looks like a URL: it has a scheme, a user, or a dot in its host. */
+export function normalisedUrl(given: string): string | null {
+  if (given.length > LONGEST_URL) return null;
+  const lower = given.trim().toLowerCase().replace(/[?#].*$/s, "");
+  const looksRight = /^(?:[a-z][a-z0-9+.-]*:)?\/\/[^/]|^[^/@:\s]+@[^/:\s]+[:/]|^[a-z0-9-]+(?:\.[a-z0-9-]+)+(?:[:/]|$)/;
+  if (!looksRight.test(lower)) return null;
+  const bare = lower.replace(/^(?:(?:[a-z][a-z0-9+.-]*:)?\/\/)?(?:[^/@]*@)?/, "");
+  const path = withoutLastSlashes(bare.replace(/^([^/:]+):(?!\d+(?:\/|$))/, "$1/"));
+  return path.endsWith(".git") ? withoutLastSlashes(path.slice(0, -".git".length)) : path;
+}
+
+/** A pattern for this would look for the end behind every slash. */
+function withoutLastSlashes(text: string): string {
+  let end = text.length;
+  while (text[end - 1] === "/") end--;
+  return text.slice(0, end);
+}

@@ -1,0 +1,139 @@
+/** No text that a sender writes makes a delivery slow: whatever stands in a field, the time to translate it grows no faster than its length. */
+
+import { assert, assertEquals } from "@std/assert";
+import { providerOf, type Source, sources } from "../../supabase/functions/ingest-metrics/sources/mod.ts";
+import { checkFacts } from "../../supabase/functions/ingest-metrics/facts.ts";
+import { translate } from "../../supabase/functions/ingest-metrics/translate.ts";
+import { readExamples } from "../support/history_examples.ts";
+import type { Posted } from "../support/history_github.ts";
+import { sentAs } from "../support/history_senders.ts";
+
+/** A text field of a body. */
+interface Field {
+  parent: Record<string, unknown>;
+  name: string;
+  /** Its place, with the indexes of lists left out. */
+  path: string;
+}
+
+function textFields(value: unknown, path = ""): Field[] {
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([name, member]) => {
+    const place = Array.isArray(value) ? `${path}[]` : `${path}.${name}`;
+    const field = { parent: value as Record<string, unknown>, name, path: place };
+    return typeof member === "string" ? [field] : textFields(member, place);
+  });
+}
+
+/** What patterns for addresses, names and messages are likely to try again and again, each with an end that does not fit. */
+const hostile: readonly ((length: number) => string)[] = [
+  ["/", " "],
+  ["/", "x"],
+  [" ", "!"],
+  ["\n", "!"],
+  ["@", "!"],
+  ["a.", "!"],
+  ["a@", "!"],
+  ["%40a.", "!"],
+  [".git/", "!"],
+  [":", " "],
+  ["-", "\0"],
+  ["0", "!"],
+  ['\\"', "!"],
+].map(([filler, end]) => (length) => filler!.repeat(Math.ceil(length / filler!.length)) + end);
+
+/** Below this a time says more about the machine than about the text. */
+const SLOW_MS = 20;
+/** Four times the text may take four times as long, and twice that on a busy machine; what is quadratic takes sixteen times as long. */
+const GROWTH = 8;
+
+/** The best of three, once it is slow at all. */
+function milliseconds(work: () => unknown): number {
+  let best = Infinity;
+  for (let tries = 0; tries < 3 && best > SLOW_MS; tries++) {
+    const started = performance.now();
+    work();
+    best = Math.min(best, performance.now() - started);
+  }
+  return best;
+}
+
+/** The length from which on the work takes more time than the text grew; nothing while it is fast or grows with the text. */
+function growsFrom(work: (length: number) => unknown): number | undefined {
+  // What is fast at the length at which the work of a limited search is greatest, and at the end, needs no closer look.
+  if ([2000, 32_000].every((length) => milliseconds(() => work(length)) <= SLOW_MS)) return undefined;
+  let before = 0;
+  for (const length of [500, 2000, 8000, 32_000]) {
+    const now = milliseconds(() => work(length));
+    if (now > Math.max(SLOW_MS, GROWTH * before)) return length;
+    before = now;
+  }
+  return undefined;
+}
+
+/** Puts every hostile text into every text field of a body, behind what stood there and behind what makes it an address; says where it is slow. */
+function slowFields(source: Source, posted: Posted, seen: Set<string>): string[] {
+  const headers = new Headers(sentAs(posted).headers);
+  const body = structuredClone(posted.body);
+  const options = { source: posted.source, incidentLabels: new Set(["incident"]) };
+  const become = () => {
+    const translation = source.facts(source.identify(headers, body).event ?? "", body, options);
+    if ("facts" in translation) checkFacts(translation.facts);
+  };
+  return textFields(body).flatMap(({ parent, name, path }) => {
+    const place = `${posted.source} ${posted.event} ${path}`;
+    if (seen.has(place)) return [];
+    seen.add(place);
+    const usual = parent[name] as string;
+    const slow = [usual, "https://"].flatMap((start) =>
+      hostile.filter((text) =>
+        growsFrom((length) => {
+          parent[name] = start + text(length);
+          become();
+        }) !== undefined
+      ).map((text) => `${place}: ${JSON.stringify(start + text(4))}`)
+    );
+    parent[name] = usual;
+    return slow;
+  });
+}
+
+/** Puts every hostile text as a whole, and as a body's only member, through everything that is done to bytes; says which are slow. */
+function slowBytes(source: Source): string[] {
+  const identify = (value: unknown) => source.identify(new Headers(), value);
+  const options = { source: source.provider, incidentLabels: new Set<string>() };
+  return source.contentTypes.flatMap((contentType) =>
+    hostile.flatMap((text) =>
+      [text, (length: number) => JSON.stringify({ data: text(length) })].filter((write) =>
+        growsFrom((length) => {
+          translate(source, contentType, new TextEncoder().encode(write(length)), identify, options);
+        }) !== undefined
+      ).map((write) => `${source.provider} ${contentType}: ${write(4)}`)
+    )
+  );
+}
+
+for (const [provider, source] of sources) {
+  Deno.test(`hostile text: no text in a delivery of ${provider} takes time that grows faster than its length`, () => {
+    const seen = new Set<string>();
+    const deliveries = readExamples().flatMap((example) => example.deliveries)
+      .filter((posted) => providerOf(posted.source) === provider);
+    assertEquals(deliveries.flatMap((posted) => slowFields(source, posted, seen)), []);
+    assertEquals(slowBytes(source), []);
+    assert(seen.size >= 10, `${seen.size} fields`);
+  });
+}
+
+Deno.test("hostile text: what looks for an end behind every slash is noticed, what is slow and grows with the text is fine", () => {
+  const slashes = (count: number) => `${"/".repeat(count)}x`;
+  assert(growsFrom((length) => /\/*$/.test(slashes(length / 2))) !== undefined);
+  // The third power, but never of more than a limit.
+  assert(growsFrom((length) => /\/*(?:\.git)?\/*$/.test(length > 2048 ? "" : slashes(length / 4))) !== undefined);
+  const count = (end: number) => {
+    let sum = 0;
+    for (let i = 0; i < end; i++) sum += i % 7;
+    return sum;
+  };
+  assert(milliseconds(() => count(2000 * 32_000)) > SLOW_MS);
+  assertEquals(growsFrom((length) => count(2000 * length)), undefined);
+});
