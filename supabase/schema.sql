@@ -287,7 +287,14 @@ alter table metrics.identities add constraint identity_name_is_not_empty CHECK (
 alter table metrics.identities add constraint ids_in_claims_are_exact CHECK ((NOT jsonb_path_exists(claims, '$.keyvalue()?(@."key" like_regex "(_id|_slug|/project-id)$" && @."value" like_regex "[*]$")'::jsonpath)));
 alter table metrics.identities add constraint issuer_is_https_or_on_this_machine CHECK (((issuer ~ '^https://[^/?#@[:space:]]+(/[^?#[:space:]]*)?$'::text) OR (issuer ~ '^http://(127[.]0[.]0[.]1|\[::1\]|localhost)(:[0-9]+)?(/[^?#[:space:]]*)?$'::text)));
 alter table metrics.identities add constraint kind_is_known CHECK ((kind = ANY (ARRAY['oidc'::text, 'token'::text])));
-alter table metrics.identities add constraint more_than_reports_needs_a_ref_or_an_environment CHECK (((kind <> 'oidc'::text) OR (fact_kinds <@ ARRAY['test_runs'::text, 'test_cases'::text, 'rule_checks'::text, 'measurements'::text]) OR (claims ?| ARRAY['ref'::text, 'ref_path'::text, 'environment'::text, 'oidc.circleci.com/vcs-ref'::text, 'build_branch'::text])));
+alter table metrics.identities add constraint more_than_reports_needs_a_ref_or_an_environment CHECK (((kind <> 'oidc'::text) OR (fact_kinds <@ ARRAY['test_runs'::text, 'test_cases'::text, 'rule_checks'::text, 'measurements'::text]) OR (
+CASE provider
+    WHEN 'github'::text THEN num_nonnulls("substring"((claims ->> 'ref'::text), '^refs/(?:heads|tags)/[^*]'::text), "substring"((claims ->> 'environment'::text), '[^*]$'::text))
+    WHEN 'gitlab'::text THEN num_nonnulls("substring"((claims ->> 'ref_path'::text), '^refs/(?:heads|tags)/[^*]'::text), "substring"((claims ->> 'ref'::text), '[^*]$'::text), "substring"((claims ->> 'environment'::text), '[^*]$'::text))
+    WHEN 'circleci'::text THEN num_nonnulls("substring"((claims ->> 'oidc.circleci.com/vcs-ref'::text), '^refs/(?:heads|tags)/[^*]'::text))
+    WHEN 'buildkite'::text THEN num_nonnulls("substring"((claims ->> 'build_branch'::text), '^[^*]'::text))
+    ELSE 0
+END > 0)));
 alter table metrics.identities add constraint oidc_has_a_provider_an_issuer_and_claims CHECK (((kind <> 'oidc'::text) OR ((num_nulls(provider, issuer) = 0) AND (claims <> '{}'::jsonb) AND (token_sha256 IS NULL))));
 alter table metrics.identities add constraint provider_is_known CHECK ((provider = ANY (ARRAY['github'::text, 'gitlab'::text, 'circleci'::text, 'buildkite'::text])));
 alter table metrics.identities add constraint repositories_are_references CHECK (((cardinality(repositories) > 0) AND (NOT jsonb_path_exists(to_jsonb(repositories), '$[*]?(@.type() != "string" || !(@ like_regex "^([a-z0-9]+(-[a-z0-9]+)*:[^[:cntrl:]]+|//[^[:cntrl:][:space:][:upper:]]+)$"))'::jsonpath))));
@@ -4440,7 +4447,7 @@ begin
   end if;
 
   if delivery ->> 'identity' is not null then
-    identity_id := metrics.require_scope(delivery -> 'identity', source_name, facts);
+    identity_id := metrics.require_scope(delivery, facts);
   end if;
 
   if verdict = 'stored' then
@@ -4678,7 +4685,7 @@ begin
 end
 $function$;
 grant execute on function metrics.ingest(delivery jsonb, facts jsonb, body text) to service_role;
-comment on function metrics.ingest(delivery jsonb, facts jsonb, body text) is 'Stores a delivery, its facts and all that follows from them in one transaction. The only writer of facts. With an identity, only what that may tell: 28000, 42501, PT429, and PT422 for an id that came before with other bytes. In place of a delivery it takes a list of calls, {delivery, facts, body} each, and returns a list of what became of them in their order, with null for each that must be made by itself.';
+comment on function metrics.ingest(delivery jsonb, facts jsonb, body text) is 'Stores a delivery, its facts and all that follows from them in one transaction. The only writer of facts. With an identity, only what that may tell: 28000, 42501, 22008, PT429, and PT422 for an id that came before with other bytes. In place of a delivery it takes a list of calls, {delivery, facts, body} each, and returns a list of what became of them in their order, with null for each that must be made by itself.';
 
 -- function metrics.ingest_health(days integer)
 CREATE OR REPLACE FUNCTION metrics.ingest_health(days integer DEFAULT 7)
@@ -5477,7 +5484,8 @@ begin
         'Fact kinds are repositories, pipeline_runs, jobs, pull_requests, reviews, pushes, commits, deployments, releases, incidents, '
         || 'test_runs, test_cases, rule_checks, measurements.'
       when 'more_than_reports_needs_a_ref_or_an_environment' then
-        'Add a claim that says where its jobs run: ref, ref_path, environment, oidc.circleci.com/vcs-ref or build_branch.'
+        'Add a claim that says where its jobs run: an environment without a * (github, gitlab), or a branch such as refs/heads/main or '
+        || 'refs/heads/release/* in ref (github), ref_path (gitlab) or oidc.circleci.com/vcs-ref, release/* in build_branch (buildkite).'
       else 'For example claims {"repository_id": "123"} of the provider github.'
     end;
 end
@@ -5743,13 +5751,15 @@ grant execute on function metrics.require_reader() to authenticated;
 grant execute on function metrics.require_reader() to metrics_reader;
 comment on function metrics.require_reader() is 'Raises 42501 unless the caller is a member or a role in metrics_reader.';
 
--- function metrics.require_scope(identity jsonb, source_name text, facts jsonb)
-CREATE OR REPLACE FUNCTION metrics.require_scope(identity jsonb, source_name text, facts jsonb)
+-- function metrics.require_scope(delivery jsonb, facts jsonb)
+CREATE OR REPLACE FUNCTION metrics.require_scope(delivery jsonb, facts jsonb)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
 declare
+  identity constant jsonb := delivery -> 'identity';
+  source_name constant text := delivery ->> 'source';
   permit metrics.identities;
   -- What it may tell about; NULL for every repository of the source.
   permitted text[];
@@ -5827,22 +5837,37 @@ begin
       errcode = '42501',
       message = 'this identity may not tell about this incident';
   end if;
+  -- A claim takes the facts that were told by the URL, and their readers, from whoever has it or will have it. So who may tell about some
+  -- repositories claims what is theirs already, or what an admin named; who may tell about all of a source, what no other source's has.
   if facts ? 'repositories' and exists (
     select
     from jsonb_array_elements(facts -> 'repositories') as f (said)
-    join metrics.repository_references as u
-      on u.reference = '//' || metrics.normalised_url(f.said ->> 'url')
+    cross join lateral (
+      select '//' || metrics.normalised_url(f.said ->> 'url') as reference
+    ) as n
+    left join metrics.repository_references as u
+      on u.reference = n.reference
     left join metrics.repository_references as r
       on r.reference = f.said ->> 'repository'
-    -- A claim takes the facts that were told by the URL, and their readers, from whoever has it.
-    where u.repository_id is distinct from r.repository_id
-      and not metrics.is_within(u.reference, permitted, source_name)
-      and not (u.claimed_by is null and permitted is null)
-      and not metrics.is_within(u.claimed_by, permitted, source_name)
+    where n.reference is not null
+      and (u.repository_id = r.repository_id) is not true
+      and not metrics.is_within(n.reference, permitted, source_name)
+      and not (permitted is null and (u.claimed_by is null or metrics.is_within(u.claimed_by, null, source_name)))
   ) then
     raise exception using
       errcode = '42501',
       message = 'this identity may not claim this URL';
+  end if;
+  -- The latest observation wins: one of the future would win over all that others observe until then.
+  if exists (
+    select
+    from jsonb_each(facts) as e (kind, list)
+    cross join lateral jsonb_array_elements(e.list) as f (said)
+    where (f.said ->> 'observed_at')::timestamptz > now() + interval '5 minutes'
+  ) then
+    raise exception using
+      errcode = '22008',
+      message = 'observed_at is more than 5 minutes ahead of this server';
   end if;
 
   select d.received_at
@@ -5853,7 +5878,14 @@ begin
   order by d.received_at desc
   offset permit.calls_per_minute - 1
   limit 1;
-  if found then
+  -- What is there already adds nothing, and is told so whatever the rate.
+  if found and not exists (
+    select
+    from metrics.deliveries as d
+    where d.source = source_name
+      and d.delivery_id = delivery ->> 'delivery_id'
+      and d.result <> 'quarantined'
+  ) then
     raise exception using
       errcode = 'PT429',
       message = 'this identity made its calls of this minute',
@@ -5862,7 +5894,7 @@ begin
   return permit.id;
 end
 $function$;
-comment on function metrics.require_scope(identity jsonb, source_name text, facts jsonb) is 'The id of an identity that may tell these facts to this source now. Raises 28000 when it does not live, 42501 when it may not, PT429 with the seconds to wait when it made its calls of the minute: deliveries that were committed count.';
+comment on function metrics.require_scope(delivery jsonb, facts jsonb) is 'The id of a delivery''s identity when that may tell these facts to its source now. Raises 28000 when it does not live, 42501 when it may not, 22008 for what is observed in the future, PT429 with the seconds to wait when it made its calls of the minute: deliveries that were committed count, and one that came before is let through.';
 
 -- function metrics.revoke_identity(name text)
 CREATE OR REPLACE FUNCTION metrics.revoke_identity(name text)
@@ -6039,29 +6071,42 @@ CREATE OR REPLACE FUNCTION metrics.with_test_ids(facts jsonb)
  SET search_path TO ''
 AS $function$
 begin
+  -- One look-up for each name, here and below, as a query that the planner cannot turn round: while it believes the table to be empty, as it
+  -- does until it is analysed, it would read the table first and compare each test with each name.
   insert into metrics.tests (reference_id, suite, name)
-  select distinct r.id, n.suite, n.name
+  -- In the order of bytes, which is found faster than that of a language: any order will do that all callers keep.
+  select distinct n.reference_id, n.suite collate "C", n.name collate "C"
   from (
-    select f.said ->> 'repository' as reference, coalesce(f.said ->> 'suite', '') as suite, t.name
+    select r.id as reference_id, coalesce(f.said ->> 'suite', '') as suite, t.name
     from jsonb_array_elements(facts -> 'test_runs') as f (said)
+    cross join lateral (
+      select q.id
+      from metrics.repository_references as q
+      where q.reference = f.said ->> 'repository'
+      offset 0
+    ) as r
     cross join lateral (
       select jsonb_array_elements_text(nullif(f.said -> 'passed', 'null'))
       union all
       select jsonb_array_elements_text(nullif(f.said -> 'skipped', 'null'))
     ) as t (name)
     union all
-    select f.said ->> 'repository', coalesce(f.said ->> 'suite', ''), f.said ->> 'name'
+    select r.id, coalesce(f.said ->> 'suite', ''), f.said ->> 'name'
     from jsonb_array_elements(facts -> 'test_cases') as f (said)
+    cross join lateral (
+      select q.id
+      from metrics.repository_references as q
+      where q.reference = f.said ->> 'repository'
+      offset 0
+    ) as r
   ) as n
-  join metrics.repository_references as r
-    on r.reference = n.reference
-  where not exists (
-    select
+  where (
+    select t.id
     from metrics.tests as t
-    where t.reference_id = r.id
+    where t.reference_id = n.reference_id
       and t.suite = n.suite
       and t.name = n.name
-  )
+  ) is null
   order by 1, 2, 3
   on conflict do nothing;
 
@@ -6070,14 +6115,20 @@ begin
       when facts ? 'test_cases' then jsonb_build_object(
         'test_cases',
         (
-          select coalesce(jsonb_agg(f.said || jsonb_build_object('test_id', t.id)), '[]')
+          select coalesce(jsonb_agg(f.said || jsonb_build_object('test_id', i.id)), '[]')
           from jsonb_array_elements(facts -> 'test_cases') as f (said)
-          join metrics.repository_references as r
-            on r.reference = f.said ->> 'repository'
-          join metrics.tests as t
-            on t.reference_id = r.id
-            and t.suite = coalesce(f.said ->> 'suite', '')
-            and t.name = f.said ->> 'name'
+          cross join lateral (
+            select t.id
+            from metrics.tests as t
+            where t.reference_id = (
+                select r.id
+                from metrics.repository_references as r
+                where r.reference = f.said ->> 'repository'
+              )
+              and t.suite = coalesce(f.said ->> 'suite', '')
+              and t.name = f.said ->> 'name'
+            offset 0
+          ) as i
         )
       )
       else '{}'
@@ -6088,13 +6139,16 @@ begin
         (
           select coalesce(jsonb_agg(f.said || ids.list), '[]')
           from jsonb_array_elements(facts -> 'test_runs') as f (said)
-          join metrics.repository_references as r
-            on r.reference = f.said ->> 'repository'
+          cross join lateral (
+            select q.id
+            from metrics.repository_references as q
+            where q.reference = f.said ->> 'repository'
+            offset 0
+          ) as r
           cross join lateral (
             select coalesce(jsonb_object_agg(k.key, (
               select jsonb_agg(distinct i.id order by i.id)
               from jsonb_array_elements_text(f.said -> k.key) as n (name)
-              -- One look-up a name: a join of thousands is planned as if there were a few, and takes seconds.
               cross join lateral (
                 select t.id
                 from metrics.tests as t

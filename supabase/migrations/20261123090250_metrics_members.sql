@@ -133,11 +133,25 @@ create table if not exists metrics.identities (
       'test_runs', 'test_cases', 'rule_checks', 'measurements'
     ]
   ),
-  -- Whoever may push a branch may run a job with its token: what was deployed is told by jobs of a named branch or environment alone.
+  -- Whoever may push a branch may run a job with its token: what was deployed is told by jobs of a named branch or environment alone. A
+  -- pattern names branches only if something of their own names stands before its *.
   constraint more_than_reports_needs_a_ref_or_an_environment check (
     kind <> 'oidc'
     or fact_kinds <@ array['test_runs', 'test_cases', 'rule_checks', 'measurements']
-    or claims ?| array['ref', 'ref_path', 'environment', 'oidc.circleci.com/vcs-ref', 'build_branch']
+    or case provider
+      when 'github' then num_nonnulls(
+        substring(claims ->> 'ref' from '^refs/(?:heads|tags)/[^*]'),
+        substring(claims ->> 'environment' from '[^*]$')
+      )
+      when 'gitlab' then num_nonnulls(
+        substring(claims ->> 'ref_path' from '^refs/(?:heads|tags)/[^*]'),
+        substring(claims ->> 'ref' from '[^*]$'),
+        substring(claims ->> 'environment' from '[^*]$')
+      )
+      when 'circleci' then num_nonnulls(substring(claims ->> 'oidc.circleci.com/vcs-ref' from '^refs/(?:heads|tags)/[^*]'))
+      when 'buildkite' then num_nonnulls(substring(claims ->> 'build_branch' from '^[^*]'))
+      else 0
+    end > 0
   ),
   constraint calls_per_minute_is_positive check (calls_per_minute > 0)
 );

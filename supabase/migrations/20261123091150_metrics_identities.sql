@@ -34,7 +34,8 @@ begin
         'Fact kinds are repositories, pipeline_runs, jobs, pull_requests, reviews, pushes, commits, deployments, releases, incidents, '
         || 'test_runs, test_cases, rule_checks, measurements.'
       when 'more_than_reports_needs_a_ref_or_an_environment' then
-        'Add a claim that says where its jobs run: ref, ref_path, environment, oidc.circleci.com/vcs-ref or build_branch.'
+        'Add a claim that says where its jobs run: an environment without a * (github, gitlab), or a branch such as refs/heads/main or '
+        || 'refs/heads/release/* in ref (github), ref_path (gitlab) or oidc.circleci.com/vcs-ref, release/* in build_branch (buildkite).'
       else 'For example claims {"repository_id": "123"} of the provider github.'
     end;
 end
@@ -427,14 +428,16 @@ revoke execute on function metrics.is_within(text, text[], text) from public;
 
 comment on function metrics.is_within(text, text[], text) is 'Whether a repository reference is among those permitted; NULL permits all of the source. False for no reference.';
 
-drop function if exists metrics.require_scope(jsonb, text, jsonb);
+drop function if exists metrics.require_scope(jsonb, jsonb);
 
-create function metrics.require_scope(identity jsonb, source_name text, facts jsonb)
+create function metrics.require_scope(delivery jsonb, facts jsonb)
 returns bigint
 language plpgsql
 set search_path = ''
 as $$
 declare
+  identity constant jsonb := delivery -> 'identity';
+  source_name constant text := delivery ->> 'source';
   permit metrics.identities;
   -- What it may tell about; NULL for every repository of the source.
   permitted text[];
@@ -512,22 +515,37 @@ begin
       errcode = '42501',
       message = 'this identity may not tell about this incident';
   end if;
+  -- A claim takes the facts that were told by the URL, and their readers, from whoever has it or will have it. So who may tell about some
+  -- repositories claims what is theirs already, or what an admin named; who may tell about all of a source, what no other source's has.
   if facts ? 'repositories' and exists (
     select
     from jsonb_array_elements(facts -> 'repositories') as f (said)
-    join metrics.repository_references as u
-      on u.reference = '//' || metrics.normalised_url(f.said ->> 'url')
+    cross join lateral (
+      select '//' || metrics.normalised_url(f.said ->> 'url') as reference
+    ) as n
+    left join metrics.repository_references as u
+      on u.reference = n.reference
     left join metrics.repository_references as r
       on r.reference = f.said ->> 'repository'
-    -- A claim takes the facts that were told by the URL, and their readers, from whoever has it.
-    where u.repository_id is distinct from r.repository_id
-      and not metrics.is_within(u.reference, permitted, source_name)
-      and not (u.claimed_by is null and permitted is null)
-      and not metrics.is_within(u.claimed_by, permitted, source_name)
+    where n.reference is not null
+      and (u.repository_id = r.repository_id) is not true
+      and not metrics.is_within(n.reference, permitted, source_name)
+      and not (permitted is null and (u.claimed_by is null or metrics.is_within(u.claimed_by, null, source_name)))
   ) then
     raise exception using
       errcode = '42501',
       message = 'this identity may not claim this URL';
+  end if;
+  -- The latest observation wins: one of the future would win over all that others observe until then.
+  if exists (
+    select
+    from jsonb_each(facts) as e (kind, list)
+    cross join lateral jsonb_array_elements(e.list) as f (said)
+    where (f.said ->> 'observed_at')::timestamptz > now() + interval '5 minutes'
+  ) then
+    raise exception using
+      errcode = '22008',
+      message = 'observed_at is more than 5 minutes ahead of this server';
   end if;
 
   select d.received_at
@@ -538,7 +556,14 @@ begin
   order by d.received_at desc
   offset permit.calls_per_minute - 1
   limit 1;
-  if found then
+  -- What is there already adds nothing, and is told so whatever the rate.
+  if found and not exists (
+    select
+    from metrics.deliveries as d
+    where d.source = source_name
+      and d.delivery_id = delivery ->> 'delivery_id'
+      and d.result <> 'quarantined'
+  ) then
     raise exception using
       errcode = 'PT429',
       message = 'this identity made its calls of this minute',
@@ -547,6 +572,6 @@ begin
   return permit.id;
 end
 $$;
-revoke execute on function metrics.require_scope(jsonb, text, jsonb) from public;
+revoke execute on function metrics.require_scope(jsonb, jsonb) from public;
 
-comment on function metrics.require_scope(jsonb, text, jsonb) is 'The id of an identity that may tell these facts to this source now. Raises 28000 when it does not live, 42501 when it may not, PT429 with the seconds to wait when it made its calls of the minute: deliveries that were committed count.';
+comment on function metrics.require_scope(jsonb, jsonb) is 'The id of a delivery''s identity when that may tell these facts to its source now. Raises 28000 when it does not live, 42501 when it may not, 22008 for what is observed in the future, PT429 with the seconds to wait when it made its calls of the minute: deliveries that were committed count, and one that came before is let through.';

@@ -37,6 +37,8 @@ const jobs: Record<
     variables: Record<string, string>;
     programs?: Record<string, string>;
     query: Record<string, string>;
+    /** What arrives with the coverage alone. */
+    ofCoverage?: Record<string, string>;
   }
 > = {
   "GitLab CI": {
@@ -58,8 +60,10 @@ const jobs: Record<
       CIRCLE_JOB: "test & more",
       CIRCLE_SHA1: commit,
       CIRCLE_BUILD_URL: "https://circleci.com/gh/acme/app/42",
+      CIRCLE_NODE_INDEX: "3",
     },
-    query: { job: "test & more", commit, url: "https://circleci.com/gh/acme/app/42" },
+    query: { job: "test & more", commit, url: "https://circleci.com/gh/acme/app/42", suite: "" },
+    ofCoverage: { suite: "3" },
   },
   "Buildkite": {
     source: "github",
@@ -101,7 +105,12 @@ const jobs: Record<
   },
 };
 
-function assertArrived(endpoint: LocalServer, source: string, query: Record<string, string>): void {
+function assertArrived(
+  endpoint: LocalServer,
+  source: string,
+  query: Record<string, string>,
+  ofCoverage: Record<string, string> = {},
+): void {
   assertEquals(
     endpoint.received.map(({ method, path, headers, query, text }) => ({
       method,
@@ -116,13 +125,13 @@ function assertArrived(endpoint: LocalServer, source: string, query: Record<stri
       path: `/functions/v1/ingest-metrics/${source}/${report}`,
       authorization: `Bearer ${token}`,
       type,
-      query,
+      query: report === "coverage" ? { ...query, ...ofCoverage } : query,
       text,
     })),
   );
 }
 
-for (const [system, { source, variables, programs, query }] of Object.entries(jobs)) {
+for (const [system, { source, variables, programs, query, ofCoverage }] of Object.entries(jobs)) {
   Deno.test(`the snippet for ${system} sends both reports with what the job's variables say`, options, async () => {
     await using endpoint = serve(() => Response.json({ result: "stored", facts: {} }));
     await withReports(async (folder) => {
@@ -134,7 +143,7 @@ for (const [system, { source, variables, programs, query }] of Object.entries(jo
         assertEquals(audience.trim(), `${endpoint.url}/functions/v1/ingest-metrics`);
       }
     });
-    assertArrived(endpoint, source, query);
+    assertArrived(endpoint, source, query, ofCoverage);
   });
 
   Deno.test(

@@ -214,6 +214,7 @@ Deno.test("a token tells nothing outside its scope, and not more often than it m
   assertEquals(short(third), "429 too_many_calls");
   const seconds = Number(third.headers.get("retry-after"));
   assert(seconds >= 1 && seconds <= 60, `${seconds}`);
+  assertEquals(short(await tell(token, { query: "?run=1" })), "200 duplicate", "this one is there");
   const [row] = await sql`
     select count(*)::integer as count
     from metrics.repository_references

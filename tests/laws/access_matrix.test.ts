@@ -200,7 +200,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "repository_named(repository text)",
         "require_admin()",
         "require_another_admin(address text)",
-        "require_scope(identity jsonb, source_name text, facts jsonb)",
+        "require_scope(delivery jsonb, facts jsonb)",
         "settle_moved_repositories(moved bigint[])",
         "spellings(name text)",
         "team_named(team text)",

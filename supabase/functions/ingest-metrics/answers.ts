@@ -41,7 +41,7 @@ export const details = {
   too_many_calls: [429, "This identity made its calls of this minute. Nothing was stored."],
   busy: [503, "Other large bodies are being worked on. Nothing was stored."],
   unavailable: [503, "The database did not commit. Nothing is lost if this is sent again."],
-  issuer_unavailable: [503, "The keys of the token's issuer cannot be had. Nothing was stored."],
+  issuer_unavailable: [503, "The keys of the token's issuer cannot be had now. Nothing was stored."],
   unhealthy: [503, "The database does not answer."],
 } as const;
 

@@ -6,6 +6,7 @@ import { contentTypeOf } from "./body.ts";
 import type { Configuration, ConfiguredSource } from "./configuration.ts";
 import { createIdentities, type Identities } from "./identities.ts";
 import type { Claim, Verifier } from "./identity/mod.ts";
+import { Patience } from "./patience.ts";
 import { receive } from "./receive.ts";
 import { createReporting } from "./reporting.ts";
 import { Slots } from "./slots.ts";
@@ -40,6 +41,8 @@ export interface LogLine {
   ms: number;
   bytes: number | null;
   facts: Record<string, number> | null;
+  /** What reading a report threw: a word that we know. */
+  error?: string;
 }
 
 const HEALTH_CACHE_MS = 5000;
@@ -66,11 +69,11 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
   });
 
   /** A source by its name, if it has a secret or an identity may report to it; unknown while the database has not said who may. */
-  async function find(name: string): Promise<ConfiguredSource | "unknown" | null> {
+  async function find(name: string, patience: Patience): Promise<ConfiguredSource | "unknown" | null> {
     const configured = configuration.sources.get(name);
     if (configured) return configured;
     const source = sources.get(providerOf(name) ?? "");
-    const isNamed = source ? await identities.mayReportTo(name) : false;
+    const isNamed = source ? await identities.mayReportTo(name, patience) : false;
     if (!source || isNamed === false) return null;
     return isNamed === null
       ? "unknown"
@@ -93,7 +96,8 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
     if (request.method !== "POST") return refuse("method_not_allowed", { allow: "POST" });
     const claim = verifier.claim(request.headers);
     if (!claim) return refuse("credentials_missing", { "www-authenticate": verifier.challenge });
-    const contentType = source.contentTypes.find((type) => type === contentTypeOf(request.headers));
+    const contentType = source.contentTypes.find((type) => type === contentTypeOf(request.headers)) ??
+      (source.takesAnyContentType && source.contentTypes[0]);
     if (!contentType) return refuse("content_type", { accept: source.contentTypes.join(", ") });
     const received = await receive(request, {
       maxBytes,
@@ -150,7 +154,8 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
           ? answer(200, { healthy: true })
           : problem("unhealthy");
       } else {
-        const configured = name === undefined ? null : await find(name);
+        const patience = new Patience();
+        const configured = name === undefined ? null : await find(name, patience);
         if (configured === null || configured === "unknown") {
           request.body?.cancel().catch(() => {});
           response = problem(configured === null ? "not_found" : "unavailable");
@@ -159,7 +164,7 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
           line.source = name!;
           response = report === undefined
             ? await take(request, name!, configured, line)
-            : await takeReport(request, name!, report, line);
+            : await takeReport(request, name!, report, line, patience);
         }
       }
     } catch {

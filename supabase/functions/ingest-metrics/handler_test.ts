@@ -175,6 +175,33 @@ Deno.test("only the content types that the source sends are taken", async () => 
   }
 });
 
+Deno.test("a sender that stops sending to who refuses is never refused for a content type", async () => {
+  const { handler, store } = testHandler({ INGEST_SECRET_GITLAB: SECRET, INGEST_SECRET_PAGERDUTY: SECRET });
+  const push = { object_kind: "push", ref: "refs/heads/main", before: "0".repeat(40), after: "1".repeat(40) };
+  const body = JSON.stringify({ ...push, project: { id: 71 } });
+  const ping = JSON.stringify({ event: { event_type: "pagey.ping" } });
+  const send = async (path: string, headers: Record<string, string>, body: string, type: string | null) => {
+    const request = new Request(`${ADDRESS}${path}`, { method: "POST", headers, body });
+    request.headers.delete("content-type");
+    if (type !== null) request.headers.set("content-type", type);
+    const response = await handler(request);
+    return [response.status, (await response.json()).result ?? null];
+  };
+  const gitlab = { "x-gitlab-event": "Push Hook", "x-gitlab-token": SECRET };
+  const pagerduty = { "x-pagerduty-signature": (await signature(ping)).replace("sha256=", "v1=") };
+  for (const type of [null, "", "text/plain", "application/xml", "application/x-www-form-urlencoded"]) {
+    assertEquals(await send("/gitlab", gitlab, body, type), [200, "stored"], String(type));
+    assertEquals(store.last.delivery.content_type, "application/json");
+    assertEquals(await send("/gitlab", gitlab, "payload=%7B%7D", type), [202, "quarantined"], String(type));
+    assertEquals(await send("/pagerduty", pagerduty, ping, type), [202, "ignored"], String(type));
+    // What proves nothing is refused all the same.
+    const before = store.kept.length;
+    assertEquals(await send("/gitlab", { ...gitlab, "x-gitlab-token": "another" }, body, type), [401, null]);
+    assertEquals(await send("/pagerduty", { "x-pagerduty-signature": "v1=0" }, ping, type), [401, null]);
+    assertEquals(store.kept.length, before);
+  }
+});
+
 Deno.test("a form carries the same facts, and its signature is over the form", async () => {
   const { handler, store } = testHandler();
   const form = `payload=${encodeURIComponent(JSON.stringify(job)).replaceAll("%20", "+")}`;

@@ -5,21 +5,23 @@ import type { FactKind, Facts } from "./facts.ts";
 import { type Claims, isIssuing, type Job, readJob } from "./identity/issuers.ts";
 import { createOidcVerifier, issuerOf, IssuerUnavailable, type OidcVerifier } from "./identity/oidc.ts";
 import { type PresentedToken, readToken } from "./identity/tokens.ts";
+import { Patience } from "./patience.ts";
 import type { Store } from "./store.ts";
 
 /** How long what the database said is used. */
 const FRESH_MS = 10_000;
 /** Pause between an answer and the next question, however many come with credentials that nobody knows. */
 const PAUSE_MS = 1000;
-/** How long an answer is waited for; and how long where an older one is known, because the issuer may be slow as well. */
-const PATIENCE_MS = 1500;
-const SHORT_PATIENCE_MS = 400;
+/** How long the database may take to answer; and how long that is waited for where an older answer is known. */
+const ANSWER_MS = 1500;
+const SHORT_MS = 400;
 
 const common = {
   id: z.int().positive(),
   sources: z.array(z.string()),
   repositories: z.array(z.string()).nullable(),
   fact_kinds: z.array(z.string()),
+  calls_per_minute: z.int().positive(),
   expires_at: z.string().nullable(),
 };
 const identity = z.discriminatedUnion("kind", [
@@ -58,16 +60,20 @@ export interface Proven {
 /** `unavailable`: the database has not said yet who may report. */
 export type Refusal = "credentials_wrong" | "not_allowed" | "issuer_unavailable" | "unavailable";
 
+/** Each answers within the request's patience, and never throws. */
 export interface Identities {
   /** Whether anybody may report to the source; null when the database has not said yet. */
-  mayReportTo(source: string): Promise<boolean | null>;
-  /** What the credentials prove. Never throws. */
-  prove(credentials: Credentials, source: string): Promise<Proven | Refusal>;
+  mayReportTo(source: string, patience?: Patience): Promise<boolean | null>;
+  /** What the credentials prove. */
+  prove(credentials: Credentials, source: string, patience?: Patience): Promise<Proven | Refusal>;
+  /** What they prove by what the database says now, for whom none of the identities permits that were proven; null when it says nothing new. */
+  proveAnew(credentials: Credentials, source: string, patience?: Patience): Promise<Proven | Refusal | null>;
 }
 
 /**
- * The identities in a store. They are asked for again after 10 s, and earlier, but at most once a second, when nobody is found: so whom an
- * admin adds may report after a second. While the database is away the last that it said holds; `metrics.ingest` has the last word.
+ * The identities in a store. They are asked for again after 10 s, and earlier, but at most once a second, when nobody is found who permits
+ * what is asked: so whom an admin adds may report after a second. While the database is away the last that it said holds; `metrics.ingest`
+ * has the last word.
  *
  * @param audience what tokens must name for which the admin set nothing else; null refuses them
  */
@@ -79,7 +85,13 @@ export function createIdentities(
 ): Identities {
   const snapshot = new Snapshot(store, now);
 
-  async function judge(all: Identity[], credentials: Credentials, source: string): Promise<Proven | Refusal> {
+  async function judge(
+    known: readonly Identity[],
+    credentials: Credentials,
+    source: string,
+    patience: Patience,
+  ): Promise<Proven | Refusal> {
+    const all = snapshot.live(known);
     if ("token" in credentials) {
       const { token } = credentials;
       const found = all.find((one) => one.kind === "token" && String(one.id) === token.id);
@@ -94,7 +106,7 @@ export function createIdentities(
     });
     // Only now is the issuer asked for its keys: nobody else can make this function ask a server of their choice.
     if (listed.length === 0) return "credentials_wrong";
-    const claims = await oidc.verify(jwt, { issuer, audiences: listed.map((one) => one.audience) });
+    const claims = await oidc.verify(jwt, { issuer, audiences: listed.map((one) => one.audience) }, patience);
     if (!claims) return "credentials_wrong";
     const [first, ...others] = listed.filter((one) =>
       [claims.aud].flat().includes(one.audience) && match(one.claims, claims) && one.sources.includes(source)
@@ -104,25 +116,33 @@ export function createIdentities(
     return { identities, job: readJob(first.provider, claims, issuer, source) };
   }
 
+  const refusalOf = (error: unknown): Refusal =>
+    error instanceof IssuerUnavailable ? "issuer_unavailable" : "unavailable";
+
+  async function proveAnew(
+    credentials: Credentials,
+    source: string,
+    patience = new Patience(),
+    known: Known = snapshot.known,
+  ): Promise<Proven | Refusal | null> {
+    const newer = await snapshot.newer(known, patience);
+    if (!newer || newer === known) return null;
+    return await judge(newer, credentials, source, patience).catch(refusalOf);
+  }
+
   return {
-    async mayReportTo(source) {
+    async mayReportTo(source, patience = new Patience()) {
       const mayAny = (known: Known) => known && snapshot.live(known).some((one) => one.sources.includes(source));
-      const known = await snapshot.get();
-      return mayAny(known) || mayAny(await snapshot.newer(known));
+      const known = await snapshot.get(patience);
+      return mayAny(known) || mayAny(await snapshot.newer(known, patience));
     },
-    async prove(credentials, source) {
-      try {
-        const known = await snapshot.get();
-        const proven = known && await judge(snapshot.live(known), credentials, source);
-        if (proven && typeof proven !== "string") return proven;
-        const newer = await snapshot.newer(known);
-        return newer && newer !== known
-          ? await judge(snapshot.live(newer), credentials, source)
-          : proven ?? "unavailable";
-      } catch (error) {
-        return error instanceof IssuerUnavailable ? "issuer_unavailable" : "unavailable";
-      }
+    async prove(credentials, source, patience = new Patience()) {
+      const known = await snapshot.get(patience);
+      const proven = known && await judge(known, credentials, source, patience).catch(refusalOf);
+      if (proven && typeof proven !== "string" || proven === "issuer_unavailable") return proven;
+      return await proveAnew(credentials, source, patience, known) ?? proven ?? "unavailable";
     },
+    proveAnew: (credentials, source, patience) => proveAnew(credentials, source, patience),
   };
 }
 
@@ -152,9 +172,9 @@ export function isInScope(identity: Identity, facts: Facts, source: string, refe
     [kindOfFact, list],
   ) =>
     identity.fact_kinds.includes(kindOfFact) && list.every((fact) => {
-      if (fact.source !== undefined && fact.source !== source) return false;
-      // Only an incident can be of no repository.
-      return fact.repository ? isOwn(fact.repository) : kind === "token" && repositories === null;
+      if (kindOfFact === "incidents" && fact.source !== source) return false;
+      if (fact.repository) return isOwn(fact.repository);
+      return kindOfFact === "incidents" && kind === "token" && repositories === null;
     })
   );
 }
@@ -170,17 +190,18 @@ class Snapshot {
 
   constructor(readonly store: Pick<Store, "liveIdentities">, readonly now: () => number) {}
 
-  async get(): Promise<Known> {
-    if (this.now() - this.#loadedAt >= FRESH_MS) {
-      const asking = this.#ask();
-      await (this.#known ? within(SHORT_PATIENCE_MS, asking) : asking);
-    }
+  get known(): Known {
+    return this.#known;
+  }
+
+  async get(patience: Patience): Promise<Known> {
+    if (this.now() - this.#loadedAt >= FRESH_MS) await patience.wait(this.#ask(), this.#known ? SHORT_MS : Infinity);
     return this.#known;
   }
 
   /** What it said since then, asked for unless that was just done; the same when it said nothing. */
-  async newer(known: Known): Promise<Known> {
-    if (this.#known === known) await this.#ask();
+  async newer(known: Known, patience: Patience): Promise<Known> {
+    if (this.#known === known) await patience.wait(this.#ask());
     return this.#known;
   }
 
@@ -202,18 +223,11 @@ class Snapshot {
 
   async #load(): Promise<void> {
     const abort = new AbortController();
-    const rows = await within(PATIENCE_MS, this.store.liveIdentities(abort.signal).catch(() => null));
+    const rows = await new Patience(ANSWER_MS).wait(this.store.liveIdentities(abort.signal).catch(() => null));
     abort.abort();
     if (!rows) return;
     this.#loadedAt = this.now();
     // A row that is not understood is for another version of this function.
     this.#known = rows.flatMap((row) => identity.safeParse(row).data ?? []);
   }
-}
-
-/** What is promised, or null when it takes longer. */
-async function within<T>(milliseconds: number, promised: Promise<T>): Promise<T | null> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const patience = new Promise<null>((resolve) => timer = setTimeout(() => resolve(null), milliseconds));
-  return await Promise.race([promised, patience]).finally(() => clearTimeout(timer));
 }

@@ -246,4 +246,8 @@ Deno.test("an identity tells only kinds, repositories and sources that are its o
       !inScope(ofJob, incident("github")),
   );
   assert(inScope(ofToken, {}));
+  const bare = { test_runs: [{ external_id: "1" }] } as unknown as Facts;
+  assert(!inScope(ofToken, bare), "only an incident can be of no repository");
+  const nobodys = { incidents: [{ external_id: "1" }] } as unknown as Facts;
+  assert(!inScope(ofToken, nobodys), "an incident is of a source");
 });

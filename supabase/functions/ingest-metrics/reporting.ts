@@ -2,12 +2,14 @@
 
 import { createHash } from "node:crypto";
 import { answer, problem, type ProblemCode, type Wrong } from "./answers.ts";
+import { Attempts } from "./attempts.ts";
 import { contentTypeOf } from "./body.ts";
 import { contextOf, readParameters } from "./context.ts";
 import { checkFacts, type Facts } from "./facts.ts";
-import { type Identities, type Identity, isInScope, readCredentials } from "./identities.ts";
+import { type Identities, type Identity, isInScope, type Proven, readCredentials } from "./identities.ts";
+import type { Patience } from "./patience.ts";
 import { receive } from "./receive.ts";
-import { type Context, type Report, reports, sentences } from "./reports/mod.ts";
+import { type Context, type Report, type Reported, reports, sentences } from "./reports/mod.ts";
 import { decodeReport } from "./reports/text.ts";
 import type { Slots } from "./slots.ts";
 import type { Delivery, Refused, Store } from "./store.ts";
@@ -27,17 +29,29 @@ export interface ReportLine {
   bytes: number | null;
   result: string | null;
   facts: Record<string, number> | null;
+  /** What a report threw, which none should: a word that we know. */
+  error?: string;
 }
 
 const MAX_ERRORS = 100;
+const knownErrors = [TypeError, RangeError, SyntaxError, URIError];
+/** How far ahead of our clock an observation may be, in minutes. The latest one wins, so one of the future would for as long. */
+const AHEAD_MINUTES = 5;
 const knownReports = `Reports are ${[...reports.keys()].join(", ")}.`;
 const challenge = (error?: string) => ({ "www-authenticate": error ? `Bearer error="${error}"` : "Bearer" });
 
 /** Takes reports to sources that are known to exist: answers every request, and throws only where the store does. */
 export function createReporting(options: ReportingOptions) {
   const { identities, store, maxBytes, slots, bodyTimeoutMs, answerTimeoutMs } = options;
+  const attempts = new Attempts();
 
-  return async (request: Request, source: string, name: string, line: ReportLine): Promise<Response> => {
+  return async (
+    request: Request,
+    source: string,
+    name: string,
+    line: ReportLine,
+    patience: Patience,
+  ): Promise<Response> => {
     const refuse = (code: ProblemCode, headers: Record<string, string> = {}, errors?: Wrong[]) => {
       // A body that nobody reads would be read to its end before the connection is used again.
       request.body?.cancel().catch(() => {});
@@ -49,7 +63,7 @@ export function createReporting(options: ReportingOptions) {
     if (request.method !== "POST") return refuse("method_not_allowed", { allow: "POST" });
     const credentials = readCredentials(request.headers);
     if (!credentials) return refuse("credentials_missing", challenge());
-    const proven = await identities.prove(credentials, source);
+    const proven = await identities.prove(credentials, source, patience);
     if (proven === "credentials_wrong") return refuse(proven, challenge("invalid_token"));
     if (typeof proven === "string") return refuse(proven);
     if (!report.contentTypes.includes(contentTypeOf(request.headers))) {
@@ -62,6 +76,8 @@ export function createReporting(options: ReportingOptions) {
     const completed = contextOf(proven.job, read.parameters, onlyRepository(proven.identities));
     if ("missing" in completed) return refuse("parameters", {}, completed.missing);
     if ("contradicted" in completed) return refuse("not_allowed", {}, completed.contradicted);
+    const pause = attempts.take(proven.identities);
+    if (pause !== null) return refuse("too_many_calls", { "retry-after": String(pause) });
     const received = await receive(request, { maxBytes, timeoutMs: bodyTimeoutMs, slots });
     if (received === "too_large") return problem("report_too_large", { connection: "close" });
     if (typeof received === "string") return problem(received);
@@ -70,11 +86,12 @@ export function createReporting(options: ReportingOptions) {
     try {
       const size = line.bytes = received.bytes.length;
       const sha256 = createHash("sha256").update(received.bytes).digest("hex");
-      const understood = understand(report, charsetOf(request.headers), received, completed.context);
+      const understood = understand(report, charsetOf(request.headers), received, completed.context, line);
       if ("code" in understood) return problem(understood.code, {}, explained(understood.errors));
-      const reference = proven.job.said.repository ?? null;
-      const identity = proven.identities.find((one) => isInScope(one, understood.facts, source, reference));
-      if (!identity) return problem("not_allowed");
+      const permitted = permit(proven, understood.facts, source) ??
+        permit(await identities.proveAnew(credentials, source, patience), understood.facts, source);
+      if (!permitted) return problem("not_allowed");
+      const { identity, reference } = permitted;
       const delivery: Delivery = {
         source,
         delivery_id: deliveryId(name, identity, completed.context, key, sha256),
@@ -98,6 +115,14 @@ export function createReporting(options: ReportingOptions) {
       received.release();
     }
   };
+}
+
+/** The first identity that may tell these facts, with the repository that its credentials name. */
+function permit(proven: Proven | string | null, facts: Facts, source: string) {
+  if (proven === null || typeof proven === "string") return null;
+  const reference = proven.job.said.repository ?? null;
+  const identity = proven.identities.find((one) => isInScope(one, facts, source, reference));
+  return identity ? { identity, reference } : null;
 }
 
 function told({ refused, seconds }: Refused): Response {
@@ -145,6 +170,7 @@ function understand(
   charset: string | null,
   received: { bytes: Uint8Array },
   context: Context,
+  line: ReportLine,
 ): { facts: Facts; notes: string[] } | { code: ProblemCode; errors: Wrong[] } {
   const unreadable = (told: string) => {
     const [code = "", place = "body"] = told.split(": ");
@@ -153,13 +179,39 @@ function understand(
   const decoded = decodeReport(received.bytes, charset);
   received.bytes = new Uint8Array(0);
   if ("unreadable" in decoded) return unreadable(decoded.unreadable);
-  const reported = report.read(decoded.text, context);
+  let reported: Reported;
+  try {
+    reported = report.read(decoded.text, context);
+  } catch (error) {
+    line.error = knownErrors.find((known) => error instanceof known)?.name ?? "Error";
+    return unreadable("not_readable");
+  }
   if ("unreadable" in reported) return unreadable(reported.unreadable);
   if ("refused" in reported) return { code: "refused", errors: reported.refused };
   const checked = checkFacts(reported.facts);
-  if ("facts" in checked) return { facts: checked.facts, notes: [...reported.notes ?? [], ...checked.notes] };
+  if ("facts" in checked) {
+    const early = tooEarly(checked.facts, Date.now() + AHEAD_MINUTES * 60_000);
+    if (early.length > 0) return { code: "refused", errors: early };
+    return { facts: checked.facts, notes: [...reported.notes ?? [], ...checked.notes] };
+  }
   const [, place, code] = /^(.+): (.+)$/.exec(checked.wrong) ?? [null, "body", "too_many_facts"];
   return { code: "refused", errors: [{ place: place!, code: code! }] };
+}
+
+/** Facts that are observed later than so. */
+function tooEarly(facts: Facts, latest: number): Wrong[] {
+  const wrong: Wrong[] = [];
+  for (const [kind, list] of Object.entries(facts)) {
+    for (const [index, { observed_at }] of list.entries()) {
+      if (!observed_at || Date.parse(observed_at) <= latest) continue;
+      wrong.push({
+        place: `${kind}[${index}].observed_at`,
+        code: "in_the_future",
+        detail: `More than ${AHEAD_MINUTES} minutes ahead of the clock here.`,
+      });
+    }
+  }
+  return wrong;
 }
 
 /**

@@ -272,6 +272,81 @@ Deno.test("tokens of other times, places and keys are answered each as they shou
   assertEquals(store.kept.length, 1);
 });
 
+Deno.test("a database and an issuer that are both slow do not make an answer slower together", async () => {
+  await using issuer = await TestIssuer.start();
+  const late = <T>(answer: T) => new Promise<T>((resolve) => setTimeout(() => resolve(answer), 1200));
+  issuer.answer = (path) =>
+    path === "/keys" ? undefined : late(Response.json({ issuer: issuer.url, jwks_uri: `${issuer.url}/keys` }));
+  const row = oidcRow(issuer, { sources: ["github-acme"] });
+  const store = { liveIdentities: () => late([row]) };
+  const { post } = reporter([], {}, { identities: createIdentities(store, ADDRESS) });
+  const sent = { path: "/github-acme/junit", query: "" };
+  const bearer = await issuer.sign(claims);
+  const first = await post(bearer, sent);
+  assertEquals([first.status, first.code], [503, "issuer_unavailable"]);
+  assertEquals((await post(bearer, sent)).status, 200, "what was asked for is not asked for again");
+});
+
+Deno.test("a second identity of an issuer that is in use is known after a second, like a first one", async () => {
+  await using issuer = await TestIssuer.start();
+  const clock = { now: Date.now() };
+  const rows = { list: [oidcRow(issuer)] };
+  const identities = createIdentities({ liveIdentities: () => Promise.resolve(rows.list) }, ADDRESS, () => clock.now);
+  const { post, store } = reporter([], {}, { identities });
+  const tell = async () =>
+    await post(await issuer.sign(claims), {
+      path: "/github/facts",
+      headers: { "content-type": "application/json" },
+      body: deployment,
+      query: "",
+    });
+  assertEquals((await tell()).code, "not_allowed");
+  rows.list = [...rows.list, oidcRow(issuer, { id: 3, fact_kinds: ["deployments"] })];
+  clock.now += 1000;
+  assertEquals((await tell()).status, 200);
+  assertEquals(store.last.delivery.identity, { id: 3, reference: "github:42" });
+});
+
+Deno.test("whoever repeats itself or sends what is refused is stopped before the body is read", async () => {
+  const { post, store } = reporter([{ ...tokenRow, calls_per_minute: 1 }, {
+    ...tokenRow,
+    id: 2,
+    token_sha256: sha256(token.replace("_1_", "_2_")),
+  }]);
+  store.answer = () => ({ result: "duplicate", reason: null, facts: {} });
+  const statuses = [];
+  for (let i = 0; i < 12; i++) statuses.push((await post(token, i % 2 ? { body: "not xml" } : {})).status);
+  assertEquals(statuses, Array(6).fill([200, 400]).flat(), "twice its calls and ten");
+  let isRead = false;
+  const body = new ReadableStream({ pull: () => void (isRead = true) }, { highWaterMark: 0 });
+  const { status, code, headers } = await post(token, { body });
+  assertEquals([status, code, isRead], [429, "too_many_calls", false]);
+  assert(Number(headers.get("retry-after")) > 50);
+  assertEquals((await post(token.replace("_1_", "_2_"))).status, 200, "another's attempts are its own");
+});
+
+Deno.test("what is observed in the future is refused with its place", async () => {
+  const { post, store } = reporter([{ ...tokenRow, fact_kinds: ["deployments"] }]);
+  const tell = (minutes: number) => {
+    const observed_at = new Date(Date.now() + minutes * 60_000).toISOString();
+    return post(token, {
+      path: "/github/facts",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ deployments: [{ external_id: "1" }, { external_id: "2", observed_at }] }),
+    });
+  };
+  assertEquals((await tell(4)).status, 200, "clocks may be some minutes apart");
+  const { status, told } = await tell(6);
+  assertEquals([status, told.errors.length, told.errors[0].place, told.errors[0].code], [
+    422,
+    1,
+    "deployments[1].observed_at",
+    "in_the_future",
+  ]);
+  assert(told.errors[0].detail.includes("5 minutes"));
+  assertEquals(store.kept.length, 1);
+});
+
 Deno.test("a new key of the issuer is taken at once", async () => {
   await using issuer = await TestIssuer.start();
   const { post } = reporter([oidcRow(issuer)]);
@@ -436,4 +511,28 @@ Deno.test("answers and logs of reports hold nothing of a request", async () => {
   ];
   const seen = JSON.stringify([answers.map(({ told, headers }) => [told, [...headers]]), lines]);
   assert(!seen.toLowerCase().includes("canary") && !seen.includes(token.slice(6)) && !seen.includes(bearer));
+});
+
+Deno.test("a report that cannot be read for a reason nobody knows is 400, and the log names the error", async () => {
+  const report = reports.get("junit")!;
+  const { read } = report;
+  const { post, store, lines } = reporter();
+  try {
+    report.read = () => {
+      throw new TypeError("dev-1@example.com");
+    };
+    const { status, told } = await post(token);
+    assertEquals([status, told.code, told.errors[0].code], [400, "unreadable", "not_readable"]);
+    assert(told.errors[0].detail.length > 0);
+    assertEquals(lines.at(-1)!.error, "TypeError");
+    report.read = () => {
+      throw Object.assign(new Error(), { name: "dev-1@example.com" });
+    };
+    assertEquals((await post(token)).status, 400);
+    assertEquals(lines.at(-1)!.error, "Error");
+    assert(!JSON.stringify(lines).includes("@"));
+    assertEquals(store.kept, []);
+  } finally {
+    report.read = read;
+  }
 });

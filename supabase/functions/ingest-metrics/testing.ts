@@ -132,7 +132,7 @@ export async function githubExample(event: string, index = 0): Promise<any> {
   return structuredClone((await githubExamples()).find((one) => one.event === event && one.index === index)!.body);
 }
 
-export function decodeBody(kept: Kept): string {
+export function decodeBody(kept: Pick<Kept, "body">): string {
   return new TextDecoder().decode(kept.body!);
 }
 

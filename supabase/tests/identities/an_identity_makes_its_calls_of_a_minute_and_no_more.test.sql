@@ -1,7 +1,7 @@
 begin;
 set local search_path = extensions;
 create extension if not exists pgtap with schema extensions;
-select plan(12);
+select plan(14);
 
 -- A report of an identity to the source github; its bytes are its id.
 create function pg_temp.report(identity_name text, id text, facts jsonb, reference text default null, source text default 'github')
@@ -43,7 +43,24 @@ select throws_ok(
   $$select pg_temp.report('build', 'four', pg_temp.measurement('github:1'))$$,
   'PT429', 'this identity made its calls of this minute', 'four are too many'
 );
-select throws_ok($$select pg_temp.report('build', 'three', pg_temp.measurement('github:1'))$$, 'PT429', null, 'and so is the same again now');
+select is(pg_temp.report('build', 'three', pg_temp.measurement('github:1')), 'duplicate', 'but the same again is known for what it is');
+select throws_ok(
+  $$select metrics.ingest(
+    jsonb_build_object(
+      'source', 'github', 'delivery_id', 'three', 'sha256', repeat('0', 64), 'result', 'stored',
+      'identity', jsonb_build_object('id', (select id from metrics.identities where name = 'build'))
+    ),
+    pg_temp.measurement('github:1')
+  )$$,
+  'PT422', null, 'and so is another under the same id'
+);
+select metrics.ingest(
+  jsonb_build_object('source', 'github', 'delivery_id', 'odd', 'sha256', encode(sha256('odd'), 'hex'), 'result', 'quarantined', 'reason', 'odd')
+);
+select throws_ok(
+  $$select pg_temp.report('build', 'odd', pg_temp.measurement('github:1'))$$,
+  'PT429', null, 'what was quarantined is not there yet'
+);
 select is(pg_temp.report('nightly', 'four', pg_temp.measurement('github:1')), 'stored', 'another''s calls are its own');
 
 create function pg_temp.seconds_to_wait()

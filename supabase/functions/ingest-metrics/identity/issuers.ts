@@ -65,7 +65,8 @@ const github: ReadJob = (claims, issuer, source) => {
     said: said({
       repository: referenceOf("github", source, text(claims, "repository_id"), path && `${host}/${path}`),
       commitSha: isOther ? undefined : commitOf(text(claims, "sha")),
-      branch: event?.startsWith("pull_request") ? text(claims, "head_ref") : isOther ? undefined : branchOf(ref),
+      // Of `pull_request_target` the head may be a fork's, whose branches may be called as ours.
+      branch: event === "pull_request" ? text(claims, "head_ref") : isOther ? undefined : branchOf(ref),
       runExternalId: run,
       attempt,
       pullRequestNumber: numberOf(matched(ref, /^refs\/pull\/(\d+)\//)),

@@ -49,7 +49,12 @@ Deno.test("the commit of a pull request's run is a merge that no push carried: i
   const { said } = github(claims);
   assertEquals([said.commitSha, said.branch, said.pullRequestNumber], [undefined, "feature", 27]);
   const target = github({ event_name: "pull_request_target", ref: "refs/heads/main", head_ref: "feature" }).said;
-  assertEquals([target.commitSha, target.branch, target.pullRequestNumber], [undefined, "feature", undefined]);
+  assertEquals([target.commitSha, target.branch, target.pullRequestNumber], [undefined, undefined, undefined]);
+  // A fork's branch may be called main as well, and no claim says whose it is.
+  for (const head_ref of ["main", "feature"]) {
+    const fork = github({ event_name: "pull_request_target", ref: "refs/heads/main", head_ref });
+    assertEquals([fork.said.branch, fork.otherwise.branch], [undefined, undefined]);
+  }
   for (const event_name of ["workflow_run", "issue_comment"]) {
     const { said } = github({ event_name });
     assertEquals([said.commitSha, said.branch, said.runExternalId], [undefined, undefined, "100"], event_name);

@@ -10,6 +10,7 @@ import {
   type JWTPayload,
   jwtVerify,
 } from "jose";
+import { Patience } from "../patience.ts";
 
 /** Asymmetric ones alone: with a symmetric one the published key itself could sign. */
 const ALGORITHMS = [
@@ -31,8 +32,8 @@ const SKEW = 60;
 const FRESH_MS = 10 * 60_000;
 /** How long they are used while the issuer is down: a key that it took back must end some time. */
 const STALE_MS = 24 * 3_600_000;
-/** Pause between two looks for a key that is not there: anybody can name one. */
-const UNKNOWN_KEY_MS = 30_000;
+/** Pause between two looks for a key that is not there: anybody can name one. As long as `Retry-After` says. */
+const UNKNOWN_KEY_MS = 10_000;
 /** Pause after a look that failed, so that not every request waits for an issuer that is down. */
 const FAILURE_MS = 5000;
 /** For both documents together. */
@@ -64,18 +65,18 @@ export interface OidcVerifier {
   /**
    * The claims of a token that its issuer signed for one of these audiences and that is valid now; null for any other.
    *
-   * @throws {IssuerUnavailable} within 2 s
+   * @throws {IssuerUnavailable} when its keys do not come in time, or when it names one for which it is too early to look
    */
-  verify(token: string, expected: Expected): Promise<JWTPayload | null>;
+  verify(token: string, expected: Expected, patience: Patience): Promise<JWTPayload | null>;
 }
 
 /** @param now the time in milliseconds */
 export function createOidcVerifier(now: () => number = Date.now): OidcVerifier {
   const keys = new IssuerKeys(now);
   return {
-    async verify(token, { issuer, audiences }) {
+    async verify(token, { issuer, audiences }, patience) {
       try {
-        const { payload } = await jwtVerify(token, (header, jws) => keys.find(issuer, header, jws), {
+        const { payload } = await jwtVerify(token, (header, jws) => keys.find(issuer, header, jws, patience), {
           issuer,
           audience: audiences,
           algorithms: ALGORITHMS,
@@ -100,8 +101,9 @@ interface Known {
   keys?: KeySet;
   loadedAt: number;
   failedAt: number;
-  /** The last look for a key that was not there. */
+  /** The last look for a key that was not there, and its name. */
   soughtAt: number;
+  sought?: string | undefined;
   loading?: Promise<KeySet> | undefined;
 }
 
@@ -114,31 +116,45 @@ class IssuerKeys {
   }
 
   /** The key that a token names. Fails with the library's error when the issuer has no such key. */
-  async find(issuer: string, header: JWTHeaderParameters, jws: FlattenedJWSInput): Promise<CryptoKey> {
+  async find(
+    issuer: string,
+    header: JWTHeaderParameters,
+    jws: FlattenedJWSInput,
+    patience: Patience,
+  ): Promise<CryptoKey> {
     const known = this.#known.get(issuer) ?? { loadedAt: -Infinity, failedAt: -Infinity, soughtAt: -Infinity };
     this.#known.set(issuer, known);
     const before = known.keys;
-    const keys = before && this.#age(known) < FRESH_MS ? before : await this.#load(issuer, known).catch((error) => {
-      if (before && this.#age(known) < STALE_MS) return before;
-      throw error;
-    });
+    const keys = before && this.#age(known) < FRESH_MS
+      ? before
+      : await inTime(this.#load(issuer, known), patience).catch((error) => {
+        if (before && this.#age(known) < STALE_MS) return before;
+        throw error;
+      });
     try {
       return await keys(header, jws);
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey) || keys !== before) throw error;
     }
-    return await (await this.#seek(issuer, known, keys))(header, jws);
+    return await (await inTime(this.#seek(issuer, known, keys, header.kid), patience))(header, jws);
   }
 
   #age(known: Known): number {
     return this.#now() - known.loadedAt;
   }
 
-  /** Keys in which one may be that is not among these; these, when it is too early to ask again. */
-  async #seek(issuer: string, known: Known, keys: KeySet): Promise<KeySet> {
+  /**
+   * Keys in which one may be that is not among these. While it is too early to ask again nothing can be said about it, because somebody who
+   * named another one may have been the reason; unless it is the one that was just looked for.
+   */
+  async #seek(issuer: string, known: Known, keys: KeySet, kid: string | undefined): Promise<KeySet> {
     if (known.keys !== keys) return known.keys!;
-    if (this.#now() - known.soughtAt < UNKNOWN_KEY_MS && !known.loading) return keys;
+    if (this.#now() - known.soughtAt < UNKNOWN_KEY_MS && !known.loading) {
+      if (kid !== undefined && kid === known.sought) return keys;
+      throw new IssuerUnavailable();
+    }
     known.soughtAt = this.#now();
+    known.sought = kid;
     return await this.#load(issuer, known);
   }
 
@@ -155,6 +171,12 @@ class IssuerKeys {
     }).finally(() => known.loading = undefined);
     return known.loading;
   }
+}
+
+async function inTime<T>(promised: Promise<T>, patience: Patience): Promise<T> {
+  const came = await patience.wait(promised);
+  if (came === null) throw new IssuerUnavailable();
+  return came;
 }
 
 async function fetchKeys(issuer: string): Promise<KeySet> {

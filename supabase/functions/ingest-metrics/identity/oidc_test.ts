@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { exportSPKI } from "jose";
+import { Patience } from "../patience.ts";
 import { createOidcVerifier, issuerOf, IssuerUnavailable } from "./oidc.ts";
 import { TestIssuer, unsigned } from "./testing.ts";
 
@@ -11,7 +12,11 @@ const DISCOVERY = "/.well-known/openid-configuration";
 function verifierOf(issuer: TestIssuer, audiences = [audience]) {
   const clock = { ahead: 0 };
   const verifier = createOidcVerifier(() => Date.now() + clock.ahead);
-  return { clock, verify: (token: string) => verifier.verify(token, { issuer: issuer.url, audiences }) };
+  return {
+    clock,
+    verify: (token: string, patience = new Patience()) =>
+      verifier.verify(token, { issuer: issuer.url, audiences }, patience),
+  };
 }
 
 /** Fails when it took longer than a sender is to wait. */
@@ -95,21 +100,41 @@ Deno.test("a new key is found when a token names it, and a key that was taken ba
   assertEquals(issuer.requests.length, 6);
 });
 
-Deno.test("a key that does not exist is looked for once in 30 s, however many tokens name one", async () => {
+Deno.test("a key that does not exist is looked for once in 10 s, however many tokens name one", async () => {
   await using issuer = await TestIssuer.start();
   const { verify, clock } = verifierOf(issuer);
-  const guess = async () => await verify(await issuer.sign(claims, { kid: crypto.randomUUID() }));
+  const guess = async (kid: string = crypto.randomUUID()) => await verify(await issuer.sign(claims, { kid }));
   assertEquals(await guess(), null);
   assertEquals(issuer.requests.length, 2, "these were just asked for");
-  assertEquals(await Promise.all(Array.from({ length: 20 }, guess)), Array(20).fill(null));
+  // Those that come after the look are told to come again.
+  const guesses = await Promise.allSettled(Array.from({ length: 20 }, () => guess()));
+  assert(guesses.some((one) => one.status === "fulfilled"));
+  for (const one of guesses) {
+    assert(one.status === "fulfilled" ? one.value === null : one.reason instanceof IssuerUnavailable);
+  }
   assertEquals(issuer.requests.length, 4);
-  clock.ahead = 29_000;
-  await guess();
+  clock.ahead = 9_000;
+  await assertRejects(() => guess(), IssuerUnavailable, undefined, "it may have been published since");
   assertEquals(issuer.requests.length, 4);
-  clock.ahead = 31_000;
-  await guess();
+  clock.ahead = 11_000;
+  assertEquals(await guess("none"), null);
+  assertEquals(issuer.requests.length, 6);
+  assertEquals(await guess("none"), null, "this one was just looked for");
   assertEquals(issuer.requests.length, 6);
   assert(await verify(await issuer.sign(claims)), "nobody else is hindered");
+});
+
+Deno.test("whoever names keys that do not exist gets no job of a new key refused", async () => {
+  await using issuer = await TestIssuer.start();
+  const { verify, clock } = verifierOf(issuer);
+  assert(await verify(await issuer.sign(claims)));
+  assertEquals(await verify(await issuer.sign(claims, { kid: "none" })), null);
+  await issuer.rotate();
+  const job = await issuer.sign(claims);
+  await assertRejects(() => verify(job), IssuerUnavailable);
+  clock.ahead = 10_000;
+  await verify(await issuer.sign(claims, { kid: "nor this" })).catch(() => {});
+  assert(await verify(job), "when it comes again after Retry-After, whoever came before it");
 });
 
 Deno.test("while the issuer is down, known keys hold and unknown ones are nobody's fault", async () => {
@@ -146,6 +171,20 @@ Deno.test("an issuer that is slow, or gone, is given up in time", async () => {
   await inTime(() =>
     Promise.all(verifiers.map(({ verify }, index) => assertRejects(() => verify(tokens[index]!), IssuerUnavailable)))
   );
+});
+
+Deno.test("who has waited elsewhere waits less here, and finds the keys when he comes again", async () => {
+  await using issuer = await TestIssuer.start();
+  const { verify } = verifierOf(issuer);
+  const { promise, resolve } = Promise.withResolvers<Response>();
+  issuer.answer = (path) => path === "/keys" ? undefined : promise;
+  const token = await issuer.sign(claims);
+  const started = performance.now();
+  await assertRejects(() => verify(token, new Patience(50)), IssuerUnavailable);
+  assert(performance.now() - started < 1000);
+  resolve(Response.json({ issuer: issuer.url, jwks_uri: `${issuer.url}/keys` }));
+  assert(await verify(token));
+  assertEquals(issuer.requests, [DISCOVERY, "/keys"]);
 });
 
 Deno.test("documents that are not an issuer's are not believed, and lead nowhere else", async () => {
