@@ -71,6 +71,11 @@ function growsFrom(work: (length: number) => unknown): number | undefined {
   return undefined;
 }
 
+/** Whether it is slow whenever one looks: a machine that is busy with something else makes it look so once. */
+function isSlow(work: (length: number) => unknown): boolean {
+  return [1, 2, 3].every(() => growsFrom(work) !== undefined);
+}
+
 /** Puts every hostile text into every text field of a body, behind what stood there and behind what makes it an address; says where it is slow. */
 function slowFields(source: Source, posted: Posted, seen: Set<string>): string[] {
   const headers = new Headers(sentAs(posted).headers);
@@ -87,10 +92,10 @@ function slowFields(source: Source, posted: Posted, seen: Set<string>): string[]
     const usual = parent[name] as string;
     const slow = [usual, "https://"].flatMap((start) =>
       hostile.filter((text) =>
-        growsFrom((length) => {
+        isSlow((length) => {
           parent[name] = start + text(length);
           become();
-        }) !== undefined
+        })
       ).map((text) => `${place}: ${JSON.stringify(start + text(4))}`)
     );
     parent[name] = usual;
@@ -105,9 +110,9 @@ function slowBytes(source: Source): string[] {
   return source.contentTypes.flatMap((contentType) =>
     hostile.flatMap((text) =>
       [text, (length: number) => JSON.stringify({ data: text(length) })].filter((write) =>
-        growsFrom((length) => {
+        isSlow((length) => {
           translate(source, contentType, new TextEncoder().encode(write(length)), identify, options);
-        }) !== undefined
+        })
       ).map((write) => `${source.provider} ${contentType}: ${write(4)}`)
     )
   );
@@ -126,14 +131,16 @@ for (const [provider, source] of sources) {
 
 Deno.test("hostile text: what looks for an end behind every slash is noticed, what is slow and grows with the text is fine", () => {
   const slashes = (count: number) => `${"/".repeat(count)}x`;
-  assert(growsFrom((length) => /\/*$/.test(slashes(length / 2))) !== undefined);
+  // Nor does it look fast whenever one looks.
+  const isNoticed = (work: (length: number) => unknown) => [1, 2, 3, 4, 5].some(() => growsFrom(work) !== undefined);
+  assert(isNoticed((length) => /\/*$/.test(slashes(length))));
   // The third power, but never of more than a limit.
-  assert(growsFrom((length) => /\/*(?:\.git)?\/*$/.test(length > 2048 ? "" : slashes(length / 4))) !== undefined);
+  assert(isNoticed((length) => /\/*(?:\.git)?\/*$/.test(length > 2048 ? "" : slashes(length / 4))));
   const count = (end: number) => {
     let sum = 0;
     for (let i = 0; i < end; i++) sum += i % 7;
     return sum;
   };
   assert(milliseconds(() => count(2000 * 32_000)) > SLOW_MS);
-  assertEquals(growsFrom((length) => count(2000 * length)), undefined);
+  assert(!isSlow((length) => count(2000 * length)));
 });
