@@ -135,7 +135,7 @@ Deno.test("hostile text: what looks for an end behind every slash is noticed, wh
   const isNoticed = (work: (length: number) => unknown) => [1, 2, 3, 4, 5].some(() => growsFrom(work) !== undefined);
   assert(isNoticed((length) => /\/*$/.test(slashes(length))));
   // The third power, but never of more than a limit.
-  assert(isNoticed((length) => /\/*(?:\.git)?\/*$/.test(length > 2048 ? "" : slashes(length / 4))));
+  assert(isNoticed((length) => /\/*(?:\.git)?\/*$/.test(length > 2048 ? "" : slashes(length / 2))));
   const count = (end: number) => {
     let sum = 0;
     for (let i = 0; i < end; i++) sum += i % 7;

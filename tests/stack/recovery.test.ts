@@ -2,7 +2,7 @@ import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@st
 import { join } from "@std/path";
 import postgres from "postgres";
 import { post, readSamples } from "../../tools/stack/samples.ts";
-import { gone, isAlive, send } from "../../tools/stack/process.ts";
+import { gone, isAlive, parentOf, send } from "../../tools/stack/process.ts";
 import { descendants, refusedStart, type RunningStack, startCommand, startStack } from "../support/stack.ts";
 
 async function rest(stack: RunningStack): Promise<number> {
@@ -140,7 +140,7 @@ Deno.test("an orphaned Postgres that holds the folder is stopped by the next sta
   const first = await startStack({ data });
   const orphan = first.processes.postgres;
   // Those that would have ended it are killed with the stack.
-  for (const pid of descendants(first.pid)) if (pid !== orphan && !parentIs(pid, orphan)) send(pid, "SIGKILL");
+  for (const pid of descendants(first.pid)) if (pid !== orphan && parentOf(pid) !== orphan) send(pid, "SIGKILL");
   await gone(first.pid, 5_000);
   assertEquals(isAlive(orphan), true);
   const second = await startStack({ data });
@@ -149,11 +149,6 @@ Deno.test("an orphaned Postgres that holds the folder is stopped by the next sta
   await second.stop();
   await Deno.remove(data, { recursive: true });
 });
-
-function parentIs(pid: number, parent: number): boolean {
-  const status = Deno.readTextFileSync(`/proc/${pid}/status`);
-  return Number(/^PPid:\s+(\d+)/m.exec(status)?.[1]) === parent;
-}
 
 Deno.test("a first start that was killed half-way is done again from nothing", async () => {
   const data = await Deno.makeTempDir({ prefix: "metrics-stack-" });
