@@ -357,7 +357,7 @@ const events: Readonly<Record<string, Translate>> = {
       runner_labels: job.labels,
       ...progress,
       queued_at: job.created_at,
-      // Queued jobs carry a placeholder.
+      // What a queued job calls its start is when it was made.
       started_at: isQueued || neverStarted ? undefined : job.started_at,
       steps: job.steps?.map(stepOf),
       url: job.html_url,

@@ -248,7 +248,7 @@ Deno.test("a job with its steps", async () => {
   });
 });
 
-Deno.test("a queued or waiting job drops its placeholder of a start", async () => {
+Deno.test("a queued or waiting job has not started, whatever it calls its start", async () => {
   for (const index of [5, 6, 7]) {
     const fact = factOf("jobs", "workflow_job", await githubExample("workflow_job", index));
     assertEquals([fact.status, fact.started_at, fact.observed_at], ["queued", undefined, fact.queued_at]);
