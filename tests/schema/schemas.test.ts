@@ -22,7 +22,7 @@ Deno.test("OpenAPI names every report with its content types, and each answer on
   for (const { name, contentTypes } of reports.values()) {
     const { post } = paths[`/{source}/${name}`];
     assertEquals(Object.keys(post.requestBody.content), contentTypes);
-    assertEquals(Object.keys(post.responses), "200 400 401 403 404 405 408 413 415 422 429 503".split(" "));
+    assertEquals(Object.keys(post.responses), "200 400 401 403 404 405 408 413 415 421 422 429 503".split(" "));
   }
   assertEquals(Object.keys(paths), ["/health", "/{source}", ...[...reports.keys()].map((name) => `/{source}/${name}`)]);
 });

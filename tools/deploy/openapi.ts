@@ -9,7 +9,15 @@ import { sources } from "../../supabase/functions/ingest-metrics/sources/mod.ts"
 import type { Json } from "./schemas.ts";
 
 /** Errors that any address may answer which takes a body. */
-const ofBodies = ["not_found", "method_not_allowed", "too_slow", "incomplete", "busy", "unavailable"] as const;
+const ofBodies = [
+  "not_found",
+  "not_on_staging",
+  "method_not_allowed",
+  "too_slow",
+  "incomplete",
+  "busy",
+  "unavailable",
+] as const;
 const ofWebhooks: readonly ProblemCode[] = [
   ...ofBodies,
   "credentials_missing",

@@ -9,6 +9,7 @@ const titles: Readonly<Record<number, string>> = {
   408: "Request Timeout",
   413: "Content Too Large",
   415: "Unsupported Media Type",
+  421: "Misdirected Request",
   422: "Unprocessable Content",
   429: "Too Many Requests",
   503: "Service Unavailable",
@@ -21,6 +22,10 @@ const RETRY_AFTER = "10";
 export const details = {
   not_found: [404, "There is no such source."],
   no_such_report: [404, "There is no such report."],
+  not_on_staging: [
+    421,
+    "This is a staging installation, which takes synthetic deliveries alone: send it to production.",
+  ],
   method_not_allowed: [405, "The header Allow says which method this address takes."],
   credentials_missing: [401, "The header that proves the sender is missing or malformed."],
   credentials_wrong: [401, "The credentials are not those of a sender of this source."],

@@ -1,7 +1,7 @@
 /** The installation's settings, read from the environment once. Mistakes are reported by the variable's name, never by its value. */
 
 import { createVerifier, type Scheme, type Verifier, wrongSecret } from "./identity/mod.ts";
-import { providerOf, type Source, type SourceOptions, sources as knownSources } from "./sources/mod.ts";
+import { providerOf, refusalOf, type Source, type SourceOptions, sources as knownSources } from "./sources/mod.ts";
 
 export const DEFAULT_MAX_BYTES = 10 * 1024 * 1024;
 /** The largest body that any sender is known to send. */
@@ -25,6 +25,8 @@ export interface Mistake {
 export interface Configuration {
   sources: ReadonlyMap<string, ConfiguredSource>;
   maxBytes: number;
+  /** Whether METRICS_ENVIRONMENT says so: synthetic deliveries alone are taken then, which are not taken otherwise. */
+  isStaging: boolean;
   /** What tokens of pipelines must name as their audience: the function's own address; null when the environment does not tell it. */
   audience: string | null;
   /** Address and secret key of the project's API; null when the environment does not give both. */
@@ -40,6 +42,7 @@ export function readConfiguration(environment: Environment): Configuration {
   const report = (level: Mistake["level"], variable: string, message: string) =>
     void mistakes.push({ level, variable, message });
   const incidentLabels = readIncidentLabels(environment);
+  const isStaging = readIsStaging(environment, report);
   const sources = new Map<string, ConfiguredSource>();
   for (const variable of Object.keys(environment).filter((name) => name.startsWith(SECRET_PREFIX)).sort()) {
     const suffix = variable.slice(SECRET_PREFIX.length);
@@ -48,6 +51,10 @@ export function readConfiguration(environment: Environment): Configuration {
     const source = provider && knownSources.get(provider);
     if (!source) {
       report("warning", variable, "names no known provider; the variable is not used");
+      continue;
+    }
+    if (refusalOf(name, isStaging)) {
+      report("warning", variable, `belongs to ${isStaging ? "production" : "staging"}; the variable is not used`);
       continue;
     }
     const secrets = readSecrets(environment[variable] ?? "", source.scheme);
@@ -60,7 +67,7 @@ export function readConfiguration(environment: Environment): Configuration {
   }
   const project = readProject(environment, report);
   const audience = project && new URL("/functions/v1/ingest-metrics", project.url).href;
-  return { sources, maxBytes: readMaxBytes(environment, report), audience, project, mistakes };
+  return { sources, isStaging, maxBytes: readMaxBytes(environment, report), audience, project, mistakes };
 }
 
 /** Labels and issue types that make an issue an incident, in lower case. */
@@ -104,6 +111,13 @@ function readMaxBytes(environment: Environment, report: Report): number {
   const message = `is no whole number from 1 to ${GREATEST_MAX_BYTES}; the limit is ${DEFAULT_MAX_BYTES}`;
   report("error", "INGEST_MAX_BYTES", message);
   return DEFAULT_MAX_BYTES;
+}
+
+function readIsStaging({ METRICS_ENVIRONMENT: given = "production" }: Environment, report: Report): boolean {
+  if (given !== "staging" && given !== "production") {
+    report("error", "METRICS_ENVIRONMENT", "is neither staging nor production; this is production");
+  }
+  return given === "staging";
 }
 
 function readProject(environment: Environment, report: Report): Configuration["project"] {

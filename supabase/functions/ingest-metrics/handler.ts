@@ -10,12 +10,12 @@ import { Patience } from "./patience.ts";
 import { receive } from "./receive.ts";
 import { createReporting } from "./reporting.ts";
 import { Slots } from "./slots.ts";
-import { type ContentType, providerOf, sources } from "./sources/mod.ts";
+import { type ContentType, providerOf, refusalOf, sources } from "./sources/mod.ts";
 import type { Delivery, Store } from "./store.ts";
 import { translate } from "./translate.ts";
 
 export interface HandlerOptions {
-  configuration: Pick<Configuration, "sources" | "maxBytes" | "audience">;
+  configuration: Pick<Configuration, "sources" | "maxBytes" | "isStaging" | "audience">;
   store: Store;
   /** Who may report; those of the store when absent. */
   identities?: Identities;
@@ -144,6 +144,8 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
       bytes: null,
       facts: null,
     };
+    // Before any secret or identity is looked at.
+    const refusal = name === undefined ? null : refusalOf(name, configuration.isStaging);
     let response: Response;
     try {
       if (name === "health" && report === undefined) {
@@ -153,6 +155,9 @@ export function createHandler(options: HandlerOptions): (request: Request) => Pr
           : await isHealthy()
           ? answer(200, { healthy: true })
           : problem("unhealthy");
+      } else if (refusal) {
+        request.body?.cancel().catch(() => {});
+        response = problem(refusal);
       } else {
         const patience = new Patience();
         const configured = name === undefined ? null : await find(name, patience);

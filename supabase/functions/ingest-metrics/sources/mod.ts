@@ -6,6 +6,7 @@ import { cdevents } from "./cdevents.ts";
 import { github } from "./github.ts";
 import { gitlab } from "./gitlab.ts";
 import { pagerduty } from "./pagerduty.ts";
+import { synthetic } from "./synthetic.ts";
 
 /** What a sender's headers and body say about the delivery. */
 export interface Identified {
@@ -62,7 +63,7 @@ export type ContentType =
 
 /** Every provider, by its name. */
 export const sources: ReadonlyMap<string, Source> = new Map(
-  [github, gitlab, pagerduty, cdevents].map((source) => [source.provider, source]),
+  [github, gitlab, pagerduty, cdevents, synthetic].map((source) => [source.provider, source]),
 );
 
 /** The provider that a source's name starts with, the longest one that fits; undefined for a name that is malformed or of no provider. */
@@ -74,4 +75,13 @@ export function providerOf(name: string, providers: Iterable<string> = sources.k
     if (fits && provider.length > (longest?.length ?? 0)) longest = provider;
   }
   return longest;
+}
+
+/**
+ * Why a source may not send to this installation: staging takes what it is proven with and nothing else, so that only production holds what
+ * happened; production does not know that source. Null when it may.
+ */
+export function refusalOf(name: string, isStaging: boolean): "not_on_staging" | "not_found" | null {
+  if (isStaging) return name === synthetic.provider ? null : "not_on_staging";
+  return providerOf(name) === synthetic.provider ? "not_found" : null;
 }
