@@ -8,7 +8,13 @@ function start(handler: Deno.ServeHandler | undefined, parts: Partial<Parts> = {
   const edge = { port: (behind?.addr as Deno.NetAddr | undefined)?.port } as EdgeFunction;
   const front = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-    gateway({ rest: undefined, functions: new Map([["ingest-metrics", edge]]), welcome: "welcome", ...parts }),
+    gateway({
+      rest: undefined,
+      functions: new Map([["ingest-metrics", edge]]),
+      platform: undefined,
+      welcome: "welcome",
+      ...parts,
+    }),
   );
   const { port } = front.addr as Deno.NetAddr;
   return {
@@ -119,7 +125,9 @@ Deno.test("an error that the REST server throws or does not know is told in our 
       () => Promise.resolve(new Response("postgresql://postgres:secret@127.0.0.1", { status: 500 })),
     ]
   ) {
-    await using front = start(undefined, { rest: { fetch: fetchRest, close: () => Promise.resolve() } });
+    await using front = start(undefined, {
+      rest: { fetch: fetchRest, schemas: [], expose: () => Promise.resolve(), close: () => Promise.resolve() },
+    });
     const response = await fetch(`${front.url}/rest/v1/jobs`);
     assertEquals(response.status, 503);
     assertEquals((await response.text()).includes("secret"), false);

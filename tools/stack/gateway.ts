@@ -5,6 +5,8 @@ import type { EdgeFunction } from "./edge_function.ts";
 export interface Parts {
   rest: Rest | undefined;
   functions: Map<string, EdgeFunction>;
+  /** What the platform does for a project: answers its API's requests, and those of Auth that take the secret key. */
+  platform: ((request: Request, path: string) => Promise<Response | undefined>) | undefined;
   /** What `GET /` says. */
   welcome: string;
 }
@@ -43,6 +45,9 @@ export function gateway(parts: Parts): (request: Request, info: Deno.ServeHandle
   return async (request) => {
     const path = pathOf(request.url);
     if (path.startsWith("/functions/v1/")) return await toFunction(request, path.slice("/functions/v1".length));
+    if (path.startsWith("/v1/projects/") || path.startsWith("/auth/v1/admin/")) {
+      return await parts.platform?.(request, path).catch(() => undefined) ?? away("The platform");
+    }
     if (path.startsWith("/rest/v1") || path.startsWith("/auth/v1")) {
       if (!parts.rest) return away("The database");
       try {

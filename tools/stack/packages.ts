@@ -7,6 +7,9 @@ export const repository: string = fromFileUrl(new URL("../../", import.meta.url)
 /** The Supabase CLI's version where the lock file does not hold its binary. */
 const cliVersion = "3.1.0";
 
+/** Squawk's version where the lock file does not hold its binary. */
+const squawkVersion = "2.66.0";
+
 const platform = `${Deno.build.os}-${Deno.build.arch === "x86_64" ? "x64" : "arm64"}`;
 
 /** The folder of an npm package, from the file that its name leads to. */
@@ -103,5 +106,14 @@ export function supabaseCommand(): string[] {
     return [Deno.realPathSync(join(folder, "bin", "supabase"))];
   } catch {
     return ["npx", "-y", `supabase@${cliVersion}`];
+  }
+}
+
+/** The words that run squawk, the linter of migrations: its binary where the lock file holds it, else the package by npx. */
+export function squawkCommand(): string[] {
+  try {
+    return [Deno.realPathSync(join(repository, "node_modules", "@squawk-cli", platform, "bin", "squawk"))];
+  } catch {
+    return ["npx", "-y", `squawk-cli@${squawkVersion}`];
   }
 }

@@ -20,6 +20,10 @@ export interface RestOptions {
 /** REST and Auth: what answers `/rest/v1` and `/auth/v1`. */
 export interface Rest {
   fetch(request: Request): Promise<Response>;
+  /** The schemas that the Data API serves, the first one where a request names none. */
+  readonly schemas: readonly string[];
+  /** Serves these schemas from now on, as soon as the catalog is read; requests go on meanwhile. */
+  expose(schemas: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -51,6 +55,8 @@ interface Life {
   connection: PostgresConnection;
   /** Resolves when a session was lost. */
   lost: Promise<void>;
+  /** Makes it resolve. */
+  lose: () => void;
   /** Requests under way: what ends each when it does not end by itself. */
   giveUp: Set<() => void>;
 }
@@ -63,7 +69,10 @@ const patience = 2_000;
  * still reading the catalog. Sessions that Postgres ends, one or all, are replaced.
  */
 export async function startRest(options: RestOptions): Promise<Rest> {
-  let current: Life | undefined = await live(options);
+  const api = await apiConfig();
+  const begin = () => live(options, api);
+  let current: Life | undefined = await begin();
+  const catalog = watchSchemas(options.url, () => api.schemas);
   let waiting = Promise.withResolvers<void>();
   let isClosed = false;
 
@@ -72,14 +81,16 @@ export async function startRest(options: RestOptions): Promise<Rest> {
       const life: Life = current!;
       await life.lost;
       if (isClosed) return;
-      current = undefined;
       // Requests on its other sessions may still end well.
       setTimeout(() => {
         for (const giveUp of life.giveUp) giveUp();
         end(life);
       }, patience);
+      // With another list of schemas another life has begun already.
+      if (current !== life) continue;
+      current = undefined;
       for (let pause = 20; !current && !isClosed; pause = Math.min(pause * 2, 1_000)) {
-        current = await live(options).catch(() => undefined);
+        current = await begin().catch(() => undefined);
         if (!current) await new Promise((resolve) => setTimeout(resolve, pause));
       }
       waiting.resolve();
@@ -93,6 +104,7 @@ export async function startRest(options: RestOptions): Promise<Rest> {
       if (!current) await Promise.race([waiting.promise, after(patience)]);
       const life = current;
       if (!life) throw new Error("the database is away");
+      if (/^[a-z]+:\/\/[^/]*\/rest\/v1/.test(request.url) && catalog.isOneMissing()) return noSchemaCache();
       const failure: Failure = {};
       const { promise, resolve, reject } = Promise.withResolvers<Response>();
       const giveUp = () => reject(new Error("the session was lost"));
@@ -101,8 +113,22 @@ export async function startRest(options: RestOptions): Promise<Rest> {
       const response = await promise.finally(() => life.giveUp.delete(giveUp));
       return response.status === 500 ? asPostgrest(response, failure.error) : response;
     },
+    get schemas() {
+      return api.schemas;
+    },
+    async expose(schemas) {
+      api.schemas = [...schemas];
+      const before = current;
+      // A schema that is listed and missing is answered for; the list holds all the same.
+      await catalog.look().catch(() => {});
+      const next = await begin();
+      if (isClosed) return await end(next);
+      current = next;
+      before?.lose();
+    },
     async close() {
       isClosed = true;
+      await catalog.close();
       if (current) await end(current);
       await kept;
     },
@@ -117,8 +143,47 @@ async function end(life: Life): Promise<void> {
   await (life.connection.driver as postgres.Sql).end({ timeout: 2 }).catch(() => {});
 }
 
-async function live(options: RestOptions): Promise<Life> {
-  const api = await apiConfig();
+/**
+ * Looks whether every schema of the list exists: PostgREST serves nothing at all while one is missing, where lite would serve the rest.
+ * Looked at in the background when a request comes, at most five times a second.
+ */
+function watchSchemas(url: string, schemas: () => readonly string[]) {
+  const sql = postgres(url, {
+    max: 1,
+    connect_timeout: 5,
+    onnotice: () => {},
+    connection: { application_name: "schemas" },
+  });
+  let isOneMissing = false;
+  let looked = 0;
+  async function look(): Promise<void> {
+    const [row] = await sql<{ missing: boolean }[]>`
+      select exists (
+        select from unnest(${[...schemas()]}::text[]) as s (name) where to_regnamespace(quote_ident(s.name)) is null
+      ) as missing
+    `;
+    isOneMissing = row?.missing ?? false;
+  }
+  return {
+    look,
+    isOneMissing(): boolean {
+      if (Date.now() - looked > 200) {
+        looked = Date.now();
+        // While the database is away nothing is known, and requests are answered for by themselves.
+        look().catch(() => {});
+      }
+      return isOneMissing;
+    },
+    close: () => sql.end({ timeout: 1 }),
+  };
+}
+
+function noSchemaCache(): Response {
+  const message = "Could not query the database for the schema cache. Retrying.";
+  return Response.json({ code: "PGRST002", details: null, hint: null, message }, { status: 503 });
+}
+
+async function live(options: RestOptions, api: { schemas: string[]; max_rows: number }): Promise<Life> {
   const { promise: lost, resolve: lose } = Promise.withResolvers<void>();
   const connection = createPostgresConnection({
     url: options.url,
@@ -148,7 +213,7 @@ async function live(options: RestOptions): Promise<Life> {
       options: { server: { admin: false, disableStudio: true, disableFallback: true } },
     } as unknown as ConstructorParameters<typeof App>[0],
   ) as App;
-  const life: Life = { app, connection, lost, giveUp: new Set() };
+  const life: Life = { app, connection, lost, lose, giveUp: new Set() };
   try {
     await takePlaces(connection, options.url, api.schemas);
     const headers = { apikey: options.secretKey, authorization: `Bearer ${options.secretKey}` };

@@ -5,6 +5,7 @@ import { Cluster } from "./cluster.ts";
 import { DataFolder, type Secrets } from "./data_folder.ts";
 import { EdgeFunction } from "./edge_function.ts";
 import { gateway, type Parts } from "./gateway.ts";
+import { createPlatform } from "./platform.ts";
 import { pushMigrations } from "./migrate.ts";
 import { repository } from "./packages.ts";
 import { startRest } from "./rest.ts";
@@ -47,7 +48,7 @@ export class Stack {
   #secrets: Secrets;
   #cluster: Cluster;
   #server: Deno.HttpServer<Deno.NetAddr>;
-  #parts: Parts = { rest: undefined, functions: new Map(), welcome: "The stack is starting.\n" };
+  #parts: Parts = { rest: undefined, functions: new Map(), platform: undefined, welcome: "The stack is starting.\n" };
   #env: Record<string, string>;
   #stopping = false;
   #supervision: Promise<void> | undefined;
@@ -69,9 +70,10 @@ export class Stack {
       { folder: folder.postgres, log: join(folder.log, "postgres.log") },
       { admin: secrets.admin_password, postgres: secrets.postgres_password },
     );
-    this.#env = { INGEST_SECRET_GITHUB: secrets.github_secret };
+    // A stack that stands for staging takes nothing of any provider's.
+    this.#env = options.env.METRICS_ENVIRONMENT === "staging" ? {} : { INGEST_SECRET_GITHUB: secrets.github_secret };
     for (const [name, value] of Object.entries(options.env)) {
-      if (name.startsWith("INGEST_")) this.#env[name] = value;
+      if (name.startsWith("INGEST_") || name === "METRICS_ENVIRONMENT") this.#env[name] = value;
     }
     // Known before the first request, which may come before anything runs: 503 is not 404.
     this.#server = server(gateway(this.#parts));
@@ -152,7 +154,15 @@ export class Stack {
     else await this.#cluster.server.start(wanted);
     await this.#migrate();
     this.#options.logs?.(join(this.#folder.log, "rest.log"));
-    this.#parts.rest = await this.#startRest();
+    const rest = await this.#startRest();
+    this.#parts.rest = rest;
+    this.#parts.platform = createPlatform({
+      rest,
+      secrets: this.#secrets,
+      variables: this.#env,
+      databaseUrl: this.databaseUrl,
+      functions: functionNames,
+    });
     for (const [name, part] of this.#parts.functions) {
       if (!await part.start({ SUPABASE_DB_URL: this.databaseUrl })) {
         this.#options.note(
