@@ -10,7 +10,19 @@ import { pushMigrations } from "../stack/migrate.ts";
 import { repository } from "../stack/packages.ts";
 
 /** Absolute path of the file that holds the schema as text. */
-export const schemaFile: string = join(repository, "supabase", "schema.sql");
+export const schemaFile: string = schemaFileOf(repository);
+
+/** Absolute path of that file in the folder that holds `supabase/`. */
+export function schemaFileOf(root: string): string {
+  // In an app's repository, which may have a file of that name below supabase.
+  const installed = join(root, "metrics", "schema.sql");
+  try {
+    if (Deno.statSync(installed).isFile) return installed;
+  } catch {
+    // This is our own repository.
+  }
+  return join(root, "supabase", "schema.sql");
+}
 
 const header = `-- The schema metrics as the migrations leave it, to be read and compared; it is never applied.
 -- Made by "deno task schema" with the query tools/deploy/catalog.sql: change a migration, then run that.
@@ -52,7 +64,20 @@ export async function schemaTextWithin(sql: TransactionSql): Promise<string> {
  * @returns undefined when they are equal, else sentences with the lines that only one has: "-" expected, "+" actual
  */
 export function difference(expected: string, actual: string): string | undefined {
-  if (expected === actual) return undefined;
+  const lines = differingLines(expected, actual);
+  return lines.length === 0
+    ? undefined
+    : `supabase/schema.sql is not the schema that the migrations make:\n${lines.join("\n")}\n` +
+      'If the change is meant, run "deno task schema" and commit the file.';
+}
+
+/**
+ * What differs between two schemas as text, line by line.
+ *
+ * @returns lines that only one has, each under the name of its object: "-" expected, "+" actual; the first 60
+ */
+export function differingLines(expected: string, actual: string): string[] {
+  if (expected === actual) return [];
   const before = blocks(expected);
   const after = blocks(actual);
   const lines: string[] = [];
@@ -73,8 +98,7 @@ export function difference(expected: string, actual: string): string | undefined
   }
   const shown = lines.slice(0, 60);
   if (lines.length > shown.length) shown.push(`  and ${lines.length - shown.length} lines more`);
-  return `supabase/schema.sql is not the schema that the migrations make:\n${shown.join("\n")}\n` +
-    'If the change is meant, run "deno task schema" and commit the file.';
+  return shown;
 }
 
 /** The text by heading: a line "-- table metrics.jobs" begins the block of that name. */
