@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
-import { repository, supabaseCommand } from "../../tools/stack/packages.ts";
+import { repository, squawkCommand, supabaseCommand } from "../../tools/stack/packages.ts";
 import { run } from "../../tools/stack/process.ts";
 import { testDatabase } from "../support/database.ts";
 
@@ -9,16 +9,6 @@ interface Finding {
   rule: string;
   level: string;
   detail: string;
-}
-
-/** The words that run squawk: its binary where the lock file holds it, else the package by npx. */
-function squawkCommand(): string[] {
-  const platform = `${Deno.build.os}-${Deno.build.arch === "x86_64" ? "x64" : "arm64"}`;
-  try {
-    return [Deno.realPathSync(join(repository, "node_modules", "@squawk-cli", platform, "bin", "squawk"))];
-  } catch {
-    return ["npx", "-y", "squawk-cli@2.66.0"];
-  }
 }
 
 /** What squawk finds in files of SQL, with the settings of the repository. */
