@@ -49,10 +49,16 @@ async function rowsOfCatalogs(sql: Sql): Promise<string> {
       and has_column_privilege(c.oid, a.attnum, 'select')
     group by c.relname
     order by c.relname`;
-  const each = catalogs.map(({ name, columns }) => `
-    select '${name}' as catalog, (to_jsonb(t) - $1::text[])::text as row, (${belongsTo(name, columns)})::text as object
+  const each = catalogs.map(({ name, columns }) => {
+    const relation = relationOf(name, columns);
+    return `
+    select '${name}' as catalog, (to_jsonb(t) - $1::text[])::text as row, (${
+      relation ? "'schema ' || s.nspname" : belongsTo(name, columns)
+    })::text as object
     from (select ${columns.map((column) => `"${column}"`).join(", ")} from pg_catalog.${name}) as t
-    ${name === "pg_database" ? "where t.datname = current_database()" : ""}`);
+    ${relation ? `left join schema_of as s on s.oid = t.${relation}` : ""}
+    ${name === "pg_database" ? "where t.datname = current_database()" : ""}`;
+  });
   return `
     with schema_of as materialized (
       -- A table's overflow, and the index on that, lie elsewhere and belong to the table's schema.
@@ -67,15 +73,17 @@ async function rowsOfCatalogs(sql: Sql): Promise<string> {
     rows as (select * from every_row where object is null or object !~ '^schema pg_(toast_)?temp_')`;
 }
 
-/** SQL for what a row of this catalog is about. */
-function belongsTo(catalog: string, columns: string[]): string {
-  const ofRelation = (oid: string) => `(select 'schema ' || s.nspname from schema_of as s where s.oid = ${oid})`;
-  if (catalog === "pg_class") return ofRelation("t.oid");
-  const relation = columns.find((c) =>
+/** The column that says which table, view, index or sequence a row of this catalog is about. */
+function relationOf(catalog: string, columns: string[]): string | undefined {
+  if (catalog === "pg_class") return "oid";
+  return columns.find((c) =>
     /^(attrelid|indexrelid|seqrelid|partrelid|inhrelid|tgrelid|polrelid|ev_class|adrelid|stxrelid|prrelid|srrelid)$/
       .test(c)
   );
-  if (relation !== undefined) return ofRelation(`t.${relation}`);
+}
+
+/** SQL for what a row of another catalog is about. */
+function belongsTo(catalog: string, columns: string[]): string {
   if (catalog === "pg_namespace") return "'schema ' || t.nspname";
   if (catalog === "pg_auth_members") return "'member of ' || t.roleid::regrole || ': ' || t.member::regrole";
   if (catalog === "pg_authid" || catalog === "pg_roles") return "'role ' || t.rolname";
