@@ -219,6 +219,10 @@ interface Session {
   relation: string | null;
   /** How many sessions hold it back. */
   blockers: number;
+  /** Whether it calls itself as the CLI's sessions do. */
+  named: boolean;
+  /** Whether its transaction has written. */
+  wrote: boolean;
 }
 
 /**
@@ -237,7 +241,9 @@ async function applyingSessions(sql: Sql, texts: Texts, since?: string): Promise
       extract(epoch from clock_timestamp() - l.waitstart)::double precision * 1000 as waited,
       case when a.state = 'active' then extract(epoch from clock_timestamp() - a.query_start)::double precision * 1000 end as took,
       case when c.oid is not null then format('%I.%I', n.nspname, c.relname) end as relation,
-      case when l.pid is null then 0 else cardinality(pg_blocking_pids(a.pid)) end as blockers
+      case when l.pid is null then 0 else cardinality(pg_blocking_pids(a.pid)) end as blockers,
+      a.application_name = ${cliName} as named,
+      a.backend_xid is not null as wrote
     from pg_catalog.pg_stat_activity as a
     join pg_catalog.pg_stat_activity as self on self.pid = pg_backend_pid() and self.datid = a.datid and self.usesysid = a.usesysid
     left join pg_catalog.pg_locks as l on l.pid = a.pid and not l.granted
@@ -262,10 +268,19 @@ async function applyingSessions(sql: Sql, texts: Texts, since?: string): Promise
 
 /** Waits for what a deployment that was killed has left running on the server. */
 async function othersFinished(sql: Sql, texts: Texts, end: number): Promise<Finding[]> {
+  let quiet = 0;
   for (;;) {
-    // A short statement may be one of the app, too.
-    const other = (await applyingSessions(sql, texts)).find(({ query }) => withoutComments(query).length > 20);
-    if (!other) return [];
+    // A short statement may be one of the app, too: it counts where its session looks like one that applies files.
+    const other = (await applyingSessions(sql, texts)).find(({ query, named, wrote }) =>
+      named || wrote || withoutComments(query).length > 40
+    );
+    // A CLI that goes on without its gate may just be between two files.
+    if (!other && ++quiet === 2) return [];
+    if (!other) {
+      await pause(100);
+      continue;
+    }
+    quiet = 0;
     if (Date.now() > end) {
       return [{
         code: "other_session",
