@@ -102,8 +102,12 @@ Deno.test("an empty list is neither begun nor left: the Data API would be off", 
   await using project = await startProject(database);
   await project.setList("");
   assertEquals(codes(await expose(project)), ["no_other_schema"]);
+  // Where nothing is served, metrics is not either: a removal may go on.
+  assertEquals((await expose(project, { remove: true })).findings, []);
   await project.setList("metrics");
   assertEquals(codes(await expose(project, { remove: true })), ["no_other_schema"]);
+  // A project of our own that serves nothing else is right as it is.
+  assertEquals((await expose(project)).findings, []);
   assertEquals(written(project), 0);
 });
 

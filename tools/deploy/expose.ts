@@ -92,7 +92,12 @@ async function change(options: ExposeOptions, report: Report, what: "add" | "rem
   const { text: before, schemas } = await exposed(options);
   const others = schemas.filter((name) => name !== ours);
   const wanted = what === "add" ? [...others, ours] : others;
-  if (others.length === 0) {
+  if (schemas.length === 0 && what === "remove") {
+    report.note("The Data API of this project is switched off, so it serves metrics neither.");
+    return true;
+  }
+  // A project of our own may serve metrics alone.
+  if (others.length === 0 && (what === "remove" || schemas.length === 0)) {
     report.find({
       code: "no_other_schema",
       sentence: schemas.length === 0
@@ -128,15 +133,16 @@ async function change(options: ExposeOptions, report: Report, what: "add" | "rem
     (state) => state === (what === "add" ? "served" : "not_exposed"),
     wait,
   );
-  const app = await until(
-    () => servedState(url, key, others[0]!),
+  const [first] = others;
+  const app = first === undefined ? "served" : await until(
+    () => servedState(url, key, first),
     (state) => state === "served",
     Math.min(wait, 10_000),
   );
   if (app !== "served") {
     report.find({
       code: "app_rest_down",
-      sentence: `The Data API does not serve the app's schema ${others[0]} (${app === "down" ? "503" : app}). ` +
+      sentence: `The Data API does not serve the app's schema ${first} (${app === "down" ? "503" : app}). ` +
         (what === "add" && !isThere
           ? "The list was put back as it was."
           : "See whether every schema on its list exists."),
@@ -148,7 +154,10 @@ async function change(options: ExposeOptions, report: Report, what: "add" | "rem
     report.find(notFollowing(what === "add", state, wait));
     return false;
   }
-  report.note(`The Data API ${what === "add" ? "serves" : "does not serve"} metrics, and serves ${others.join(", ")}.`);
+  report.note(
+    `The Data API ${what === "add" ? "serves" : "does not serve"} metrics` +
+      (first === undefined ? "." : `, and serves ${others.join(", ")}.`),
+  );
   return true;
 }
 
