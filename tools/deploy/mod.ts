@@ -7,6 +7,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { resolve } from "@std/path";
 import { repository } from "../stack/packages.ts";
 import { Sentence } from "../stack/sentence.ts";
+import type { Environment } from "./function.ts";
 import type { GateContext, GateResult } from "./result.ts";
 import { type Target, targetOf } from "./target.ts";
 
@@ -57,19 +58,15 @@ const gates: Record<string, Gate> = {
     switches: {
       production: "the target is production: proof.json must stand for this commit and for all that would run",
     },
-    run: async (context, target, { proof, commit, production, environment }) => {
-      if (environment !== undefined && environment !== "staging" && environment !== "production") {
-        throw new WrongUsage("--environment is staging or production.");
-      }
-      return await (await import("./preflight.ts")).runPreflight({
+    run: async (context, target, { proof, commit, production, environment }) =>
+      await (await import("./preflight.ts")).runPreflight({
         ...context,
         target,
-        environment,
+        environment: environmentOf(environment),
         production: production === true || environment === "production" || proof !== undefined,
         proof: proof as string | undefined,
         commit: commit as string | undefined,
-      });
-    },
+      }),
   },
   push: {
     about: "Applies what is missing by the Supabase CLI, under a lock that keeps a second deployment out.",
@@ -93,9 +90,17 @@ const gates: Record<string, Gate> = {
   verify: {
     about: "Compares the target's schema metrics with supabase/schema.sql, and the rest with what it was before.",
     target: "needed",
-    values: { before: "the file that push wrote: what lies beside metrics must be as it says" },
-    run: async (context, target, { before }) =>
-      await (await import("./verify.ts")).runVerify({ ...context, target, before: before as string | undefined }),
+    values: {
+      before: "the file that push wrote: what lies beside metrics must be as it says",
+      environment: "staging or production: the project's secrets must be those of it",
+    },
+    run: async (context, target, { before, environment }) =>
+      await (await import("./verify.ts")).runVerify({
+        ...context,
+        target,
+        before: before as string | undefined,
+        environment: environmentOf(environment),
+      }),
   },
   expose: {
     about:
@@ -124,13 +129,12 @@ const gates: Record<string, Gate> = {
     },
     switches: { check: "deploys nothing and says what differs" },
     run: async (context, target, { environment, expect, check }) => {
-      if (environment !== "staging" && environment !== "production") {
-        throw new WrongUsage("The gate function needs --environment=staging or --environment=production.");
-      }
+      const where = environmentOf(environment);
+      if (!where) throw new WrongUsage("The gate function needs --environment=staging or --environment=production.");
       return await (await import("./function.ts")).runFunction({
         ...context,
         target,
-        environment,
+        environment: where,
         check: check === true,
         expect: String(expect ?? "").split(",").map((name) => name.trim()).filter(Boolean),
       });
@@ -202,6 +206,12 @@ const gates: Record<string, Gate> = {
 function pathOf({ env }: GateContext, path: string | boolean | undefined): string {
   if (typeof path !== "string") throw new WrongUsage("--folder names the folder of the export: --folder=...");
   return resolve(env.INIT_CWD ?? Deno.cwd(), path);
+}
+
+/** Where a target stands, undefined where it is not said. */
+function environmentOf(value: string | boolean | undefined): Environment | undefined {
+  if (value === undefined || value === "staging" || value === "production") return value;
+  throw new WrongUsage("--environment is staging or production.");
 }
 
 function milliseconds(flags: Flags, name: string): number | undefined {

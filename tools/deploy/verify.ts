@@ -1,5 +1,6 @@
 import type { Sql } from "postgres";
 import { advisors } from "./advisors.ts";
+import { type Environment, secretFindings } from "./function.ts";
 import { readMigrations } from "./migrations.ts";
 import { historyOf } from "./preflight.ts";
 import type { Before } from "./push.ts";
@@ -16,14 +17,16 @@ export interface VerifyOptions extends GateContext {
   target: Target;
   /** The file that `push` wrote before it began. */
   before?: string | undefined;
+  /** Where the target stands; production must have nothing of staging's, neither its variable nor its secret. */
+  environment?: Environment | undefined;
 }
 
 /**
  * Looks at the target after a deployment: its history, its schema metrics against supabase/schema.sql, who may reach what, the
- * advisors, and whether anything beside metrics is another than before.
+ * advisors, the names of its secrets, and whether anything beside metrics is another than before.
  */
 export async function runVerify(options: VerifyOptions): Promise<GateResult> {
-  const { target, env, root } = options;
+  const { target, env, root, environment } = options;
   const report = new Report("verify", nameOf(target), options);
   const migrations = await readMigrations(root);
   const before = options.before === undefined ? undefined : await readBefore(options.before);
@@ -63,6 +66,7 @@ export async function runVerify(options: VerifyOptions): Promise<GateResult> {
   } finally {
     await sql.end({ timeout: 5 });
   }
+  if (environment) report.find(...await secretFindings({ target, env, environment }));
   const advice = await advisors(options);
   report.find(...advice);
   if (advice.length === 0) report.note("The advisors warn of nothing in metrics.");
