@@ -18,6 +18,27 @@ const commit = "0f3c1d2e4b5a69788796a5b4c3d2e1f001122334";
 const database = await appDatabase(cluster);
 const app = await appRepository();
 await pushMigrations(database.url.replace("?sslmode=disable", ""), app.folder);
+const [{ has }] = await database.sql<[{ has: boolean }]>`
+  select exists (select from pg_proc where pronamespace = 'metrics'::regnamespace and proname = 'dora') as has`;
+// Before the schema has numbers, something stands for them that answers as they will.
+if (!has) {
+  await database.sql.unsafe(`
+    create function metrics.dora(since date, until date default null, environment text default 'production')
+    returns table (week date, deployments bigint)
+    language plpgsql stable set search_path = ''
+    as $$
+    begin
+      perform metrics.require_reader();
+      return query select since, count(*) from metrics.deployments as d where d.finished_at < dora.until;
+    end
+    $$;
+    revoke execute on function metrics.dora(date, date, text) from public;
+    grant execute on function metrics.dora(date, date, text) to authenticated`);
+}
+const [{ numbers, reader }] = await database.sql<[{ numbers: string; reader: string }]>`
+  select
+    (select oid::regprocedure::text from pg_proc where pronamespace = 'metrics'::regnamespace and proname = 'dora') as numbers,
+    pg_get_functiondef('metrics.require_reader()'::regprocedure) as reader`;
 const project = await startProject(database, { variables });
 const env: Record<string, string> = { ...project.env, INGEST_SECRET_SYNTHETIC: secret, GITHUB_SHA: commit };
 const at = { root: app.folder, env, target: project.linked };
@@ -61,6 +82,7 @@ const nothing = { members: 0, teams: 0, references: 0, pull_requests: 0, bodies:
 Deno.test("a deployed staging is proven, and nothing of the proof stays but its file", lax, async () => {
   const { code, result, said } = await gate(["prove", "--remote", `--proof=${proof}`, `--root=${app.folder}`], env);
   assertEquals([code, result.ok], [0, true], said);
+  assert(said.includes("A member read metrics.dora over REST, and nobody else did."), said);
   const written = JSON.parse(await Deno.readTextFile(proof));
   assertEquals(Object.keys(written), ["commit", "versions", "catalog_sha256", "function_sha256", "proven_at"]);
   assertEquals(written.commit, commit);
@@ -200,6 +222,16 @@ const faults: Record<string, { plant: string | (() => unknown); undo: string | (
     plant: "grant usage on schema metrics to anon; grant select on metrics.pull_requests to anon",
     undo: "revoke usage on schema metrics from anon; revoke select on metrics.pull_requests from anon",
     code: "read_by_others",
+  },
+  "members get no numbers": {
+    plant: `revoke execute on function ${numbers} from authenticated`,
+    undo: `grant execute on function ${numbers} to authenticated`,
+    code: "numbers_not_read",
+  },
+  "a stranger gets numbers": {
+    plant: reader.replace(/\$function\$[^]*\$function\$/, "$$function$$ begin end $$function$$"),
+    undo: reader,
+    code: "numbers_read_by_others",
   },
   "service_role can read": {
     plant: "grant select on metrics.deployments to service_role",

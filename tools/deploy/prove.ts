@@ -101,6 +101,7 @@ interface Project {
 async function prove(sql: Sql, project: Project, secret: string, report: Report): Promise<void> {
   const run = crypto.randomUUID();
   const life = lifeOf(run);
+  const question = await numbersQuestion(sql);
   await forgetOthers(sql, project);
   const people: Person[] = [];
   let reference: string | undefined;
@@ -124,6 +125,10 @@ async function prove(sql: Sql, project: Project, secret: string, report: Report)
     const [known] = await sql`select id::text from metrics.repository_references where reference = ${life.reference}`;
     reference = known?.id;
     report.note("A member read its facts over REST; a signed-in stranger, anon and service_role read none.");
+    if (question) {
+      await proveNumbers(project, member, stranger, question);
+      report.note(`A member read metrics.${numbers} over REST, and nobody else did.`);
+    } else report.note(`There is no metrics.${numbers} yet, so no number was read.`);
   } finally {
     await forget(sql, project, run, life.reference, people);
   }
@@ -264,7 +269,7 @@ async function newPerson(project: Project, email: string, people: Person[]): Pro
 async function call(
   project: Project,
   path: string,
-  { key, token, method = "GET" }: { key: string; token?: string; method?: string },
+  { key, token, method = "GET", body = {} }: { key: string; token?: string; method?: string; body?: unknown },
 ): Promise<{ status: number; rows: unknown }> {
   const response = await request(`${project.url}/rest/v1/${path}`, {
     method,
@@ -275,7 +280,7 @@ async function call(
       "content-profile": "metrics",
       ...(method === "POST" ? { "content-type": "application/json" } : {}),
     },
-    ...(method === "POST" ? { body: "{}" } : {}),
+    ...(method === "POST" ? { body: JSON.stringify(body) } : {}),
   });
   return { status: response.status, rows: await response.json().catch(() => null) };
 }
@@ -315,6 +320,65 @@ async function proveReading(project: Project, member: Person, stranger: Person, 
           `metrics.${table} must not be read by ${who}; the Data API answered ${answer.status}.`,
         );
       }
+    }
+  }
+}
+
+/** The function that answers what a team asks first. */
+const numbers = "dora";
+
+/**
+ * The arguments with which the numbers of the month of {@link lifeOf} are asked for; the rest has its default.
+ *
+ * @returns undefined where the schema has no such function
+ */
+async function numbersQuestion(sql: Sql): Promise<Record<string, string> | undefined> {
+  const [row] = await sql<{ names: string[]; types: string[] }[]>`
+    select
+      array(select a.name from unnest(p.proargnames) with ordinality as a (name, place) where place <= p.pronargs order by place) as names,
+      array(select format_type(t.type, null) from unnest(p.proargtypes) with ordinality as t (type, place) order by place) as types
+    from pg_catalog.pg_proc as p
+    where p.pronamespace = to_regnamespace('metrics') and p.proname = ${numbers} and p.prokind = 'f'
+    order by p.pronargs
+    limit 1`;
+  if (!row) return undefined;
+  const ends = ["2026-01-01", "2026-02-01"];
+  const given = row.types.map((type, place): [string, string | undefined] => [
+    row.names[place]!,
+    /range$/.test(type) ? `[${ends.join(",")})` : /^(date|timestamp)/.test(type) ? ends.shift() : undefined,
+  ]);
+  return Object.fromEntries(given.filter((pair): pair is [string, string] => pair[1] !== undefined));
+}
+
+/** Members get numbers, everybody else is refused: no empty answer, which could be taken for one. */
+async function proveNumbers(
+  project: Project,
+  member: Person,
+  stranger: Person,
+  question: Record<string, string>,
+): Promise<void> {
+  const ask = (who: { key: string; token?: string }) =>
+    call(project, `rpc/${numbers}`, { ...who, method: "POST", body: question });
+  const { status, rows } = await ask({ key: project.publishable, token: member.token });
+  if (status !== 200 || !Array.isArray(rows) || rows.length === 0) {
+    throw new Unproven(
+      "numbers_not_read",
+      `A member must get rows of metrics.${numbers} over REST, and was answered ${status}` +
+        (Array.isArray(rows) ? ` with ${rows.length}.` : "."),
+    );
+  }
+  const others: [string, { key: string; token?: string }, number[]][] = [
+    ["a signed-in stranger", { key: project.publishable, token: stranger.token }, [403]],
+    ["anon", { key: project.publishable }, [401, 403]],
+    ["service_role", { key: project.secret, token: project.secret }, [401, 403]],
+  ];
+  for (const [who, as, refusals] of others) {
+    const answer = await ask(as);
+    if (!refusals.includes(answer.status)) {
+      throw new Unproven(
+        "numbers_read_by_others",
+        `metrics.${numbers} must be refused to ${who}; the Data API answered ${answer.status}.`,
+      );
     }
   }
 }
