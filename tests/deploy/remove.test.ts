@@ -470,6 +470,62 @@ Deno.test(
   },
 );
 
+Deno.test("rows that migrations wrote go with an export, and those of a later release stay", lax, async (t) => {
+  await using database = await appDatabase(cluster);
+  await using repository = await appRepository();
+  const { target, sql, url } = database;
+  const at = { root: repository.folder, env: {}, target };
+  const temporary = await Deno.makeTempDir({ prefix: "metrics-export-" });
+  const folder = join(temporary, "export");
+  const release = async (rows: string) => {
+    await repository.write(
+      "20990101000000_metrics_prices.sql",
+      `create table metrics.labels (id bigint primary key, price int not null);
+      alter table metrics.labels enable row level security;
+      create table metrics.prices (label bigint primary key references metrics.labels (id), note text);
+      alter table metrics.prices enable row level security;
+      insert into metrics.labels values ${rows};
+      insert into metrics.prices select id, 'of the release' from metrics.labels;`,
+    );
+    await pushMigrations(url.replace("?sslmode=disable", ""), repository.folder);
+  };
+  const again = async (rows: string) => {
+    await sql.unsafe(
+      "drop schema metrics cascade; delete from supabase_migrations.schema_migrations where name like 'metrics%'",
+    );
+    await release(rows);
+  };
+  const labels = async () =>
+    (await sql`select id::int, price from metrics.labels order by id`).map((row) => ({ ...row }));
+  await release("(1, 10), (2, 20)");
+  // The team's own: one is changed, one is added, one is gone.
+  await sql.unsafe(`
+    update metrics.labels set price = 11 where id = 1;
+    delete from metrics.prices where label = 2;
+    delete from metrics.labels where id = 2;
+    insert into metrics.labels values (3, 30)`);
+  assertEquals(codes(await runExport({ ...at, folder })), []);
+  await t.step("the same release: as it was", async () => {
+    await again("(1, 10), (2, 20)");
+    assertEquals((await runRestore({ ...at, folder })).findings, []);
+    assertEquals(await labels(), [{ id: 1, price: 11 }, { id: 3, price: 30 }]);
+  });
+  await t.step("a later one: what only that has stays beside it", async () => {
+    await again("(1, 12), (4, 40)");
+    await sql`update metrics.settings set time_zone = time_zone where true`;
+    assertEquals((await runRestore({ ...at, folder })).findings, []);
+    assertEquals(await labels(), [{ id: 1, price: 11 }, { id: 3, price: 30 }, { id: 4, price: 40 }]);
+    const prices = await sql`select label::int, note from metrics.prices order by label`;
+    assertEquals(prices.map(({ label }) => label), [1, 4]);
+  });
+  await t.step("rows that nobody released are not overwritten", async () => {
+    await again("(1, 12)");
+    await sql`insert into metrics.labels values (5, 50)`;
+    assertEquals(codes(await runRestore({ ...at, folder })), ["not_empty"]);
+  });
+  await Deno.remove(temporary, { recursive: true });
+});
+
 Deno.test("an export goes whole into a schema that was just made, or not at all", lax, async (t) => {
   await using database = await appDatabase(cluster);
   const { target, sql } = database;

@@ -2,8 +2,9 @@
 // tokens stay where they are, and bodies unless they are asked for.
 import { createHash } from "node:crypto";
 import { join } from "@std/path";
-import type { TransactionSql } from "postgres";
-import { ourName } from "./migrations.ts";
+import type { Sql, TransactionSql } from "postgres";
+import { ourName, sha256 } from "./migrations.ts";
+import { historyOf } from "./preflight.ts";
 import { takeLock } from "./push.ts";
 import { type GateContext, type GateResult, Report } from "./result.ts";
 import { connect, nameOf, type Target } from "./target.ts";
@@ -40,6 +41,8 @@ export interface Manifest {
   exported_at: string;
   /** Versions of our migrations that the database had. */
   versions: string[];
+  /** SHA-256 of what these migrations did, so of the rows, too, that a new schema holds. */
+  migrations_sha256: string;
   tables: {
     name: string;
     columns: string[];
@@ -130,21 +133,27 @@ async function write(sql: TransactionSql, project: string, folder: string, bodie
     written.push({ name, columns, rows, sha256: await fileHash(file) });
   }
   const [moment] = await sql<[{ snapshot: string }]>`select pg_current_snapshot()::text as snapshot`;
-  const [history] = await sql`select to_regclass('supabase_migrations.schema_migrations') is not null as exists`;
-  const versions = history?.exists
-    ? await sql`select version, name from supabase_migrations.schema_migrations order by version`
-    : [];
   return {
     format: 1,
     project,
     snapshot: moment!.snapshot,
     exported_at: new Date().toISOString(),
-    versions: versions.filter(({ version, name }) => ourName.test(`${version}_${name}.sql`)).map(({ version }) =>
-      String(version)
-    ),
+    ...await appliedOf(sql),
     tables: written,
     sequences: await readSequences(sql),
     bodies,
+  };
+}
+
+/** Our migrations in the history: their versions, and a hash of what they did. */
+export async function appliedOf(sql: TransactionSql): Promise<Pick<Manifest, "versions" | "migrations_sha256">> {
+  // A transaction answers as a connection does.
+  const ours = (await historyOf(sql as unknown as Sql)).filter(({ version, name }) =>
+    ourName.test(`${version}_${name}.sql`)
+  );
+  return {
+    versions: ours.map(({ version }) => version),
+    migrations_sha256: await sha256(JSON.stringify(ours.map(({ statements }) => statements))),
   };
 }
 

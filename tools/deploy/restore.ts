@@ -1,8 +1,17 @@
-// Loads what an export wrote into the same schema, empty but for its settings, in one transaction.
+// Loads what an export wrote into the same schema, which holds nothing but what its migrations wrote, in one transaction.
 import { join } from "@std/path";
 import { TextLineStream } from "@std/streams/text-line-stream";
 import type { TransactionSql } from "postgres";
-import { fileHash, type Manifest, manifestName, plainText, quoted, readTables, referenceOf } from "./export.ts";
+import {
+  appliedOf,
+  fileHash,
+  type Manifest,
+  manifestName,
+  plainText,
+  quoted,
+  readTables,
+  referenceOf,
+} from "./export.ts";
 import { takeLock } from "./push.ts";
 import { type Finding, type GateContext, type GateResult, Report } from "./result.ts";
 import { codeOf, connect, nameOf, type Target } from "./target.ts";
@@ -16,8 +25,8 @@ export interface RestoreOptions extends GateContext {
   wait?: number | undefined;
 }
 
-/** The one table that is not empty in a new schema. */
-const prefilled = "settings";
+/** The one table whose row upkeep and admins change from the first minute on; nothing is lost with it. */
+const alwaysThere = "settings";
 
 /** Ends the transaction; nothing was loaded. */
 class Refused extends Error {
@@ -36,15 +45,22 @@ export async function runRestore(options: RestoreOptions): Promise<GateResult> {
   try {
     report.find(...await takeLock(sql, Date.now() + wait));
     if (!report.ok) return report.result();
-    const tokens = await sql.begin(async (sql) => {
+    const { tokens, others } = await sql.begin(async (sql) => {
       await sql.unsafe(`set local lock_timeout = '2s'; ${plainText}`);
       return await load(sql, folder, manifest);
-    }) as number;
+    }) as Loaded;
     const rows = manifest.tables.reduce((sum, { rows }) => sum + rows, 0);
     report.note(`Restored ${rows} rows of ${manifest.tables.length} tables, as of ${manifest.exported_at}.`);
     if (tokens > 0) {
       report.note(
         `${tokens} tokens are revoked, because an export holds no hash of a token: make new ones with metrics.create_token.`,
+      );
+    }
+    if (others.length > 0) {
+      report.note(
+        `The export does not hold ${
+          others.map((name) => `metrics.${name}`).join(", ")
+        }, which stay as the migrations made them.`,
       );
     }
   } catch (error) {
@@ -99,8 +115,16 @@ export async function readManifest(folder: string, target: Target, report: Repor
   return report.ok ? manifest : undefined;
 }
 
-/** Loads all tables; returns how many tokens were revoked. */
-async function load(sql: TransactionSql, folder: string, manifest: Manifest): Promise<number> {
+/** What came of loading. */
+interface Loaded {
+  /** How many tokens were revoked. */
+  tokens: number;
+  /** Tables that the export does not hold. */
+  others: string[];
+}
+
+/** Loads all tables. */
+async function load(sql: TransactionSql, folder: string, manifest: Manifest): Promise<Loaded> {
   const present = await readTables(sql);
   if (present.length === 0) {
     throw new Refused({
@@ -122,22 +146,37 @@ async function load(sql: TransactionSql, folder: string, manifest: Manifest): Pr
       });
     }
   }
-  for (const { name } of present) {
-    const [row] = await sql.unsafe(`select exists (select from metrics.${quoted(name)}) as filled`);
-    if (row!.filled && name !== prefilled) {
+  const prefilled: typeof present = [];
+  for (const table of present) {
+    const { name } = table;
+    // A file is one transaction with its row of the history, which so tells what migrations wrote.
+    const [rows] = await sql.unsafe<[{ all: number; others: number }]>(
+      `select
+        count(*)::int as all,
+        count(*) filter (where t.xmin::text not in (
+          select m.xmin::text from supabase_migrations.schema_migrations as m where to_jsonb(m) ->> 'name' like 'metrics\\_%'
+        ))::int as others
+      from metrics.${quoted(name)} as t`,
+    );
+    if (rows.others > 0 && name !== alwaysThere) {
       throw new Refused({
         code: "not_empty",
         sentence: `metrics.${name} holds rows already: an export is restored into a schema that was just made.`,
       });
     }
+    if (rows.all > 0 && manifest.tables.some((exported) => exported.name === name)) prefilled.push(table);
   }
+  const isSameRelease = (await appliedOf(sql)).migrations_sha256 === manifest.migrations_sha256;
   let tokens = 0;
   // Stored sums come with the export; triggers would add to them.
   for (const table of present.filter(({ triggers }) => triggers)) await switchTriggers(sql, table.name, "disable");
+  for (const { name } of prefilled.toReversed()) {
+    await sql.unsafe(`create temporary table ${quoted(`new_${name}`)} on commit drop as table metrics.${quoted(name)}`);
+    await sql.unsafe(`delete from metrics.${quoted(name)} where true`);
+  }
   for (const table of present) {
     const exported = manifest.tables.find(({ name }) => name === table.name);
     if (!exported) continue;
-    if (table.name === prefilled) await sql.unsafe(`delete from metrics.${prefilled} where true`);
     const file = join(folder, `${table.name}.jsonl`);
     if (table.name === "identities") {
       tokens = await loadIdentities(sql, exported.columns, typesOf(table, exported.columns), file);
@@ -149,12 +188,24 @@ async function load(sql: TransactionSql, folder: string, manifest: Manifest): Pr
         sentence: `metrics.${table.name} got ${count!.rows} rows of ${exported.rows}; nothing was loaded.`,
       });
     }
+    // What a later release knows more of, and the export cannot.
+    if (prefilled.includes(table) && !isSameRelease) {
+      const columns = table.columns.map(quoted).join(", ");
+      await sql.unsafe(
+        `insert into metrics.${quoted(table.name)} (${columns}) overriding system value
+        select ${columns} from pg_temp.${quoted(`new_${table.name}`)} on conflict do nothing`,
+      );
+    }
   }
   for (const table of present.filter(({ triggers }) => triggers)) await switchTriggers(sql, table.name, "enable");
   for (const { name, last_value, is_called } of manifest.sequences) {
     await sql`select setval(${`metrics.${quoted(name)}`}::regclass, ${last_value}::bigint, ${is_called})`;
   }
-  return tokens;
+  const held = manifest.tables.map(({ name }) => name);
+  return {
+    tokens,
+    others: present.filter(({ name }) => !held.includes(name) && name !== "bodies").map(({ name }) => name),
+  };
 }
 
 /** The types of these columns. */
