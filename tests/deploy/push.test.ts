@@ -504,6 +504,18 @@ Deno.test("a session of the app that uses the CLI's library and ran an applied s
       assertEquals(result.findings[0]!.statement, "comment on table public.notes is 'Notes of the app.'");
       assertStringIncludes(result.findings[0]!.sentence, "if it is the app's, leave it alone");
     });
+    await repository.write("20270101000000_app.sql", "select pg_sleep(0.5);\n");
+    await Promise.all([
+      app.unsafe("select pg_sleep(0.5)"),
+      // What calls itself as the CLI does may be one that was left behind, however short its statement is.
+      push(database, repository, { wait: 200 }).then((result) => assertEquals(codes(result), ["other_session"])),
+    ]);
+    const other = await session(database.url);
+    await Promise.all([
+      other.unsafe("select pg_sleep(0.5)"),
+      push(database, repository, { wait: 200 }).then((result) => assertEquals(result.findings, [])),
+    ]);
+    await other.end();
   } finally {
     await app.end();
   }

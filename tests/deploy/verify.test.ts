@@ -89,6 +89,25 @@ Deno.test("drift names what was changed by hand on production, and verify refuse
   });
 });
 
+Deno.test("verify refuses a production that has staging's variable or its secret", async () => {
+  await using production = await appDatabase(cluster, { name: "production", deployed: true });
+  await using repository = await appRepository();
+  let names: string[] = [];
+  await using server = Deno.serve(
+    { port: 0, hostname: "127.0.0.1", onListen() {} },
+    () => Response.json(names.map((name) => ({ name, value: "" }))),
+  );
+  const api = { SUPABASE_API_URL: `http://127.0.0.1:${server.addr.port}`, SUPABASE_ACCESS_TOKEN: "of the test" };
+  const words = ["verify", `--remote=${production.url}`, `--root=${repository.folder}`, "--environment=production"];
+  names = ["INGEST_SECRET_GITHUB"];
+  const clean = await gate(words, api);
+  assertEquals([clean.code, clean.result.findings], [0, []], clean.said);
+  names = ["INGEST_SECRET_SYNTHETIC", "METRICS_ENVIRONMENT"];
+  const { code, result, said } = await gate(words, api);
+  assertEquals([code, codes(result)], [1, ["secret_forbidden", "secret_forbidden"]], said);
+  assertStringIncludes(said, "METRICS_ENVIRONMENT belongs to staging and must not be in production");
+});
+
 /** What somebody may do to the readers' role, what takes it back, and words of the sentence. */
 const TO_READERS: [statement: string, back: string, words: string][] = [
   ["alter role metrics_reader login", "alter role metrics_reader nologin", "The role metrics_reader has login"],
