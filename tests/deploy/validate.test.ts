@@ -138,6 +138,8 @@ const FAULTS: [statement: string, code: string, words: string][] = [
   ["set transaction_timeout = 0", "setting", "It sets transaction_timeout"],
   ["set session_replication_role = replica", "setting", "It sets session_replication_role"],
   ["set work_mem = '1GB'", "setting", "It sets work_mem"],
+  ["comment on constraint c on domain public.share is 'x'", "touches_outside", "It reaches public.share"],
+  ["refresh materialized view public.totals", "touches_outside", "It reaches public.totals"],
   ["alter schema metrics rename to other", "touches_outside", "It reaches other"],
   ["alter role authenticated rename to other", "touches_outside", "It works on role"],
   ["alter function public.touch() set schema metrics", "touches_outside", "It reaches public.touch"],
@@ -187,6 +189,18 @@ Deno.test("validate lets pass what stays within the schema metrics", async () =>
     "vacuum metrics.jobs",
     "reindex (concurrently) index metrics.i",
     "set local work_mem = '64MB'",
+    "create type metrics.band as enum ('low', 'high')",
+    "comment on constraint c on domain metrics.share is 'x'",
+    "refresh materialized view metrics.totals",
+    "create or replace aggregate metrics.total(numeric) (sfunc = pg_catalog.numeric_add, stype = numeric)",
+    "insert into metrics.bands as b (year, band) select v.year, v.band::metrics.band from (values (2025, 'low')) as v (year, band) " +
+    "on conflict (year) do update set band = excluded.band where b.band is distinct from excluded.band",
+    "create trigger t after insert on metrics.jobs referencing new table as new_rows for each statement execute function metrics.f()",
+    "create view metrics.v with (security_invoker = true) as with w as (select id from metrics.jobs) select w.id from w",
+    "drop function if exists metrics.dora(date, date, text)",
+    "do $$ declare name text; begin foreach name in array array['bands'] loop execute format('grant select on metrics.%I to " +
+    "metrics_reader', name); end loop; if exists (select from pg_catalog.pg_extension where extname = 'pg_cron') then perform " +
+    "cron.schedule('metrics-maintain', '*/10 * * * *', 'select metrics.maintain()'); end if; end $$",
     "call metrics.compile_fold('jobs', array['id'])",
     "alter sequence metrics.s owned by metrics.jobs.id",
     "alter function metrics.f() rename to g",

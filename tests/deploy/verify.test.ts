@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { runDrift } from "../../tools/deploy/drift.ts";
 import { type Before, runPush } from "../../tools/deploy/push.ts";
-import { changedSurroundings, changesBeyond, surroundingsOf } from "../../tools/deploy/surroundings.ts";
+import { changedSurroundings, changesBeyond, OURS, surroundingsOf } from "../../tools/deploy/surroundings.ts";
 import { accessFindings } from "../../tools/deploy/validate.ts";
 import { runVerify } from "../../tools/deploy/verify.ts";
 import { appDatabase, appRepository, codes, deployCluster, gate } from "../support/deploy.ts";
@@ -176,6 +176,26 @@ Deno.test("temporary tables of other sessions do not count as a change", async (
     assertEquals(changesBeyond(catalogs, await database.catalogs(), /^$/), []);
   } finally {
     session.release();
+  }
+});
+
+Deno.test("what completes a type or a function of metrics is ours, and that of the app's is the app's", async () => {
+  await using database = await appDatabase(cluster, { deployed: true });
+  for (const schema of ["metrics", "billing"]) {
+    const [surroundings, catalogs] = [await surroundingsOf(database.sql), await database.catalogs()];
+    await database.sql.unsafe(`
+      create type ${schema}.band as enum ('low', 'high');
+      create aggregate ${schema}.total(numeric) (sfunc = pg_catalog.numeric_add, stype = numeric)`);
+    const changed = changesBeyond(catalogs, await database.catalogs(), OURS).map(({ catalog, belongsTo }) =>
+      `${belongsTo} (${catalog})`
+    );
+    assertEquals(changedSurroundings(surroundings, await surroundingsOf(database.sql)), [...new Set(changed)].sort());
+    assertEquals(
+      changed.filter((what) => /pg_enum|pg_aggregate/.test(what)),
+      schema === "metrics"
+        ? []
+        : ["schema billing (pg_aggregate)", "schema billing (pg_enum)", "schema billing (pg_enum)"],
+    );
   }
 });
 

@@ -425,6 +425,7 @@ function named(kind: string, object: Node): string[] | undefined {
   if (object?.ObjectWithArgs) return words(object.ObjectWithArgs.objname);
   if (object?.TypeName) return words(object.TypeName.names);
   if (kind === "OBJECT_SCHEMA") return [object.String?.sval ?? "", ""];
+  if (kind === "OBJECT_DOMCONSTRAINT") return words(object.List?.items?.[0]?.TypeName?.names ?? []);
   const items = itemsOf(object);
   // schema, table, and the name of the column or policy
   if (["OBJECT_COLUMN", "OBJECT_POLICY", "OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_TABCONSTRAINT"].includes(kind)) {
@@ -461,6 +462,7 @@ function targets({ type, node }: Statement): string[][] {
       return [words(node.funccall.funcname)];
     case "ClusterStmt":
     case "ReindexStmt":
+    case "RefreshMatViewStmt":
       return node.relation ? [relation(node.relation)] : [];
     case "VacuumStmt":
       return (node.rels ?? []).map(({ VacuumRelation }: Node) => relation(VacuumRelation.relation));
@@ -530,7 +532,7 @@ const known = new Set([
     " ",
   ),
   ..."RenameStmt AlterObjectSchemaStmt GrantStmt AlterDefaultPrivilegesStmt SelectStmt DoStmt CallStmt".split(" "),
-  ..."VacuumStmt ReindexStmt ClusterStmt".split(" "),
+  ..."VacuumStmt ReindexStmt ClusterStmt RefreshMatViewStmt".split(" "),
 ]);
 
 /** Objects that belong to the database or to the whole server. */

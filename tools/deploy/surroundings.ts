@@ -88,6 +88,14 @@ function belongsTo(catalog: string, columns: string[]): string {
   if (catalog === "pg_auth_members") return "'member of ' || t.roleid::regrole || ': ' || t.member::regrole";
   if (catalog === "pg_authid" || catalog === "pg_roles") return "'role ' || t.rolname";
   if (catalog === "pg_db_role_setting") return "'settings of role ' || t.setrole::regrole";
+  // What completes a type or a function lies in its schema.
+  const type = columns.find((c) => /^(enumtypid|rngtypid)$/.test(c));
+  if (type !== undefined) {
+    return `(select 'schema ' || n.nspname from pg_type as o join pg_namespace as n on n.oid = o.typnamespace where o.oid = t.${type})`;
+  }
+  if (catalog === "pg_aggregate") {
+    return "(select 'schema ' || n.nspname from pg_proc as o join pg_namespace as n on n.oid = o.pronamespace where o.oid = t.aggfnoid)";
+  }
   const namespace = columns.find((c) => /^[a-z]+namespace$/.test(c));
   if (namespace !== undefined) {
     return `(select 'schema ' || n.nspname from pg_namespace as n where n.oid = t.${namespace})`;
