@@ -21,6 +21,12 @@ const RESTLESS = [
 /** Statistics, and what only tells which object needs which: `pg_depend` names both ends, and both are compared themselves. */
 const UNINTERESTING = ["pg_statistic", "pg_statistic_ext_data", "pg_depend", "pg_shdepend", "pg_largeobject"];
 
+/** Catalogs of which every row counts: what came with the server may be changed in these by who is no superuser. */
+const OPEN = [
+  ..."pg_namespace pg_database pg_authid pg_roles pg_auth_members pg_tablespace pg_language pg_extension".split(" "),
+  "pg_largeobject_metadata",
+];
+
 /**
  * Every row of every system catalog, those of the cluster included, with the schema (or the kind and name, where there is
  * no schema) of the object that it is a row of.
@@ -57,7 +63,7 @@ async function rowsOfCatalogs(sql: Sql): Promise<string> {
     })::text as object
     from (select ${columns.map((column) => `"${column}"`).join(", ")} from pg_catalog.${name}) as t
     ${relation ? `left join schema_of as s on s.oid = t.${relation}` : ""}
-    ${name === "pg_database" ? "where t.datname = current_database()" : ""}`;
+    where ${name === "pg_database" ? "t.datname = current_database()" : whatCameLater(name, columns)}`;
   });
   return `
     with schema_of as materialized (
@@ -71,6 +77,18 @@ async function rowsOfCatalogs(sql: Sql): Promise<string> {
     every_row as (${each.join(" union all ")}),
     -- Sessions make temporary tables, and their schemas stay until another session uses them.
     rows as (select * from every_row where object is null or object !~ '^schema pg_(toast_)?temp_')`;
+}
+
+/** SQL for whether a row was made since the server was: numbers below 16384 came with it, and belong to its superuser. */
+function whatCameLater(catalog: string, columns: string[]): string {
+  if (OPEN.includes(catalog)) return "true";
+  if (columns.includes("classoid") && columns.includes("objoid")) {
+    return `(t.objoid >= 16384 or t.classoid in (${
+      OPEN.filter((name) => name !== "pg_roles").map((name) => `'pg_catalog.${name}'::regclass`).join(", ")
+    }))`;
+  }
+  const key = columns.find((column) => /^(oid|mapcfg|aggfnoid|objoid)$/.test(column)) ?? relationOf(catalog, columns);
+  return key === undefined ? "true" : `t.${key} >= 16384`;
 }
 
 /** The column that says which table, view, index or sequence a row of this catalog is about. */
@@ -102,7 +120,6 @@ function belongsTo(catalog: string, columns: string[]): string {
   }
   if (columns.includes("classoid") && columns.includes("objoid")) {
     const part = columns.includes("objsubid") ? "t.objsubid" : "0";
-    // Numbers below 16384 came with the server.
     return `case when t.objoid < 16384 then 'the server' else (
       select case
         when i.schema is not null then 'schema ' || i.schema
