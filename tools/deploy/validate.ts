@@ -248,8 +248,15 @@ const neighbour: Migration = {
 
 /** Applies our migrations to a scratch database once, again, and again with data. */
 async function tryOut(scratch: Scratch, options: ValidateOptions, ours: Migration[], report: Report): Promise<void> {
-  const outcome = await pushToScratch(scratch, [neighbour], options.env);
-  if (outcome.code !== 0) throw new Sentence(`The scratch database cannot be made ready: ${failureOf(outcome).cause}`);
+  // As the CLI would leave it, which takes longer.
+  await scratch.asPostgres((sql) =>
+    sql.unsafe(`
+      ${neighbour.sql}
+      create schema supabase_migrations;
+      create table ${history} (version text not null primary key, statements text[], name text);
+      insert into ${history} values ('${neighbour.version}', '{}', 'neighbour');
+    `)
+  );
   const before = await scratch.asAdmin(async (sql) => ({
     catalogs: await systemCatalogs(sql),
     rows: await rowsBeside(sql),
