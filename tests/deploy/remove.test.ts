@@ -178,7 +178,8 @@ Deno.test(
       catalog: await catalogOf(database.sql),
     };
     assert(data.contents.length > 1_500, `${data.contents.length}`);
-    const folder = join(await Deno.makeTempDir({ prefix: "metrics-export-" }), "export");
+    const temporary = await Deno.makeTempDir({ prefix: "metrics-export-" });
+    const folder = join(temporary, "export");
     assertEquals(codes(await runExport({ ...at, target, folder, bodies: true })), []);
 
     const removed = await gate(["remove", "--remote", `--confirm=${project.ref}`], project.env);
@@ -218,6 +219,7 @@ Deno.test(
       assert(!text.includes(hash) && !text.includes("token_sha256"), file);
       assertEquals((await Deno.stat(join(folder, file))).mode! & 0o77, 0);
     }
+    await Deno.remove(temporary, { recursive: true });
   },
 );
 
@@ -442,12 +444,11 @@ Deno.test(
   "what has come since the export is not removed, and an export goes back to where it is from",
   lax,
   async () => {
-    await using database = await appDatabase(cluster);
+    await using database = await appDatabase(cluster, { deployed: true });
     await using other = await appDatabase(cluster);
     const temporary = await Deno.makeTempDir({ prefix: "metrics-export-" });
     const at = { root: app.folder, env: {}, target: database.target, force: true, confirm: database.name };
     const [first, second] = [join(temporary, "first"), join(temporary, "second")];
-    await deploy(database);
     await fill(database);
     assertEquals(codes(await runExport({ ...at, folder: first })), []);
     assertEquals(codes(await runRestore({ ...at, target: other.target, folder: first })), ["export_of_another"]);

@@ -223,10 +223,10 @@ Deno.test("validate judges ours and lets the app's migrations pass, whatever the
   await using repository = await appRepository();
   await repository.write("20261123090350_app.sql", "begin; grant all on public.notes to anon; commit; not even SQL");
   await repository.write("20990101000000_metrics2_of_the_app.sql", "create table public.metrics2 ();");
-  const { code, result, said } = await gate(["validate", `--root=${repository.folder}`]);
-  assertEquals([code, result.ok, result.findings], [0, true, []], said);
-  assertStringIncludes(said, "and 4 of the app's, which pass unjudged");
-  assertStringIncludes(said, "Applied again on one with data, they change neither catalog nor data.");
+  const { ok, findings, notes } = await validated(repository);
+  assertEquals([ok, findings], [true, []]);
+  assertStringIncludes(notes.join(), "and 4 of the app's, which pass unjudged");
+  assertStringIncludes(notes.join(), "Applied again on one with data, they change neither catalog nor data.");
 });
 
 Deno.test("validate as a command refuses begin with 1, a sentence and a result", async () => {

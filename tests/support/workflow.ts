@@ -79,8 +79,8 @@ export interface RunnerOptions {
   /** Added to the environment of every step: what the machine is. */
   machine: Record<string, string>;
   /**
-   * What scripts of jobs without an environment came to, by what they see: the origin's branches, the script and its variables. Where it is
-   * given, such a script is not run on the same again.
+   * What scripts of jobs without an environment came to, by what they see: the origin's branches, the script and its variables; of the
+   * gate validate the commit alone. Where it is given, such a script is not run on the same again.
    */
   known?: Map<string, { code: number; output: string }>;
 }
@@ -242,7 +242,11 @@ async function runJob(workflow: Workflow, job: Job, run: JobRun): Promise<JobOut
     } else {
       const used = Object.entries(env).filter(([name]) => step.run!.includes(`$${name}`));
       const key = run.environmentName === undefined
-        ? JSON.stringify([await branchesOf(options.origin), options.trigger.branch, step.run, used])
+        ? JSON.stringify([
+          / deploy validate\b/.test(step.run!) ? options.sha : [await branchesOf(options.origin), options.trigger.branch],
+          step.run,
+          used,
+        ])
         : undefined;
       const known = key === undefined ? undefined : options.known?.get(key);
       const outcome = known ?? await shell(step.run!, {
