@@ -64,7 +64,7 @@ const gates: Record<string, Gate> = {
         target,
         environment: environmentOf(environment),
         production: production === true || environment === "production" || proof !== undefined,
-        proof: proof as string | undefined,
+        proof: optionalPath(context, proof),
         commit: commit as string | undefined,
       }),
   },
@@ -84,7 +84,7 @@ const gates: Record<string, Gate> = {
         lockTimeout: milliseconds(flags, "lock-timeout"),
         statementTimeout: milliseconds(flags, "statement-timeout"),
         wait: milliseconds(flags, "wait"),
-        before: flags.before as string | undefined,
+        before: optionalPath(context, flags.before),
       }),
   },
   verify: {
@@ -98,7 +98,7 @@ const gates: Record<string, Gate> = {
       await (await import("./verify.ts")).runVerify({
         ...context,
         target,
-        before: before as string | undefined,
+        before: optionalPath(context, before),
         environment: environmentOf(environment),
       }),
   },
@@ -190,7 +190,7 @@ const gates: Record<string, Gate> = {
         ...context,
         target,
         confirm: flags.confirm as string | undefined,
-        export: flags.export === undefined ? undefined : pathOf(context, flags.export),
+        export: optionalPath(context, flags.export),
         force: flags.force === true,
         wait: milliseconds(flags, "wait"),
       }),
@@ -203,9 +203,15 @@ const gates: Record<string, Gate> = {
 };
 
 /** A path of the command line, from where the person stands. */
-function pathOf({ env }: GateContext, path: string | boolean | undefined): string {
+function pathOf(context: GateContext, path: string | boolean | undefined): string {
   if (typeof path !== "string") throw new WrongUsage("--folder names the folder of the export: --folder=...");
-  return resolve(env.INIT_CWD ?? Deno.cwd(), path);
+  return optionalPath(context, path)!;
+}
+
+/** The same for a flag that may be left out. */
+function optionalPath({ env }: GateContext, path: string | boolean | undefined): string | undefined {
+  // A task runs where its deno.json lies.
+  return typeof path === "string" ? resolve(env.INIT_CWD ?? Deno.cwd(), path) : undefined;
 }
 
 /** Where a target stands, undefined where it is not said. */

@@ -157,7 +157,9 @@ async function remove(
   );
   if (keepEmpty) {
     report.note(
-      "An empty schema metrics stands in its place: when the Data API does not list it any more, run this again without --force.",
+      app.exposed === undefined
+        ? "An empty schema metrics stands in its place: when you have seen that no Data API lists it, drop schema metrics."
+        : "An empty schema metrics stands in its place: when the Data API does not list it any more, run this again without --force.",
     );
   }
 }
