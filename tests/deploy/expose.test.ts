@@ -38,7 +38,8 @@ Deno.test("metrics is added to whatever stands on the list, and taken off again"
     assert(project.list().startsWith(`${list},`), project.list());
     assertEquals(project.list().split(",").at(-1)!.trim(), "metrics");
     assertEquals((await project.read("settings", "metrics")).status, 401);
-    assertEquals((await expose(project, { check: true })).ok, true);
+    const checked = await expose(project, { check: true });
+    assertEquals([checked.ok, checked.notes], [true, ["The Data API lists and serves metrics."]]);
     assertEquals(codes(await expose(project, { check: true, remove: true })), ["still_exposed"]);
     // What is there already is not written again.
     assertEquals((await expose(project)).ok, true);

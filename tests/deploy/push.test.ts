@@ -62,8 +62,10 @@ Deno.test("a first deployment, one with nothing to do, and one with three migrat
       assertEquals(await schemaFindings(database.sql, repository.folder), []);
       return { pushed, said: "" };
     }
-    const where = [`--remote=${database.url}`, `--root=${repository.folder}`, `--before=${before}`];
-    const [pushed, verified] = [await gate(["push", ...where]), await gate(["verify", ...where])];
+    // A path is one from where the person stands, wherever the task runs.
+    const where = [`--remote=${database.url}`, `--root=${repository.folder}`, `--before=${database.name}.json`];
+    const from = { INIT_CWD: folder };
+    const [pushed, verified] = [await gate(["push", ...where], from), await gate(["verify", ...where], from)];
     assertEquals([pushed.code, pushed.result.findings], [0, []], pushed.said);
     assertEquals([verified.code, verified.result.findings], [0, []], verified.said);
     assert(!`${pushed.said}${verified.said}`.includes(new URL(database.url).password));

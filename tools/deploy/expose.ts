@@ -21,8 +21,10 @@ const ours = "metrics";
 export async function runExpose(options: ExposeOptions): Promise<GateResult> {
   const { target, env, remove = false, check = false } = options;
   const report = new Report("expose", nameOf(target), options);
-  if (check) await findExposure(options, report, !remove);
-  else if (remove) await unexpose(options, report);
+  if (check) {
+    await findExposure(options, report, !remove);
+    if (report.ok) report.note(`The Data API ${remove ? "neither lists nor serves" : "lists and serves"} metrics.`);
+  } else if (remove) await unexpose(options, report);
   else {
     const sql = await connect(target, env);
     const [row] = await sql<{ exists: boolean }[]>`select to_regnamespace('metrics') is not null as exists`
@@ -110,7 +112,7 @@ async function change(options: ExposeOptions, report: Report, what: "add" | "rem
     callManagementApi(project, env, "postgrest", { method: "PATCH", body: { db_schema } });
   const isThere = schemas.includes(ours) === (what === "add");
   if (isThere) {
-    report.note(`The Data API's list ${what === "add" ? "names metrics" : "does not name metrics"} already.`);
+    report.note(`The Data API's list ${what === "add" ? "names metrics already" : "does not name metrics"}.`);
   } else {
     const separator = /,\s*/.exec(before)?.[0] ?? ",";
     await write(what === "add" ? `${before}${separator}${ours}` : wanted.join(separator));
