@@ -198,6 +198,9 @@ Deno.test("validate lets pass what stays within the schema metrics", async () =>
     "create trigger t after insert on metrics.jobs referencing new table as new_rows for each statement execute function metrics.f()",
     "create view metrics.v with (security_invoker = true) as with w as (select id from metrics.jobs) select w.id from w",
     "drop function if exists metrics.dora(date, date, text)",
+    // What a change begins with is a commit, in words and in a column.
+    "create function metrics.basis() returns text language plpgsql as $$ begin if exists (select from metrics.jobs as commit where " +
+    "commit is null and true) then return 'commit'; end if; return 'rollback'; end $$",
     "do $$ declare name text; begin foreach name in array array['bands'] loop execute format('grant select on metrics.%I to " +
     "metrics_reader', name); end loop; if exists (select from pg_catalog.pg_extension where extname = 'pg_cron') then perform " +
     "cron.schedule('metrics-maintain', '*/10 * * * *', 'select metrics.maintain()'); end if; end $$",
@@ -416,6 +419,7 @@ Deno.test("validate refuses names that would not be applied, or not be judged", 
   await repository.write("20990101000000_metrics_Upper.sql", timeouts);
   await repository.write("20990101000001_Metrics_schema.sql", timeouts);
   await repository.write("20990101000002_metrics-schema.sql", timeouts);
+  await repository.write("20990101000060_metrics_sixty.sql", timeouts);
   const { findings } = await validated(repository);
   assertEquals(
     findings.map(({ code, file }) => `${code} ${file!.split("/").at(-1)}`).sort(),

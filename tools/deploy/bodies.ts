@@ -31,8 +31,10 @@ export function endsTransaction(body: string): boolean {
   return tokens.some(({ kind, text }, index) => {
     if (kind === "string") return text !== body && endsTransaction(text);
     if (kind !== "word" || (text !== "commit" && text !== "rollback")) return false;
-    const next = tokens[index + 1]?.text;
-    return next === undefined || [";", "and", "work", "transaction"].includes(next);
+    // As a statement: a column, and a text that is data, may be called so, too.
+    const [before, next, afterNext] = [tokens[index - 1]?.text, tokens[index + 1]?.text, tokens[index + 2]?.text];
+    return (before === undefined || [";", "begin", "then", "else", "loop"].includes(before)) &&
+      ([";", "work", "transaction"].includes(next ?? "") || next === "and" && /^(no|chain)$/.test(afterNext ?? ""));
   });
 }
 

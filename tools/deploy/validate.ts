@@ -100,23 +100,23 @@ async function names(root: string, migrations: Migration[]): Promise<Finding[]> 
           `Its version ${version} is that of ${twin.name}, too, and the history holds each once: give ours a later time.`,
       });
     }
-    if (isOurs && !isTime(version)) {
+    if (isOurs && !hasDate(version)) {
       findings.push({
         code: "name",
         file,
         sentence:
-          `${version}, which ${name} begins with, is no time: its version is the time in UTC as YYYYMMDDHHMMSS.`,
+          `${version}, which ${name} begins with, has no date: its version is the time in UTC as YYYYMMDDHHMMSS.`,
       });
     }
   }
   return findings;
 }
 
-/** Whether fourteen digits are a time. */
-function isTime(version: string): boolean {
-  const text = version.replace(/^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)$/, "$1-$2-$3T$4:$5:$6.000Z");
-  const time = new Date(text);
-  return !Number.isNaN(time.getTime()) && time.toISOString() === text;
+/** Whether fourteen digits begin with a date. The others put files of one day in their order, and need be no time of it. */
+function hasDate(version: string): boolean {
+  const day = version.replace(/^(\d{4})(\d\d)(\d\d).*$/, "$1-$2-$3");
+  const time = new Date(`${day}T00:00:00Z`);
+  return !Number.isNaN(time.getTime()) && time.toISOString().startsWith(day);
 }
 
 /** What squawk finds. */
