@@ -86,13 +86,19 @@ Deno.test("an installation adds our files and touches none of the app's", async 
 
 Deno.test("migrations are stamped with the time of installation, in their order, after the app's last one", async () => {
   const ours = migrationsOf(repository).map((name) => name.slice(15));
-  for (const last of ["20260228000000", "20260301120500"]) {
+  const expected = {
+    "20260228000000": "20260301120000",
+    "20260301120500": "20260301120501",
+    // Digits that are no time come before what is stamped, too.
+    "20260301120575": "20260301120616",
+  };
+  for (const [last, first] of Object.entries(expected)) {
     await using app = await appFolder();
     await app.write(`${last}_last_of_the_app.sql`, "select 1;\n");
     await install(repository, app.folder, noon);
     const found = migrationsOf(app.folder).filter((name) => name.includes("_metrics_"));
     assertEquals(found.map((name) => name.slice(15)), ours);
-    assertEquals(found[0]!.slice(0, 14), last === "20260228000000" ? "20260301120000" : "20260301120501");
+    assertEquals(found[0]!.slice(0, 14), first);
     assertEquals(new Set(found.map((name) => name.slice(0, 14))).size, ours.length);
   }
 });

@@ -194,7 +194,7 @@ async function namesOf(folder: string): Promise<string[]> {
 function stamped(sources: Source[], before: Manifest | undefined, names: string[], now: Date): Source[] {
   const known = new Map(Object.entries(before?.files ?? {}).map(([path, { source }]) => [source, path]));
   const versions = names.map((name) => /^(\d{14})_.*\.sql$/.exec(name)?.[1]).filter((version) => version !== undefined);
-  const last = Math.max(0, ...versions.map(timeOf).filter((time) => !Number.isNaN(time)));
+  const last = Math.max(0, ...versions.map(timeOf));
   let next = Math.max(Math.floor(now.getTime() / 1000) * 1000, last + 1000);
   return sources.map((file) => {
     if (!file.isMigration) return file;
@@ -206,9 +206,10 @@ function stamped(sources: Source[], before: Manifest | undefined, names: string[
   });
 }
 
-/** The time that a version says, in milliseconds; NaN for digits that are none. */
+/** The time that a version says, in milliseconds; of digits that are no time one that comes after them all the same. */
 function timeOf(version: string): number {
-  return Date.parse(version.replace(/^(....)(..)(..)(..)(..)(..)$/, "$1-$2-$3T$4:$5:$6Z"));
+  const [year, month, ...rest] = /^(....)(..)(..)(..)(..)(..)$/.exec(version)!.slice(1).map(Number) as [number, number];
+  return Date.UTC(year, month - 1, ...rest);
 }
 
 /** What supabase/config.toml says that concerns us. */
