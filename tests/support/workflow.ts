@@ -243,7 +243,9 @@ async function runJob(workflow: Workflow, job: Job, run: JobRun): Promise<JobOut
       const used = Object.entries(env).filter(([name]) => step.run!.includes(`$${name}`));
       const key = run.environmentName === undefined
         ? JSON.stringify([
-          / deploy validate\b/.test(step.run!) ? options.sha : [await branchesOf(options.origin), options.trigger.branch],
+          / deploy validate\b/.test(step.run!)
+            ? options.sha
+            : [await branchesOf(options.origin), options.trigger.branch],
           step.run,
           used,
         ])
