@@ -12,6 +12,8 @@ create table if not exists metrics.repositories (
   updated_at timestamptz not null default now()
 );
 
+create index if not exists repositories_full_name_idx on metrics.repositories (lower(full_name));
+
 comment on table metrics.repositories is 'Where code lives. One row per (source, external_id), and one per URL that no such repository claims.';
 comment on column metrics.repositories.id is 'Key.';
 comment on column metrics.repositories.full_name is 'Owner and name as the provider shows them. Merge: latest.';

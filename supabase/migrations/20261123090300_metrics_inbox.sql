@@ -29,6 +29,9 @@ create table if not exists metrics.deliveries (
 create index if not exists deliveries_source_received_at_idx on metrics.deliveries (source, received_at);
 create index if not exists deliveries_identity_id_received_at_idx on metrics.deliveries (identity_id, received_at)
   where identity_id is not null;
+create index if not exists deliveries_not_stored_idx on metrics.deliveries (received_at) where result <> 'stored';
+
+create index if not exists deliveries_not_stored_idx on metrics.deliveries (received_at) where result <> 'stored';
 
 comment on table metrics.deliveries is 'One authenticated HTTP request each, with what became of it.';
 comment on column metrics.deliveries.source is 'The configured sender.';

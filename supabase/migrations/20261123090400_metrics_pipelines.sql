@@ -29,7 +29,12 @@ create table if not exists metrics.pipeline_runs (
   duration_seconds double precision generated always as (
     case when finished_at >= started_at then extract(epoch from finished_at - started_at) end
   ) stored,
+  ended_at timestamptz generated always as (
+    case when outcome is not null then coalesce(finished_at, started_at, queued_at) end
+  ) stored,
   url text,
+  is_first_try boolean not null default true,
+  is_last_try boolean not null default true,
   clocks jsonb not null default '{}',
   updated_at timestamptz not null default now(),
   constraint pipeline_runs_pkey primary key (reference_id, external_id, attempt),
@@ -45,6 +50,14 @@ create table if not exists metrics.pipeline_runs (
 create index if not exists pipeline_runs_unknown_outcome_idx
   on metrics.pipeline_runs (reference_id)
   where outcome = 'unknown';
+
+create index if not exists pipeline_runs_rerun_group_idx
+  on metrics.pipeline_runs (reference_id, rerun_group)
+  where rerun_group is not null;
+
+create index if not exists pipeline_runs_ended_at_idx
+  on metrics.pipeline_runs (reference_id, ended_at)
+  where ended_at is not null;
 
 comment on table metrics.pipeline_runs is 'One attempt of a workflow or pipeline each. Clocks compare by rank of the state, then time.';
 comment on column metrics.pipeline_runs.external_id is 'The sender''s id of the run.';
@@ -67,7 +80,10 @@ comment on column metrics.pipeline_runs.started_at is 'When it started. Merge: e
 comment on column metrics.pipeline_runs.finished_at is 'When it ended. Merge: latest, with status.';
 comment on column metrics.pipeline_runs.queue_seconds is 'Seconds from queued to started; NULL when either is missing or the clock runs backwards.';
 comment on column metrics.pipeline_runs.duration_seconds is 'Seconds from started to finished, without the queue; NULL when either is missing or the clock runs backwards.';
+comment on column metrics.pipeline_runs.ended_at is 'When it ended, for counting: finished_at, else started_at, else queued_at; NULL until finished. A column, because under row level security an index on an expression is not used.';
 comment on column metrics.pipeline_runs.url is 'Link to the provider. Merge: latest.';
+comment on column metrics.pipeline_runs.is_first_try is 'Derived: whether it is the first of the finished runs of its rerun_group, by queued_at, started_at or finished_at, then attempt, then external_id. True until finished, and without a group.';
+comment on column metrics.pipeline_runs.is_last_try is 'Derived: whether it is the last of the finished runs of its rerun_group, in the same order. True until finished, and without a group.';
 
 create table if not exists metrics.jobs (
   reference_id bigint not null,
@@ -91,6 +107,15 @@ create table if not exists metrics.jobs (
   duration_seconds double precision generated always as (
     case when finished_at >= started_at then extract(epoch from finished_at - started_at) end
   ) stored,
+  ended_at timestamptz generated always as (
+    case when outcome is not null then coalesce(finished_at, started_at, queued_at) end
+  ) stored,
+  flaky_key bigint generated always as (
+    case
+      when outcome in ('success', 'failure', 'timed_out') and commit_sha is not null
+        then hashtextextended(commit_sha || ' ' || coalesce(pipeline, '') || ' ' || coalesce(name, ''), 0)
+    end
+  ) stored,
   steps jsonb,
   url text,
   clocks jsonb not null default '{}',
@@ -109,6 +134,19 @@ create table if not exists metrics.jobs (
 create index if not exists jobs_unknown_outcome_idx
   on metrics.jobs (reference_id)
   where outcome = 'unknown';
+
+create index if not exists jobs_ended_at_idx
+  on metrics.jobs (reference_id, ended_at)
+  where ended_at is not null;
+
+-- What is flaky failed and passed for one commit: from the few that failed to those that passed.
+create index if not exists jobs_failed_idx
+  on metrics.jobs (reference_id, ended_at)
+  where outcome in ('failure', 'timed_out');
+
+create index if not exists jobs_passed_idx
+  on metrics.jobs (reference_id, flaky_key)
+  where outcome = 'success';
 
 -- For retention: jobs arrive nearly in the order of their time, so block ranges are enough and cost next to nothing.
 create index if not exists jobs_time_idx
@@ -132,5 +170,7 @@ comment on column metrics.jobs.started_at is 'When it started. Merge: earliest.'
 comment on column metrics.jobs.finished_at is 'When it ended. Merge: latest, with status.';
 comment on column metrics.jobs.queue_seconds is 'Seconds from queued to started; NULL when either is missing or the clock runs backwards.';
 comment on column metrics.jobs.duration_seconds is 'Seconds from started to finished, without the queue; NULL when either is missing or the clock runs backwards.';
+comment on column metrics.jobs.ended_at is 'When it ended, for counting: finished_at, else started_at, else queued_at; NULL until finished. A column, because under row level security an index on an expression is not used.';
+comment on column metrics.jobs.flaky_key is 'The same number for jobs of one commit, pipeline and name that passed or failed: one of them is found by another.';
 comment on column metrics.jobs.steps is 'Its steps in order: number, name, status, outcome, started_at, finished_at. Merge: latest.';
 comment on column metrics.jobs.url is 'Link to the provider. Merge: latest.';

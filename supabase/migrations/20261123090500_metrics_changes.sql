@@ -29,6 +29,23 @@ create table if not exists metrics.pull_requests (
   first_commit_at timestamptz,
   first_review_at timestamptz,
   approved_at timestamptz,
+  coding_seconds double precision generated always as (
+    case when opened_at >= first_commit_at then extract(epoch from opened_at - first_commit_at) end
+  ) stored,
+  pickup_seconds double precision generated always as (
+    case when first_review_at >= ready_at then extract(epoch from first_review_at - ready_at) end
+  ) stored,
+  review_seconds double precision generated always as (
+    case when approved_at >= first_review_at then extract(epoch from approved_at - first_review_at) end
+  ) stored,
+  merge_seconds double precision generated always as (
+    case when merged_at >= approved_at then extract(epoch from merged_at - approved_at) end
+  ) stored,
+  total_seconds double precision generated always as (
+    case
+      when merged_at >= coalesce(first_commit_at, opened_at) then extract(epoch from merged_at - coalesce(first_commit_at, opened_at))
+    end
+  ) stored,
   clocks jsonb not null default '{}',
   updated_at timestamptz not null default now(),
   constraint pull_requests_pkey primary key (reference_id, number),
@@ -41,6 +58,7 @@ create table if not exists metrics.pull_requests (
 create index if not exists pull_requests_head_branch_idx on metrics.pull_requests (reference_id, head_branch);
 create index if not exists pull_requests_head_sha_idx on metrics.pull_requests (reference_id, head_sha);
 create index if not exists pull_requests_merge_sha_idx on metrics.pull_requests (reference_id, merge_sha) where merge_sha is not null;
+create index if not exists pull_requests_merged_at_idx on metrics.pull_requests (reference_id, merged_at) where merged_at is not null;
 
 comment on table metrics.pull_requests is 'Pull requests and merge requests, with the moments that phases are cut from. Clocks compare by time, then rank of the state.';
 comment on column metrics.pull_requests.number is 'Number within the repository.';
@@ -67,6 +85,11 @@ comment on column metrics.pull_requests.ready_at is 'Derived: the latest of read
 comment on column metrics.pull_requests.first_commit_at is 'Derived: the earliest authored_at among its own commits; NULL for forks.';
 comment on column metrics.pull_requests.first_review_at is 'Derived: the first review by another human.';
 comment on column metrics.pull_requests.approved_at is 'Derived: the first approval by another human.';
+comment on column metrics.pull_requests.coding_seconds is 'Seconds from the first commit to opened; NULL when either is missing or the clock runs backwards.';
+comment on column metrics.pull_requests.pickup_seconds is 'Seconds from ready to the first review; NULL when either is missing or the clock runs backwards.';
+comment on column metrics.pull_requests.review_seconds is 'Seconds from the first review to the approval; NULL when either is missing or the clock runs backwards.';
+comment on column metrics.pull_requests.merge_seconds is 'Seconds from the approval to the merge; NULL when either is missing or the clock runs backwards.';
+comment on column metrics.pull_requests.total_seconds is 'Seconds from the first commit, or from opened where that is unknown, to the merge; NULL when either is missing or the clock runs backwards.';
 
 create table if not exists metrics.reviews (
   reference_id bigint not null,
@@ -115,6 +138,9 @@ create table if not exists metrics.pushes (
 
 create index if not exists pushes_commits_idx on metrics.pushes using gin (commits);
 create index if not exists pushes_after_idx on metrics.pushes (reference_id, after);
+create index if not exists pushes_default_branch_idx
+  on metrics.pushes (reference_id, pushed_at)
+  where on_default_branch is not false;
 
 comment on table metrics.pushes is 'Moves of a branch or tag. Clocks compare by time.';
 comment on column metrics.pushes.id is 'Key, because pushed_at may be unknown.';

@@ -41,6 +41,7 @@ create table if not exists metrics.deployments (
 create index if not exists deployments_unknown_outcome_idx
   on metrics.deployments (reference_id)
   where outcome = 'unknown';
+create index if not exists deployments_commit_sha_idx on metrics.deployments (reference_id, commit_sha);
 
 comment on table metrics.deployments is 'Attempts to put a commit into an environment. Clocks compare by rank of the state, then time, then the provider''s id of the status.';
 comment on column metrics.deployments.external_id is 'The sender''s id of the deployment.';
@@ -113,6 +114,9 @@ create table if not exists metrics.incidents (
 );
 
 create index if not exists incidents_reference_id_idx on metrics.incidents (reference_id);
+create index if not exists incidents_deployment_idx on metrics.incidents (reference_id, deployment_external_id) where deployment_external_id is not null;
+create index if not exists incidents_opened_at_idx on metrics.incidents (reference_id, opened_at);
+create index if not exists incidents_service_idx on metrics.incidents (lower(service), opened_at) where reference_id is null;
 
 comment on table metrics.incidents is 'Outages and degradations. Clocks compare by time, then rank of the state.';
 comment on column metrics.incidents.source is 'The configured sender.';

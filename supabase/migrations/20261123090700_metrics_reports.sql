@@ -33,12 +33,19 @@ create table if not exists metrics.test_runs (
   started_at timestamptz,
   passed bigint[],
   skipped bigint[],
+  is_inconclusive boolean not null generated always as (
+    coalesce(passed_count, 0) + coalesce(failed_count, 0) + coalesce(error_count, 0) >= 20
+    and coalesce(failed_count, 0) + coalesce(error_count, 0)
+      >= 0.8 * (coalesce(passed_count, 0) + coalesce(failed_count, 0) + coalesce(error_count, 0))
+  ) stored,
   url text,
   clocks jsonb not null default '{}',
   updated_at timestamptz not null default now(),
   constraint test_runs_pkey primary key (reference_id, external_id),
   constraint counts_are_not_negative check (least(passed_count, failed_count, skipped_count, error_count) >= 0)
 );
+
+create index if not exists test_runs_started_at_idx on metrics.test_runs (reference_id, started_at);
 
 comment on table metrics.test_runs is 'One suite''s result for a commit each. Clocks compare by time.';
 comment on column metrics.test_runs.external_id is 'The sender''s id of the test run.';
@@ -55,6 +62,7 @@ comment on column metrics.test_runs.duration_seconds is 'Seconds, as reported. M
 comment on column metrics.test_runs.started_at is 'When it started. Merge: earliest.';
 comment on column metrics.test_runs.passed is 'Numbers of the tests that passed, ascending. Merge: latest.';
 comment on column metrics.test_runs.skipped is 'Numbers of the tests that were skipped, ascending. Merge: latest.';
+comment on column metrics.test_runs.is_inconclusive is 'Whether four fifths or more of at least twenty tests failed: that tells of the machine, and nothing of the tests.';
 comment on column metrics.test_runs.url is 'Link to the provider. Merge: latest.';
 
 create table if not exists metrics.test_cases (
@@ -73,6 +81,9 @@ create table if not exists metrics.test_cases (
 );
 
 create index if not exists test_cases_test_id_idx on metrics.test_cases (test_id);
+create index if not exists test_cases_retried_idx
+  on metrics.test_cases (reference_id, test_run_external_id)
+  where outcome = 'passed' and retries > 0;
 create index if not exists test_cases_time_idx on metrics.test_cases using brin (updated_at);
 
 comment on table metrics.test_cases is 'Test cases that need words: failures, retries, slow ones. Clocks compare by time.';
@@ -100,6 +111,8 @@ create table if not exists metrics.rule_checks (
   constraint rule_checks_pkey primary key (reference_id, external_id),
   constraint status_is_known check (status in ('compliant', 'violation', 'warning'))
 );
+
+create index if not exists rule_checks_checked_at_idx on metrics.rule_checks (reference_id, checked_at);
 
 comment on table metrics.rule_checks is 'One rule''s outcome for a commit, pull request or run each. Clocks compare by time.';
 comment on column metrics.rule_checks.external_id is 'The sender''s id of the check.';
