@@ -86,13 +86,18 @@ begin
       and p.number = (s.fact ->> 'number')::integer
     where s.kind = 'pull_requests'
     union
+    -- Looked up for each commit: however many pushes a repository has, few of them hold it.
     select s.repository_id, substr(p.ref, 12)
-    from (select repository_id, array_agg(sha) as list from shas group by repository_id) as s
+    from shas as s
+    cross join lateral (
+      select q.reference_id, q.ref
+      from metrics.pushes as q
+      where q.commits @> array[s.sha]
+      offset 0
+    ) as p
     join metrics.repository_references as r
-      on r.repository_id = s.repository_id
-    join metrics.pushes as p
-      on p.reference_id = r.id
-      and p.commits && s.list
+      on r.id = p.reference_id
+      and r.repository_id = s.repository_id
     where p.ref like 'refs/heads/%'
   )
   select p.reference_id, p.number
@@ -140,6 +145,102 @@ $$;
 revoke execute on function metrics.pull_requests_touched_by(jsonb) from public;
 
 comment on function metrics.pull_requests_touched_by(jsonb) is 'Pull requests whose derived columns may depend on these observations, as the facts stand now.';
+
+-- Own commits of pull requests: pushed for them, and not brought to the default branch by an earlier push than the merge's.
+drop function if exists metrics.own_commits_of(bigint[], integer[]);
+
+create function metrics.own_commits_of(reference_ids bigint[], numbers integer[])
+returns table (reference_id bigint, number integer, shas text[])
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select p.reference_id, p.number, own.shas
+  from (
+    select distinct u.reference_id, u.number
+    from unnest(own_commits_of.reference_ids, own_commits_of.numbers) as u (reference_id, number)
+  ) as touched
+  join metrics.pull_requests as p
+    on p.reference_id = touched.reference_id
+    and p.number = touched.number
+  join metrics.repository_references as here
+    on here.id = p.reference_id
+  cross join lateral (
+    select array_agg(r.id) as list
+    from metrics.repository_references as r
+    where r.repository_id = here.repository_id
+  ) as siblings
+  cross join lateral (
+    -- A branch name is used again and again: what was pushed before the previous pull request from it was closed is not ours.
+    select max(b.closed_at) as closed_at
+    from metrics.pull_requests as b
+    where b.reference_id = any(siblings.list)
+      and b.head_branch = p.head_branch
+      and b.is_fork is not true
+      and b.number < p.number
+  ) as previous
+  cross join lateral (
+    -- Looked up by the commit: however many pushes a repository has, few of them hold it.
+    select coalesce(
+      (
+        select min(m.pushed_at)
+        from (
+          select q.reference_id, q.on_default_branch, q.pushed_at
+          from metrics.pushes as q
+          where q.commits @> array[p.merge_sha]
+          union all
+          select q.reference_id, q.on_default_branch, q.pushed_at
+          from unnest(siblings.list) as r (id)
+          join metrics.pushes as q
+            on q.reference_id = r.id
+            and q.after = p.merge_sha
+          offset 0
+        ) as m
+        where m.reference_id = any(siblings.list)
+          and m.on_default_branch
+          and p.merge_sha is not null
+      ),
+      p.merged_at,
+      'infinity'
+    ) as at
+  ) as merge
+  cross join lateral (
+    select coalesce(array_agg(o.sha), '{}') as shas
+    from (
+      select unnest(h.commits)
+      from metrics.pushes as h
+      where h.reference_id = any(siblings.list)
+        and h.ref = 'refs/heads/' || p.head_branch
+        and p.is_fork is not true
+        and h.deleted is not true
+        and h.on_default_branch is not true
+        and (previous.closed_at is null or h.pushed_at > previous.closed_at)
+      union
+      select p.head_sha
+    ) as o (sha)
+    where o.sha is not null
+      and not exists (
+        select
+        from (
+          select q.reference_id, q.on_default_branch, q.pushed_at
+          from metrics.pushes as q
+          where q.commits @> array[o.sha]
+          offset 0
+        ) as e
+        where e.reference_id = any(siblings.list)
+          and e.on_default_branch
+          and e.pushed_at < merge.at
+      )
+  ) as own;
+end
+$$;
+revoke execute on function metrics.own_commits_of(bigint[], integer[]) from public;
+
+comment on function metrics.own_commits_of(bigint[], integer[]) is 'The own commits of pull requests; of one from a fork, only the last is known.';
 
 create or replace function metrics.derive_pull_requests(reference_ids bigint[], numbers integer[])
 returns void
@@ -203,55 +304,17 @@ begin
         and v.reviewer_is_bot is not true
         and v.state is distinct from 'pending'
     ) as reviewed
-    cross join lateral (
-      -- A branch name is used again and again: what was pushed before the previous pull request from it was closed is not ours.
-      select max(b.closed_at) as closed_at
-      from metrics.pull_requests as b
-      where b.reference_id = any(siblings.list)
-        and b.head_branch = p.head_branch
-        and b.is_fork is not true
-        and b.number < p.number
-    ) as previous
-    cross join lateral (
-      select coalesce(
-        (
-          select min(m.pushed_at)
-          from metrics.pushes as m
-          where m.reference_id = any(siblings.list)
-            and m.on_default_branch
-            and p.merge_sha is not null
-            and (m.after = p.merge_sha or m.commits @> array[p.merge_sha])
-        ),
-        p.merged_at,
-        'infinity'
-      ) as at
-    ) as merge
+    join metrics.own_commits_of(derive_pull_requests.reference_ids, derive_pull_requests.numbers) as mine
+      on mine.reference_id = p.reference_id
+      and mine.number = p.number
     cross join lateral (
       select min(c.authored_at) as first_commit_at
-      from (
-        select unnest(h.commits)
-        from metrics.pushes as h
-        where h.reference_id = any(siblings.list)
-          and h.ref = 'refs/heads/' || p.head_branch
-          and h.deleted is not true
-          and h.on_default_branch is not true
-          and (previous.closed_at is null or h.pushed_at > previous.closed_at)
-        union
-        select p.head_sha
-      ) as o (sha)
-      join metrics.commits as c
-        on c.reference_id = any(siblings.list)
-        and c.sha = o.sha
-      where p.is_fork is not true
+      from metrics.commits as c
+      where c.reference_id = any(siblings.list)
+        and c.sha = any(mine.shas)
+        -- Of a fork's branch nothing but its end is known.
+        and p.is_fork is not true
         and p.head_branch is not null
-        and not exists (
-          select
-          from metrics.pushes as e
-          where e.reference_id = any(siblings.list)
-            and e.on_default_branch
-            and e.pushed_at < merge.at
-            and e.commits @> array[o.sha]
-        )
     ) as own
   ) as d
   where t.reference_id = d.reference_id

@@ -319,6 +319,26 @@ begin
       from metrics.team_repositories as g
       where g.repository_id = moved[i]
       on conflict do nothing;
+      -- Services that admins named go with the code.
+      update metrics.services as s
+      set repository_id = moved[i + 1]
+      where s.repository_id = moved[i]
+        and s.name is not null;
+      delete from metrics.services as s
+      where s.name is null
+        and (
+          s.repository_id = moved[i]
+          or (
+            s.repository_id = moved[i + 1]
+            and exists (
+              select
+              from metrics.services as o
+              where o.generation = s.generation
+                and o.repository_id = s.repository_id
+                and o.name is not null
+            )
+          )
+        );
       delete from metrics.repositories as r
       where r.id = moved[i];
     end if;
@@ -384,6 +404,252 @@ revoke execute on function metrics.fold_facts(jsonb) from public;
 
 comment on function metrics.fold_facts(jsonb) is 'Folds the facts of a call into their tables.';
 
+-- An incident may be about a repository by its service's name, or have been about another one before.
+drop function if exists metrics.repositories_of_incidents(jsonb);
+
+create function metrics.repositories_of_incidents(incidents jsonb)
+returns bigint[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+  return array(
+    select n.repository_id
+    from jsonb_array_elements(incidents) as f (said)
+    join metrics.incidents as i
+      on i.source = f.said ->> 'source'
+      and i.external_id = f.said ->> 'external_id'
+    cross join lateral (
+      select r.repository_id
+      from metrics.repository_references as r
+      where r.id = i.reference_id
+      union
+      select t.repository_id
+      from metrics.deployment_failures as t
+      where t.generation in (select g.id from metrics.generations as g where g.state <> 'retired')
+        and t.cause = 'incident'
+        and t.incident_source = i.source
+        and t.incident_external_id = i.external_id
+        and t.repository_id is not null
+    ) as n
+    union
+    select s.repository_id
+    from jsonb_array_elements(incidents) as f (said)
+    left join metrics.incidents as i
+      on i.source = f.said ->> 'source'
+      and i.external_id = f.said ->> 'external_id'
+    cross join lateral (values (f.said ->> 'service'), (i.service)) as c (called)
+    cross join metrics.generations as g
+    cross join lateral metrics.services_called(g.id, c.called) as s
+    where g.state <> 'retired'
+  );
+end
+$$;
+revoke execute on function metrics.repositories_of_incidents(jsonb) from public;
+
+comment on function metrics.repositories_of_incidents(jsonb) is 'Repositories that these incidents are about besides those that they name, now or before.';
+
+-- What these facts touch of each repository, and all that follows from that, in each generation that is kept.
+drop function if exists metrics.derive_deliveries(jsonb, text, bigint[], bigint[], bigint[], bigint[], integer[]);
+
+create function metrics.derive_deliveries(
+  facts jsonb,
+  source text,
+  concerned bigint[],
+  moved bigint[],
+  renamed bigint[],
+  pull_request_references bigint[],
+  pull_request_numbers integer[]
+)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  generation metrics.generations;
+  repository bigint;
+  siblings bigint[];
+  is_rebranched boolean;
+  told metrics.touched;
+begin
+  for generation in
+    select *
+    from metrics.generations as g
+    where g.state <> 'retired'
+    order by g.id
+  loop
+    foreach repository in array moved loop
+      perform metrics.forget_delivery(generation.id, repository);
+    end loop;
+    for repository in
+      select distinct r.id
+      from unnest(concerned || moved) as u (id)
+      join metrics.repositories as r
+        on r.id = u.id
+      where r.id <= generation.repositories_up_to
+      order by r.id
+    loop
+      siblings := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+      is_rebranched := repository = any(renamed) and exists (
+        select
+        from metrics.pushes as p
+        where p.reference_id = any(siblings)
+          and p.on_default_branch is null
+      );
+      told := null;
+      told.is_whole := repository = any(moved) or is_rebranched;
+      told.is_renamed := repository = any(renamed);
+      if not told.is_whole then
+        if facts ? 'pushes' then
+          select
+            min(p.pushed_at),
+            coalesce(array_agg(p.id) filter (where p.pushed_at is null), '{}')
+          into told.pushed_since, told.untimed_pushes
+          from jsonb_array_elements(facts -> 'pushes') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+          join metrics.pushes as p
+            on p.reference_id = r.id
+            and p.ref = f.said ->> 'ref'
+            and p.before = f.said ->> 'before'
+            and p.after = f.said ->> 'after'
+            and p.pushed_at is not distinct from (f.said ->> 'pushed_at')::timestamptz
+          where p.on_default_branch is not false
+            or exists (
+              select
+              from metrics.branch_moves as m
+              where m.push_id = p.id
+            );
+        end if;
+        told.shas := array(
+          select f.said ->> 'sha'
+          from jsonb_array_elements(facts -> 'commits') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+          join metrics.changes as c
+            on c.generation = generation.id
+            and c.repository_id = repository
+            and c.sha = f.said ->> 'sha'
+          union
+          select c.sha
+          from unnest(pull_request_references, pull_request_numbers) as t (reference_id, number)
+          join metrics.pull_requests as p
+            on p.reference_id = t.reference_id
+            and p.number = t.number
+          join metrics.changes as c
+            on c.generation = generation.id
+            and c.repository_id = repository
+            and c.sha = p.merge_sha
+          where t.reference_id = any(siblings)
+          union
+          select c.sha
+          from unnest(pull_request_references, pull_request_numbers) as t (reference_id, number)
+          join metrics.changes as c
+            on c.pull_request_reference_id = t.reference_id
+            and c.pull_request_number = t.number
+            and c.generation = generation.id
+            and c.repository_id = repository
+        );
+        if facts ?| array['deployments', 'releases', 'pipeline_runs'] then
+          select
+            coalesce(array_agg(distinct u.commit_sha) filter (where u.commit_sha is not null), '{}'),
+            coalesce(array_agg(distinct u.external_id), '{}')
+          into told.deployed_shas, told.deployment_ids
+          from (
+            select d.commit_sha, d.external_id
+            from jsonb_array_elements(facts -> 'deployments') as f (said)
+            join metrics.repository_references as r
+              on r.reference = f.said ->> 'repository'
+              and r.repository_id = repository
+            join metrics.deployments as d
+              on d.reference_id = r.id
+              and d.external_id = f.said ->> 'external_id'
+            union all
+            select l.commit_sha, l.external_id
+            from jsonb_array_elements(facts -> 'releases') as f (said)
+            join metrics.repository_references as r
+              on r.reference = f.said ->> 'repository'
+              and r.repository_id = repository
+            join metrics.releases as l
+              on l.reference_id = r.id
+              and l.external_id = f.said ->> 'external_id'
+            union all
+            select p.commit_sha, p.external_id
+            from jsonb_array_elements(facts -> 'pipeline_runs') as f (said)
+            join metrics.repository_references as r
+              on r.reference = f.said ->> 'repository'
+              and r.repository_id = repository
+            join metrics.pipeline_runs as p
+              on p.reference_id = r.id
+              and p.external_id = f.said ->> 'external_id'
+            where exists (
+              select
+              from metrics.services as s
+              where s.generation = generation.id
+                and s.repository_id = repository
+                and s.source = 'pipeline'
+            )
+          ) as u;
+          -- What was there under these ids before may have been of another commit.
+          told.deployed_shas := array(
+            select unnest(told.deployed_shas)
+            union
+            select d.commit_sha
+            from metrics.service_deployments as d
+            where d.generation = generation.id
+              and d.reference_id = any(siblings)
+              and d.external_id = any(told.deployment_ids)
+              and d.commit_sha is not null
+            union
+            select d.commit_sha
+            from metrics.service_deployments as d
+            where d.generation = generation.id
+              and d.repository_id = repository
+              and d.member_ids && told.deployment_ids
+            union
+            select d.commit_sha
+            from unnest(told.deployment_ids) as i (external_id)
+            join metrics.service_deployments as d
+              on d.generation = generation.id
+              and d.repository_id = repository
+              and d.kind = 'pipeline_run'
+              and split_part(d.external_id, '#', 1) = i.external_id
+            where facts ? 'pipeline_runs'
+              and d.commit_sha is not null
+          );
+        end if;
+        if facts ? 'incidents' then
+          select array_agg(coalesce(f.said ->> 'source', source)), array_agg(f.said ->> 'external_id')
+          into told.incident_sources, told.incident_ids
+          from jsonb_array_elements(facts -> 'incidents') as f (said);
+        end if;
+      end if;
+      perform metrics.derive_delivery(generation.id, repository, told);
+    end loop;
+    if cardinality(moved) > 0 then
+      perform metrics.link_lost_incidents(generation.id);
+    end if;
+    -- Those about nothing that is known are linked to nothing.
+    if facts ? 'incidents' then
+      perform metrics.link_incidents(
+        generation.id,
+        null,
+        'infinity',
+        array(select coalesce(f.said ->> 'source', source) from jsonb_array_elements(facts -> 'incidents') as f (said)),
+        array(select f.said ->> 'external_id' from jsonb_array_elements(facts -> 'incidents') as f (said))
+      );
+    end if;
+  end loop;
+end
+$$;
+revoke execute on function metrics.derive_deliveries(jsonb, text, bigint[], bigint[], bigint[], bigint[], integer[]) from public;
+
+comment on function metrics.derive_deliveries(jsonb, text, bigint[], bigint[], bigint[], bigint[], integer[]) is 'Derives what joins facts of these repositories, as far as these facts, a change of the map, or a new name touch it. Their locks must be held.';
+
 drop function if exists metrics.ingest_together(jsonb);
 
 create function metrics.ingest_together(calls jsonb)
@@ -393,7 +659,11 @@ set search_path = ''
 as $$
 declare
   -- What depends on one row alone, and so on no lock but the row's.
-  row_kinds constant text[] := array['repositories', 'pipeline_runs', 'jobs', 'deployments', 'releases', 'rule_checks', 'measurements'];
+  row_kinds constant text[] := array['repositories', 'jobs', 'rule_checks', 'measurements']
+    || case
+      when exists (select from metrics.services as s where s.source = 'pipeline') then '{}'
+      else array['pipeline_runs']
+    end;
   body_days integer;
   taken bigint[];
   answers jsonb;
@@ -490,6 +760,7 @@ begin
     group by e.kind
   ) as k;
   if facts is not null then
+    perform metrics.lock_counted(facts);
     perform metrics.fold_facts(facts);
   end if;
 
@@ -538,7 +809,12 @@ declare
     'repositories', 'pipeline_runs', 'jobs', 'pull_requests', 'reviews', 'pushes', 'commits', 'deployments', 'releases', 'incidents',
     'test_runs', 'test_cases', 'rule_checks', 'measurements'
   ];
-  joined_kinds constant text[] := array['pull_requests', 'reviews', 'pushes', 'commits'];
+  -- Runs are deployments where a rule says so.
+  joined_kinds constant text[] := array['pull_requests', 'reviews', 'pushes', 'commits', 'deployments', 'releases', 'incidents']
+    || case
+      when facts ? 'pipeline_runs' and exists (select from metrics.services as s where s.source = 'pipeline') then array['pipeline_runs']
+      else '{}'
+    end;
   source_name constant text := delivery ->> 'source';
   hash constant bytea := decode(delivery ->> 'sha256', 'hex');
   id text := delivery ->> 'delivery_id';
@@ -558,6 +834,8 @@ declare
   moved bigint[] := '{}';
   touched_references bigint[] := '{}';
   touched_numbers integer[] := '{}';
+  renamed bigint[] := '{}';
+  concerned bigint[] := '{}';
   claim metrics.claim;
   claims metrics.claim[] := '{}';
   expires_on date;
@@ -741,11 +1019,41 @@ begin
       );
     end if;
   end if;
-  if cardinality(joined_names) > 0 or cardinality(claims) > 0 then
-    locked := array(
+  if repositories <> '[]' then
+    renamed := array(
+      select r.repository_id
+      from jsonb_array_elements(repositories) as f (said)
+      join metrics.repository_references as r
+        on r.reference = f.said ->> 'repository'
+      join metrics.repositories as t
+        on t.id = r.repository_id
+      where (f.said ? 'full_name' and f.said ->> 'full_name' is distinct from t.full_name)
+        or (f.said ? 'default_branch' and f.said ->> 'default_branch' is distinct from t.default_branch)
+    );
+  end if;
+  if cardinality(renamed) > 0 or cardinality(claims) > 0 or exists (
+    select
+    from jsonb_array_elements(facts -> 'incidents') as f (said)
+    where f.said ->> 'repository' is null
+  ) then
+    -- An incident that names a service by its name, and that name, must not miss each other. Before the repositories, always.
+    perform pg_advisory_xact_lock(hashtextextended('metrics.names', 0));
+  end if;
+  if facts ? 'incidents' then
+    concerned := metrics.repositories_of_incidents(facts -> 'incidents');
+  end if;
+  if cardinality(joined_names) > 0 or cardinality(claims) > 0 or cardinality(renamed) > 0 or cardinality(concerned) > 0 then
+    concerned := array(
       select r.repository_id
       from metrics.repository_references as r
       where r.reference = any(joined_names)
+      union
+      select unnest(concerned)
+      union
+      select unnest(renamed)
+    );
+    locked := array(
+      select unnest(concerned)
       union
       select unnest(array[c.claimant_repository_id, c.present_repository_id])
       from unnest(claims) as c
@@ -786,6 +1094,7 @@ begin
   if facts ? 'repositories' then
     facts := jsonb_set(facts, '{repositories}', repositories);
   end if;
+  perform metrics.lock_counted(facts);
   perform metrics.fold_facts(facts);
 
   if cardinality(moved) > 0 then
@@ -805,6 +1114,9 @@ begin
       where r.repository_id = any(moved)
     ) as p;
     perform metrics.derive_pull_requests(touched_references, touched_numbers);
+  end if;
+  if cardinality(concerned) > 0 or cardinality(moved) > 0 or facts ? 'incidents' then
+    perform metrics.derive_deliveries(facts, source_name, concerned, moved, renamed, touched_references, touched_numbers);
   end if;
 
   return jsonb_build_object('result', 'stored', 'reason', null, 'delivery_id', id, 'facts', counts);

@@ -64,8 +64,6 @@ const rowKinds: ReadonlySet<string> = new Set<FactKind>([
   "repositories",
   "pipeline_runs",
   "jobs",
-  "deployments",
-  "releases",
   "rule_checks",
   "measurements",
 ]);

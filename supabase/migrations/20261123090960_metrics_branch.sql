@@ -1,0 +1,882 @@
+-- The order of commits on a default branch, derived from the pushes that moved it, and what each commit changes. A push that comes late
+-- takes its place: what stands behind it is derived again, and nothing else.
+
+set lock_timeout = '2s';
+set statement_timeout = '60s';
+
+create table if not exists metrics.branch_moves (
+  generation integer not null,
+  repository_id bigint not null,
+  line integer not null,
+  ordinal integer not null,
+  push_id bigint not null,
+  before text not null,
+  after text not null,
+  pushed_at timestamptz,
+  is_forced boolean not null,
+  is_truncated boolean not null,
+  constraint branch_moves_pkey primary key (generation, repository_id, line, ordinal)
+);
+
+create index if not exists branch_moves_push_id_idx on metrics.branch_moves (push_id);
+create index if not exists branch_moves_after_idx on metrics.branch_moves (generation, repository_id, after);
+create index if not exists branch_moves_before_idx on metrics.branch_moves (generation, repository_id, before);
+create index if not exists branch_moves_pushed_at_idx on metrics.branch_moves (generation, repository_id, pushed_at);
+create index if not exists branch_moves_truncated_idx on metrics.branch_moves (generation, repository_id, pushed_at) where is_truncated;
+
+comment on table metrics.branch_moves is 'Derived: the moves of a default branch in their order. The order between lines is unknown.';
+comment on column metrics.branch_moves.generation is 'The generation that it belongs to.';
+comment on column metrics.branch_moves.repository_id is 'Repository.';
+comment on column metrics.branch_moves.line is 'Moves of one line have an order: 0 is that of all whose time is known, with what hangs on it.';
+comment on column metrics.branch_moves.ordinal is 'Place in the line.';
+comment on column metrics.branch_moves.push_id is 'The push.';
+comment on column metrics.branch_moves.before is 'Commit before the move.';
+comment on column metrics.branch_moves.after is 'Commit after the move.';
+comment on column metrics.branch_moves.pushed_at is 'When, where the provider says.';
+comment on column metrics.branch_moves.is_forced is 'Whether it rewrote history.';
+comment on column metrics.branch_moves.is_truncated is 'Whether the provider listed only some of its commits.';
+
+create table if not exists metrics.changes (
+  generation integer not null,
+  repository_id bigint not null,
+  service_id bigint not null,
+  sha text not null,
+  line integer not null,
+  position bigint not null,
+  is_listed boolean not null,
+  gone_position bigint,
+  gone_reason text,
+  reference_id bigint,
+  started_at timestamptz,
+  basis text,
+  is_bot boolean not null default false,
+  is_merge_commit boolean not null default false,
+  is_hotfix boolean not null default false,
+  reverts text[],
+  title text,
+  pull_request_reference_id bigint,
+  pull_request_number integer,
+  pull_request_is_bot boolean,
+  merged_at timestamptz,
+  shipped_by bigint,
+  shipped_at timestamptz,
+  is_first_shipped boolean not null default false,
+  is_order_unknown boolean not null default false,
+  exclusion text generated always as (
+    case
+      when not is_listed or service_id = 0 then 'no_change'
+      when is_merge_commit then 'merge_commit'
+      when shipped_at is null and gone_position is not null then gone_reason
+      when shipped_at is null and is_order_unknown then 'order_unknown'
+      when shipped_at is null then 'waiting'
+      when is_first_shipped then 'first_deployment'
+      when started_at is null then 'start_unknown'
+      when started_at > shipped_at then 'start_after_shipping'
+    end
+  ) stored,
+  lead_seconds double precision generated always as (
+    case when shipped_at >= started_at then extract(epoch from shipped_at - started_at) end
+  ) stored,
+  constraint changes_pkey primary key (generation, repository_id, sha, service_id),
+  constraint gone_reason_is_known check (gone_reason in ('taken_off', 'rewritten')),
+  constraint basis_is_known check (basis in ('commit', 'first_commit', 'pull_request_opened'))
+);
+
+create index if not exists changes_position_idx on metrics.changes (generation, service_id, line, position);
+create index if not exists changes_repository_position_idx on metrics.changes (generation, repository_id, line, position);
+create index if not exists changes_shipped_by_idx on metrics.changes (shipped_by) where shipped_by is not null;
+create index if not exists changes_shipped_at_idx on metrics.changes (generation, service_id, shipped_at);
+create index if not exists changes_merged_at_idx on metrics.changes (generation, repository_id, merged_at) where merged_at is not null;
+create index if not exists changes_pull_request_idx
+  on metrics.changes (pull_request_reference_id, pull_request_number)
+  where pull_request_number is not null;
+create index if not exists changes_gone_idx on metrics.changes (generation, repository_id, line, gone_position) where gone_position is not null;
+create index if not exists changes_reverts_idx on metrics.changes (generation, service_id) where reverts is not null or is_hotfix;
+
+comment on table metrics.changes is 'Derived: a commit of a default branch as a change of a service, and the deployment that shipped it first. Service 0 holds the place of commits that change no service.';
+comment on column metrics.changes.generation is 'The generation that it belongs to.';
+comment on column metrics.changes.repository_id is 'Repository.';
+comment on column metrics.changes.service_id is 'Service; 0 for none.';
+comment on column metrics.changes.sha is 'The commit.';
+comment on column metrics.changes.line is 'The line of moves that it stands on.';
+comment on column metrics.changes.position is 'Place in the line: ordinal of the move times 2^20, and the place within it.';
+comment on column metrics.changes.is_listed is 'False where a move ends on a commit that it did not list.';
+comment on column metrics.changes.gone_position is 'Place of the forced push that took it off the branch.';
+comment on column metrics.changes.gone_reason is 'taken_off: the branch went back to an earlier commit. rewritten: to one that was not on it.';
+comment on column metrics.changes.reference_id is 'Repository reference that told of the commit.';
+comment on column metrics.changes.started_at is 'When the change began, by its basis.';
+comment on column metrics.changes.basis is 'commit: when it was authored; first_commit: of the pull request that was squashed into it; pull_request_opened: where that is unknown.';
+comment on column metrics.changes.is_bot is 'Whether a bot made it.';
+comment on column metrics.changes.is_merge_commit is 'Whether it only joins commits that are on the branch themselves: no change, followed for its pull request.';
+comment on column metrics.changes.is_hotfix is 'Whether its pull request has a label of a hotfix.';
+comment on column metrics.changes.reverts is 'Commits that it says it reverts.';
+comment on column metrics.changes.title is 'First line of its message.';
+comment on column metrics.changes.pull_request_reference_id is 'Repository reference of the pull request that was merged as this commit.';
+comment on column metrics.changes.pull_request_number is 'Number of that pull request.';
+comment on column metrics.changes.pull_request_is_bot is 'Whether a bot is that pull request''s author.';
+comment on column metrics.changes.merged_at is 'When that pull request was merged.';
+comment on column metrics.changes.shipped_by is 'The first successful production deployment of the service that contains it.';
+comment on column metrics.changes.shipped_at is 'When that finished.';
+comment on column metrics.changes.is_first_shipped is 'Whether that is the first of the service.';
+comment on column metrics.changes.is_order_unknown is 'Whether something was deployed since that may or may not contain it.';
+comment on column metrics.changes.exclusion is 'Why it counts in no lead time; NULL when it counts.';
+comment on column metrics.changes.lead_seconds is 'Seconds from its start to its shipping.';
+
+drop function if exists metrics.ensure_service(integer, bigint);
+
+create function metrics.ensure_service(generation integer, repository bigint)
+returns void
+language sql
+set search_path = ''
+as $$
+  insert into metrics.services (generation, repository_id)
+  select ensure_service.generation, repository
+  where not exists (
+    select
+    from metrics.services as s
+    where s.generation = ensure_service.generation
+      and s.repository_id = repository
+  )
+  on conflict do nothing
+$$;
+revoke execute on function metrics.ensure_service(integer, bigint) from public;
+
+comment on function metrics.ensure_service(integer, bigint) is 'Makes a repository a service, unless it has services by rules.';
+
+-- The moves of a default branch, each once: a push that two senders told is one move.
+drop function if exists metrics.moves_of(bigint, timestamptz);
+
+create function metrics.moves_of(repository bigint, since timestamptz)
+returns table (push_id bigint, before text, after text, pushed_at timestamptz, is_forced boolean, is_truncated boolean)
+language plpgsql
+stable
+set search_path = ''
+rows 1000
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with moves as materialized (
+    select p.id, p.before, p.after, p.pushed_at, p.forced, p.created, p.truncated, p.commits
+    from metrics.repository_references as r
+    join metrics.pushes as p
+      on p.reference_id = r.id
+    where r.repository_id = repository
+      and p.on_default_branch is not false
+      and (p.pushed_at >= since or p.pushed_at is null or since = '-infinity')
+      and p.deleted is not true
+      and (
+        p.on_default_branch
+        or p.ref = 'refs/heads/' || (select o.default_branch from metrics.repositories as o where o.id = repository)
+      )
+  )
+  select distinct on (m.before collate "C", m.after collate "C", m.pushed_at)
+    m.id,
+    m.before,
+    m.after,
+    m.pushed_at,
+    bool_or(m.forced is true) over of_move and not bool_or(m.created is true) over of_move and m.before !~ '^0*$',
+    m.truncated is true
+  from moves as m
+  where m.pushed_at is not null
+    or not exists (
+      select
+      from moves as o
+      where o.before = m.before
+        and o.after = m.after
+        and o.pushed_at is not null
+    )
+  window of_move as (partition by m.before, m.after, m.pushed_at)
+  order by m.before collate "C", m.after collate "C", m.pushed_at, m.truncated is true, coalesce(cardinality(m.commits), 0) desc, m.commits::text collate "C", m.id;
+end
+$$;
+revoke execute on function metrics.moves_of(bigint, timestamptz) from public;
+
+comment on function metrics.moves_of(bigint, timestamptz) is 'Pushes that moved the default branch since a moment, and all whose time is unknown.';
+
+-- Where a commit was put on the branch, each time; a move's end that it does not list counts as a place at its end.
+drop function if exists metrics.places_of(integer, bigint, text[]);
+
+create function metrics.places_of(generation integer, repository bigint, shas text[])
+returns table (sha text, line integer, place bigint, is_listed boolean)
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select p.sha, p.line, p.place, p.is_listed
+  from (
+    select u.*, min(u.place) over (partition by u.sha, u.line) as first_place
+    from (
+      select c.sha, m.line, (m.ordinal::bigint << 20) + c.n as place, true as is_listed, false as is_forced
+      from unnest(shas) as s (sha)
+      cross join lateral (
+        select q.id, q.commits
+        from metrics.pushes as q
+        where q.commits @> array[s.sha]
+        offset 0
+      ) as p
+      join metrics.branch_moves as m
+        on m.push_id = p.id
+        and m.generation = places_of.generation
+        and m.repository_id = repository
+      cross join lateral unnest(p.commits) with ordinality as c (sha, n)
+      where c.sha = s.sha
+      union all
+      select m.after, m.line, (m.ordinal::bigint << 20) + 1048575, false, m.is_forced
+      from unnest(shas) as s (sha)
+      join metrics.branch_moves as m
+        on m.generation = places_of.generation
+        and m.repository_id = repository
+        and m.after = s.sha
+      join metrics.pushes as p
+        on p.id = m.push_id
+      where not coalesce(p.commits @> array[m.after], false)
+        and m.after !~ '^0+$'
+    ) as u
+  ) as p
+  -- A branch that is forced back to a commit does not bring it: the commit stays where it was.
+  where not p.is_forced
+    or p.place = p.first_place;
+end
+$$;
+revoke execute on function metrics.places_of(integer, bigint, text[]) from public;
+
+comment on function metrics.places_of(integer, bigint, text[]) is 'Every place of these commits on the default branch.';
+
+-- Most pushes go on from where a line ends. One without a time, which has no other place, is put there without looking at the others.
+drop function if exists metrics.append_move(integer, bigint, bigint);
+
+create function metrics.append_move(generation integer, repository bigint, push bigint, out first_line integer, out first_ordinal integer)
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, before, after, pushed_at, is_forced, is_truncated)
+  select append_move.generation, repository, m.line, m.ordinal + 1, p.id, p.before, p.after, null, false, p.truncated is true
+  from metrics.pushes as p
+  join metrics.branch_moves as m
+    on m.generation = append_move.generation
+    and m.repository_id = repository
+    and m.after = p.before
+  where p.id = append_move.push
+    and p.pushed_at is null
+    and p.forced is not true
+    and p.on_default_branch
+    and p.deleted is not true
+    and p.after !~ '^0+$'
+    and m.line > 0
+    and not exists (
+      select
+      from metrics.branch_moves as o
+      where o.generation = append_move.generation
+        and o.repository_id = repository
+        and o.line = m.line
+        and o.ordinal > m.ordinal
+    )
+    -- Another move that ends or begins where this one does could have a claim on the place.
+    and not exists (
+      select
+      from metrics.branch_moves as o
+      where o.generation = append_move.generation
+        and o.repository_id = repository
+        and (o.push_id = p.id or o.after in (p.before, p.after) and (o.line, o.ordinal) <> (m.line, m.ordinal) or o.before in (p.before, p.after))
+    )
+    and not exists (
+      select
+      from metrics.branch_moves as o
+      where o.generation = append_move.generation
+        and o.repository_id = repository
+        and o.line = 0
+    )
+  returning line, ordinal
+  into first_line, first_ordinal;
+end
+$$;
+revoke execute on function metrics.append_move(integer, bigint, bigint) from public;
+
+comment on function metrics.append_move(integer, bigint, bigint) is 'Puts a push without a time at the end of the line that it goes on from. NULL when it is not that simple.';
+
+-- Puts the moves since a moment into their order. What was ordered before stays.
+drop function if exists metrics.order_moves(integer, bigint, timestamptz, boolean);
+
+create function metrics.order_moves(
+  generation integer,
+  repository bigint,
+  since timestamptz,
+  has_untimed boolean,
+  out first_line integer,
+  out first_ordinal integer
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+  ids bigint[];
+  befores text[] collate "C";
+  afters text[] collate "C";
+  times timestamptz[];
+  are_forced boolean[];
+  is_taken boolean[];
+  timed integer;
+  total integer;
+  tip text collate "C";
+  next_ordinal integer;
+  current_line integer := 0;
+  made_ids bigint[] := '{}';
+  made_lines integer[] := '{}';
+  made_ordinals integer[] := '{}';
+  made_forced boolean[] := '{}';
+  i integer := 1;
+  j integer;
+  k integer;
+  pick integer;
+  low integer;
+  high integer;
+  left_of_group integer;
+  left_untimed integer;
+  is_root boolean;
+begin
+  if has_untimed then
+    since := '-infinity';
+  end if;
+  delete from metrics.branch_moves as m
+  where m.generation = order_moves.generation
+    and m.repository_id = repository
+    and (has_untimed or m.pushed_at >= since or since = '-infinity');
+  select m.after, m.ordinal + 1
+  into tip, next_ordinal
+  from metrics.branch_moves as m
+  where m.generation = order_moves.generation
+    and m.repository_id = repository
+    and m.line = 0
+  order by m.ordinal desc
+  limit 1;
+  next_ordinal := coalesce(next_ordinal, 1);
+  first_ordinal := next_ordinal;
+
+  -- Those with a time first, by it; then the others, in the order in which they are looked for.
+  select
+    coalesce(array_agg(m.push_id order by m.pushed_at, m.before collate "C", m.after collate "C"), '{}'),
+    array_agg(m.before order by m.pushed_at, m.before collate "C", m.after collate "C"),
+    array_agg(m.after order by m.pushed_at, m.before collate "C", m.after collate "C"),
+    array_agg(m.pushed_at order by m.pushed_at, m.before collate "C", m.after collate "C"),
+    array_agg(m.is_forced order by m.pushed_at, m.before collate "C", m.after collate "C"),
+    count(m.pushed_at),
+    count(*)
+  into ids, befores, afters, times, are_forced, timed, total
+  from metrics.moves_of(repository, since) as m
+  where m.pushed_at is not null
+    or has_untimed;
+  is_taken := array_fill(false, array[total]);
+  left_untimed := total - timed;
+
+  loop
+    pick := null;
+    if i <= timed then
+      if is_taken[i] then
+        i := i + 1;
+        continue;
+      end if;
+      -- Of those of one moment, the one that goes on from here.
+      j := i;
+      left_of_group := 0;
+      while j <= timed and times[j] = times[i] loop
+        if not is_taken[j] then
+          left_of_group := left_of_group + 1;
+          if befores[j] = tip and (pick is null or afters[j] < afters[pick]) then
+            pick := j;
+          end if;
+        end if;
+        j := j + 1;
+      end loop;
+    end if;
+
+    if pick is null and left_untimed > 0 and tip is not null then
+      -- The first of the others whose before is this, among those sorted by it.
+      low := timed + 1;
+      high := total + 1;
+      while low < high loop
+        k := (low + high) / 2;
+        if befores[k] < tip then
+          low := k + 1;
+        else
+          high := k;
+        end if;
+      end loop;
+      while low <= total and befores[low] = tip loop
+        if not is_taken[low] then
+          pick := low;
+          exit;
+        end if;
+        low := low + 1;
+      end loop;
+    end if;
+
+    if pick is null and i <= timed then
+      if left_of_group = 1 then
+        pick := i;
+      else
+        -- One that follows none of the others; of several, and of a circle, the least.
+        for k in i .. j - 1 loop
+          if not is_taken[k] then
+            is_root := true;
+            for low in i .. j - 1 loop
+              if low <> k and not is_taken[low] and afters[low] = befores[k] then
+                is_root := false;
+                exit;
+              end if;
+            end loop;
+            if is_root then
+              pick := k;
+              exit;
+            end if;
+          end if;
+        end loop;
+        pick := coalesce(pick, i);
+      end if;
+    end if;
+
+    if pick is null then
+      exit when left_untimed = 0;
+      -- A line of its own begins.
+      current_line := current_line + 1;
+      next_ordinal := 1;
+      select coalesce(min(u.n) filter (where not u.follows), min(u.n))
+      into pick
+      from (
+        select
+          a.n,
+          befores[a.n] = any(array(select afters[o.n] from generate_series(timed + 1, total) as o (n) where not is_taken[o.n])) as follows
+        from generate_series(timed + 1, total) as a (n)
+        where not is_taken[a.n]
+      ) as u;
+    end if;
+
+    is_taken[pick] := true;
+    if pick > timed then
+      left_untimed := left_untimed - 1;
+    end if;
+    made_ids := made_ids || ids[pick];
+    made_lines := made_lines || current_line;
+    made_ordinals := made_ordinals || next_ordinal;
+    made_forced := made_forced || are_forced[pick];
+    next_ordinal := next_ordinal + 1;
+    tip := afters[pick];
+  end loop;
+
+  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, before, after, pushed_at, is_forced, is_truncated)
+  select
+    order_moves.generation,
+    repository,
+    u.line,
+    u.ordinal,
+    p.id,
+    p.before,
+    p.after,
+    p.pushed_at,
+    u.is_forced,
+    p.truncated is true
+  from unnest(made_ids, made_lines, made_ordinals, made_forced) as u (push_id, line, ordinal, is_forced)
+  join metrics.pushes as p
+    on p.id = u.push_id;
+  first_line := 0;
+  if has_untimed or since = '-infinity' then
+    first_ordinal := 0;
+  end if;
+end
+$$;
+revoke execute on function metrics.order_moves(integer, bigint, timestamptz, boolean) from public;
+
+comment on function metrics.order_moves(integer, bigint, timestamptz, boolean) is 'Orders the moves of a default branch again from a moment on, or all. Returns from where on they may stand elsewhere: ordinal 0 when all may.';
+
+-- Writes where commits stand, as changes of the services that they change: those of a line's moves from an ordinal on (0: of all lines), and
+-- those of which something else was told. Returns the commits that stand elsewhere now, are gone, or change another service.
+drop function if exists metrics.place_changes(integer, bigint, integer, integer, text[]);
+
+create function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, touched text[])
+returns text[]
+language plpgsql
+set search_path = ''
+-- Whether few commits are looked at or all of a repository: what was made of them is joined by hashing, not row by row.
+set enable_hashjoin = on
+as $$
+#variable_conflict use_column
+declare
+  first_position constant bigint := place_changes.first_ordinal::bigint << 20;
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+  has_globs constant boolean := exists (
+    select
+    from metrics.services as s
+    where s.generation = place_changes.generation
+      and s.repository_id = repository
+      and s.path_globs is not null
+  );
+  moved text[] := '{}';
+  elsewhere text[] := '{}';
+  ends text[];
+  written text[];
+  lost text[];
+  has_fallen_back boolean;
+  forced record;
+  came_back_to bigint;
+begin
+  if place_changes.first_ordinal is not null then
+    -- What stood there, and stands there no more, is looked for in what was before.
+    select
+      coalesce(array_agg(distinct u.sha) filter (where u.is_there), '{}'),
+      coalesce(array_agg(distinct u.sha), '{}')
+    into moved, elsewhere
+    from (
+      select c.sha, false as is_there
+      from metrics.changes as c
+      where c.generation = place_changes.generation
+        and c.repository_id = repository
+        and (place_changes.first_ordinal = 0 or (c.line = first_line and c.position >= first_position))
+      union all
+      select l.sha, true
+      from metrics.branch_moves as m
+      join metrics.pushes as p
+        on p.id = m.push_id
+      cross join lateral unnest(p.commits || p.after) as l (sha)
+      where m.generation = place_changes.generation
+        and m.repository_id = repository
+        and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal >= place_changes.first_ordinal))
+        and l.sha !~ '^0+$'
+    ) as u;
+    elsewhere := array(select unnest(elsewhere) except select unnest(moved));
+    -- Where a move ends on a commit that it does not list, all places of that commit matter.
+    ends := array(
+      select distinct m.after
+      from metrics.branch_moves as m
+      join metrics.pushes as p
+        on p.id = m.push_id
+      where m.generation = place_changes.generation
+        and m.repository_id = repository
+        and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal >= place_changes.first_ordinal))
+        and not coalesce(p.commits @> array[m.after], false)
+        and m.after !~ '^0+$'
+    );
+  end if;
+
+  with places as (
+    select l.sha, m.line, (m.ordinal::bigint << 20) + l.n as place, true as is_listed, null::bigint as gone_position, null as gone_reason
+    from metrics.branch_moves as m
+    join metrics.pushes as p
+      on p.id = m.push_id
+    cross join lateral unnest(p.commits) with ordinality as l (sha, n)
+    where m.generation = place_changes.generation
+      and m.repository_id = repository
+      and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal >= place_changes.first_ordinal))
+    union all
+    select o.sha, o.line, o.place, o.is_listed, null, null
+    from metrics.places_of(place_changes.generation, repository, elsewhere || ends) as o
+    union all
+    select c.sha, c.line, c.position, c.is_listed, c.gone_position, c.gone_reason
+    from metrics.changes as c
+    where c.generation = place_changes.generation
+      and c.repository_id = repository
+      and c.sha = any(touched)
+      and c.sha <> all(moved)
+      and c.sha <> all(elsewhere)
+  ),
+  latest as (
+    select distinct on (p.sha)
+      p.sha, p.line, p.place, bool_or(p.is_listed) over (partition by p.sha) as is_listed, p.gone_position, p.gone_reason
+    from places as p
+    order by p.sha, p.line, p.place desc
+  ),
+  wanted as materialized (
+    select l.*, coalesce(s.id, 0) as service_id
+    from latest as l
+    left join lateral (
+      select v.id
+      from metrics.services as v
+      where v.generation = place_changes.generation
+        and v.repository_id = repository
+        and l.is_listed
+        and (
+          v.path_globs is null
+          or not exists (
+            select
+            from metrics.commits as c
+            where has_globs
+              and c.reference_id = any(siblings)
+              and c.sha = l.sha
+              and c.changed_paths is not null
+          )
+          or exists (
+            select
+            from metrics.commits as c
+            cross join lateral unnest(c.changed_paths) as f (path)
+            join unnest(v.path_globs) as g (glob)
+              on f.path ~ metrics.glob_pattern(g.glob)
+            where c.reference_id = any(siblings)
+              and c.sha = l.sha
+          )
+        )
+    ) as s
+      on true
+  ),
+  taken_away as (
+    delete from metrics.changes as c
+    where c.generation = place_changes.generation
+      and c.repository_id = repository
+      and (c.sha = any(moved) or c.sha = any(elsewhere) or c.sha = any(touched))
+      and not exists (
+        select
+        from wanted as w
+        where w.sha = c.sha
+          and w.service_id = c.service_id
+      )
+    returning c.sha
+  ),
+  put as (
+    insert into metrics.changes as t (
+      generation, repository_id, service_id, sha, line, position, is_listed, gone_position, gone_reason
+    )
+    select place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, w.gone_position, w.gone_reason
+    from wanted as w
+    on conflict on constraint changes_pkey do update set
+      line = excluded.line,
+      position = excluded.position,
+      is_listed = excluded.is_listed
+    where (t.line, t.position, t.is_listed) is distinct from (excluded.line, excluded.position, excluded.is_listed)
+    returning t.sha
+  )
+  select coalesce(array_agg(u.sha), '{}')
+  into written
+  from (select t.sha from taken_away as t union select p.sha from put as p) as u;
+
+  if place_changes.first_ordinal is null then
+    return written;
+  end if;
+
+  -- What forced pushes took off the branch, in their order.
+  with back as (
+    update metrics.changes as c
+    set
+      gone_position = null,
+      gone_reason = null
+    where c.generation = place_changes.generation
+      and c.repository_id = repository
+      and c.gone_position is not null
+      and (place_changes.first_ordinal = 0 or (c.line = first_line and (c.gone_position >= first_position or c.position >= first_position)))
+    returning c.sha
+  )
+  select coalesce(array_agg(b.sha), '{}')
+  into lost
+  from back as b;
+  written := written || lost;
+  -- What stands at an earlier place again may have been taken off by an earlier one.
+  has_fallen_back := exists (
+    select
+    from metrics.changes as c
+    where c.generation = place_changes.generation
+      and c.repository_id = repository
+      and c.sha = any(elsewhere || ends)
+      and c.line = first_line
+      and c.position < first_position
+  );
+  for forced in
+    select m.line, m.after, m.ordinal::bigint << 20 as place
+    from metrics.branch_moves as m
+    where m.generation = place_changes.generation
+      and m.repository_id = repository
+      and m.is_forced
+      and (place_changes.first_ordinal = 0 or (m.line = first_line and (has_fallen_back or m.ordinal >= place_changes.first_ordinal)))
+    order by m.line, m.ordinal
+  loop
+    select max(o.place)
+    into came_back_to
+    from metrics.places_of(place_changes.generation, repository, array[forced.after]) as o
+    where o.line = forced.line
+      and o.place < forced.place;
+    with lost_now as (
+      update metrics.changes as c
+      set
+        gone_position = forced.place,
+        gone_reason = case when came_back_to is null then 'rewritten' else 'taken_off' end
+      where c.generation = place_changes.generation
+        and c.repository_id = repository
+        and c.line = forced.line
+        and c.position < forced.place
+        and c.position > coalesce(came_back_to, -1)
+        and c.gone_position is null
+      returning c.sha
+    )
+    select written || coalesce(array_agg(l.sha), '{}')
+    into written
+    from lost_now as l;
+  end loop;
+  return array(select distinct w from unnest(written) as w);
+end
+$$;
+revoke execute on function metrics.place_changes(integer, bigint, integer, integer, text[]) from public;
+
+comment on function metrics.place_changes(integer, bigint, integer, integer, text[]) is 'Places commits on the default branch, as changes of services. first_ordinal is what order_moves returned; NULL when no move changed.';
+
+-- What a commit changes, since when, by its pull request.
+drop function if exists metrics.describe_changes(integer, bigint, text[]);
+
+create function metrics.describe_changes(generation integer, repository bigint, shas text[])
+returns timestamptz
+language plpgsql
+set search_path = ''
+-- Whether few commits are looked at or all of a repository: what was made of them is joined by hashing, not row by row.
+set enable_hashjoin = on
+as $$
+#variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+  hotfix_labels constant text[] := (
+    select array(select lower(l) from unnest(g.hotfix_labels) as l)
+    from metrics.generations as g
+    where g.id = describe_changes.generation
+  );
+  since timestamptz;
+begin
+  with said as materialized (
+    select
+      c.sha,
+      min(c.reference_id) as reference_id,
+      min(c.authored_at) as authored_at,
+      coalesce(bool_or(c.author_is_bot), false) as is_bot,
+      min(c.title collate "C") as title,
+      min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
+    from metrics.commits as c
+    where c.reference_id = any(siblings)
+      and c.sha = any(shas)
+    group by c.sha
+  ),
+  merged as materialized (
+    select distinct on (p.merge_sha)
+      p.merge_sha,
+      p.reference_id,
+      p.number,
+      p.author_is_bot is true as is_bot,
+      p.merged_at,
+      p.first_commit_at,
+      p.opened_at,
+      coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
+    from metrics.pull_requests as p
+    where p.reference_id = any(siblings)
+      and p.merge_sha = any(shas)
+    order by p.merge_sha, p.number, p.reference_id
+  ),
+  own as materialized (
+    select o.reference_id, o.number, o.shas
+    from metrics.own_commits_of(
+      array(select m.reference_id from merged as m order by m.merge_sha),
+      array(select m.number from merged as m order by m.merge_sha)
+    ) as o
+  ),
+  described as (
+    select
+      s.sha,
+      d.reference_id,
+      b.basis,
+      case b.basis
+        when 'first_commit' then m.first_commit_at
+        when 'pull_request_opened' then m.opened_at
+        else d.authored_at
+      end as started_at,
+      coalesce(case when b.basis <> 'commit' then m.is_bot else d.is_bot end, false) as is_bot,
+      coalesce(k.joins, false) as is_merge_commit,
+      coalesce(m.is_hotfix, false) as is_hotfix,
+      d.reverts,
+      d.title,
+      m.reference_id as pull_request_reference_id,
+      m.number as pull_request_number,
+      m.is_bot as pull_request_is_bot,
+      m.merged_at
+    from unnest(shas) as s (sha)
+    left join said as d
+      on d.sha = s.sha
+    left join merged as m
+      on m.merge_sha = s.sha
+    left join own as o
+      on o.reference_id = m.reference_id
+      and o.number = m.number
+    left join lateral (
+      select
+        s.sha = any(o.shas)
+        or exists (
+          select
+          from metrics.commits as c
+          where c.reference_id = any(siblings)
+            and c.sha = any(o.shas)
+            and c.authored_at = d.authored_at
+        ) as is_own,
+        exists (
+          select
+          from metrics.changes as c
+          where c.generation = describe_changes.generation
+            and c.repository_id = repository
+            and c.sha = any(o.shas)
+        ) as is_there
+      where m.number is not null
+    ) as w
+      on true
+    cross join lateral (
+      select
+        m.number is not null and not w.is_own and w.is_there as joins,
+        m.number is not null and not w.is_own and not w.is_there as squashes
+    ) as k
+    cross join lateral (
+      select case
+        when not k.squashes then 'commit'
+        when m.first_commit_at is not null then 'first_commit'
+        else 'pull_request_opened'
+      end as basis
+    ) as b
+  ),
+  mending as (
+    select min(c.shipped_at) as at
+    from described as d
+    join metrics.changes as c
+      on c.generation = describe_changes.generation
+      and c.repository_id = repository
+      and c.sha = d.sha
+    where (c.reverts, c.is_hotfix) is distinct from (d.reverts, d.is_hotfix)
+  ),
+  written as (
+    update metrics.changes as c
+    set
+      reference_id = d.reference_id,
+      started_at = d.started_at,
+      basis = d.basis,
+      is_bot = d.is_bot,
+      is_merge_commit = d.is_merge_commit,
+      is_hotfix = d.is_hotfix,
+      reverts = d.reverts,
+      title = d.title,
+      pull_request_reference_id = d.pull_request_reference_id,
+      pull_request_number = d.pull_request_number,
+      pull_request_is_bot = d.pull_request_is_bot,
+      merged_at = d.merged_at
+    from described as d
+    where c.generation = describe_changes.generation
+      and c.repository_id = repository
+      and c.sha = d.sha
+      and (
+        c.reference_id, c.started_at, c.basis, c.is_bot, c.is_merge_commit, c.is_hotfix, c.reverts, c.title, c.pull_request_reference_id,
+        c.pull_request_number, c.pull_request_is_bot, c.merged_at
+      ) is distinct from (
+        d.reference_id, d.started_at, d.basis, d.is_bot, d.is_merge_commit, d.is_hotfix, d.reverts, d.title, d.pull_request_reference_id,
+        d.pull_request_number, d.pull_request_is_bot, d.merged_at
+      )
+  )
+  select m.at
+  into since
+  from mending as m;
+  return since;
+end
+$$;
+revoke execute on function metrics.describe_changes(integer, bigint, text[]) from public;
+
+comment on function metrics.describe_changes(integer, bigint, text[]) is 'Derives again when these changes began, on what basis, and by which pull request they came. Returns the first shipping of one that reverts or mends something else than before.';
