@@ -437,25 +437,59 @@ begin
     where s.is_single
     returning o.time_zone
     into earlier;
-  elsif set_setting.name in ('body_days', 'quarantined_body_days', 'delivery_days', 'job_days', 'test_case_days') then
-    execute format(
-      'update metrics.settings as s set %1$I = $1::integer from metrics.settings as o where s.is_single returning o.%1$I::text',
-      set_setting.name
-    )
-    using value
+  elsif set_setting.name in (
+    'body_days', 'quarantined_body_days', 'delivery_days', 'job_days', 'test_case_days', 'incident_window_seconds', 'rollout_seconds', 'band_year'
+  ) then
+    if set_setting.name = 'band_year' and not exists (select from metrics.bands as b where b.report_year::text = value) then
+      raise exception using
+        errcode = '22023',
+        message = format('no bands are known for the year %s', value),
+        hint = format('There are those of %s.', (select string_agg(distinct b.report_year::text, ', ') from metrics.bands as b));
+    end if;
+    begin
+      execute format(
+        'update metrics.settings as s set %1$I = $1::integer from metrics.settings as o where s.is_single returning o.%1$I::text',
+        set_setting.name
+      )
+      using value
+      into earlier;
+    exception
+      when check_violation or not_null_violation or invalid_text_representation or numeric_value_out_of_range then
+        raise exception using
+          errcode = '22023',
+          message = format('%s cannot be %s', set_setting.name, coalesce(value, 'null')),
+          detail = sqlerrm,
+          hint = col_description('metrics.settings'::regclass, (
+            select a.attnum
+            from pg_catalog.pg_attribute as a
+            where a.attrelid = 'metrics.settings'::regclass
+              and a.attname = set_setting.name
+          ));
+    end;
+  elsif set_setting.name = 'hotfix_labels' then
+    update metrics.settings as s
+    set hotfix_labels = array(select btrim(l) from unnest(string_to_array(btrim(value, '{}'), ',')) as l where btrim(l) <> '')
+    from metrics.settings as o
+    where s.is_single
+    returning array_to_string(o.hotfix_labels, ',')
     into earlier;
   else
     raise exception using
       errcode = '22023',
       message = format('no setting is called %s', set_setting.name),
-      hint = 'Settings are time_zone, body_days, quarantined_body_days, delivery_days, job_days, test_case_days.';
+      hint = 'Settings are time_zone, body_days, quarantined_body_days, delivery_days, job_days, test_case_days, incident_window_seconds, rollout_seconds, hotfix_labels, band_year.';
   end if;
   perform metrics.note('set_setting', jsonb_build_object(set_setting.name, earlier), jsonb_build_object(set_setting.name, value));
+  -- What numbers are derived by.
+  if set_setting.name in ('time_zone', 'incident_window_seconds', 'rollout_seconds', 'hotfix_labels') and earlier is distinct from value then
+    perform metrics.begin_generation();
+    perform metrics.rebuild();
+  end if;
 end
 $$;
 revoke execute on function metrics.set_setting(text, text) from public;
 
-comment on function metrics.set_setting(text, text) is 'Changes one setting by name. Days of bodies hold for bodies that come from now on.';
+comment on function metrics.set_setting(text, text) is 'Changes one setting by name. Days of bodies hold for bodies that come from now on. A time zone and what failures are found by hold for all numbers, once metrics.rebuild is done.';
 
 drop function if exists metrics.read_body(text, text);
 

@@ -114,6 +114,39 @@ begin
     erased := erased + rows;
   end loop;
 
+  -- What was derived of it. Changes and deployments last: as they go, so does what was counted of them.
+  foreach fact_table in array array['deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_weeks',
+    'lead_time_week_buckets', 'service_weeks', 'services'
+  ] loop
+    exit when erased >= step;
+    execute format(
+      'delete from metrics.%1$I where ctid in (select t.ctid from metrics.%1$I as t where t.repository_id = $1 limit $2)',
+      fact_table
+    )
+    using gone, step - erased;
+    get diagnostics rows = row_count;
+    erased := erased + rows;
+  end loop;
+
+  -- What was counted of facts that were dropped before, or in a generation that nobody reads any more.
+  foreach fact_table in array array['pipeline_weeks', 'job_weeks', 'pull_request_weeks', 'pull_request_week_counts'] loop
+    exit when erased >= step;
+    execute format(
+      'delete from metrics.%1$I where ctid in (
+         select t.ctid
+         from metrics.generations as g
+         join metrics.%1$I as t
+           on t.generation = g.id
+         where t.reference_id = any($1)
+         limit $2
+       )',
+      fact_table
+    )
+    using gone_references, step - erased;
+    get diagnostics rows = row_count;
+    erased := erased + rows;
+  end loop;
+
   if erased < step then
     with theirs as (
       select d.source, d.delivery_id
@@ -167,6 +200,9 @@ begin
   end if;
 
   if erased < step then
+    perform metrics.link_lost_incidents(g.id)
+    from metrics.generations as g
+    where g.state <> 'retired';
     delete from metrics.repository_references as r
     where r.repository_id = gone;
     delete from metrics.repositories as r

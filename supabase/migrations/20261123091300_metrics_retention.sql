@@ -72,6 +72,14 @@ declare
   horizon timestamptz;
   rows integer;
 begin
+  begin
+    perform metrics.rebuild(2);
+  exception
+    when lock_not_available then
+      -- Deliveries come first: tried again at the next call.
+      null;
+  end;
+
   select *
   into chosen
   from metrics.settings;
@@ -105,7 +113,11 @@ begin
   get diagnostics rows = row_count;
   deleted := deleted || jsonb_build_object('deliveries', rows);
 
-  horizon := date_trunc('week', (now() - make_interval(days => chosen.job_days)) at time zone chosen.time_zone) at time zone chosen.time_zone;
+  -- What was counted of weeks before the horizon is frozen before their jobs go.
+  select metrics.midnight(metrics.move_job_horizon(metrics.week_of(now() - make_interval(days => chosen.job_days), g.time_zone)), g.time_zone)
+  into horizon
+  from metrics.generations as g
+  where g.state = 'current';
   delete from metrics.jobs as j
   where j.ctid in (
     select o.ctid
@@ -126,6 +138,8 @@ begin
   );
   get diagnostics rows = row_count;
   deleted := deleted || jsonb_build_object('test_cases', rows);
+
+  deleted := deleted || jsonb_build_object('retired', metrics.delete_retired(step));
 
   -- Last, because each takes a lock that every delivery with a body waits for until this ends.
   for partition_name in
@@ -163,7 +177,7 @@ end
 $$;
 revoke execute on function metrics.maintain(integer) from public;
 
-comment on function metrics.maintain(integer) is 'Makes the partitions of the next weeks and drops what is older than the settings say, at most step rows of a table a call.';
+comment on function metrics.maintain(integer) is 'Makes the partitions of the next weeks, drops what is older than the settings say, at most step rows of a table a call, and goes on with a rebuild.';
 
 -- Only at first: applying this again changes nothing. Later ones are made by metrics.maintain.
 do $$

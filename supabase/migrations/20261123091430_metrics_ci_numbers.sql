@@ -1,0 +1,2732 @@
+-- The numbers of CI: how long pipelines, jobs and steps take and wait, how often they succeed, what is flaky, slow and dear.
+
+set lock_timeout = '2s';
+set statement_timeout = '60s';
+
+-- A period is read from the weeks nearest to it: a week of which four days or more lie in a bucket is counted whole, less the days that
+-- do not; of any other the days that do are counted by themselves. So a bucket costs at most six days of facts, wherever it begins and ends.
+drop function if exists metrics.nearest_weeks_of(metrics.period);
+
+create function metrics.nearest_weeks_of(asked metrics.period)
+returns table (bucket_start date, week date, first_day date, end_day date, is_counted boolean)
+language sql
+immutable
+set search_path = ''
+rows 60
+as $$
+  select b.bucket_start, w.week::date, d.first_day, d.end_day, d.end_day - d.first_day >= 4
+  from metrics.buckets_of(asked) as b
+  cross join lateral generate_series(
+    date_trunc('week', b.first_day::timestamp),
+    (b.end_day - 1)::timestamp,
+    interval '7 days'
+  ) as w (week)
+  cross join lateral (select greatest(w.week::date, b.first_day) as first_day, least(w.week::date + 7, b.end_day) as end_day) as d
+$$;
+revoke execute on function metrics.nearest_weeks_of(metrics.period) from public;
+
+comment on function metrics.nearest_weeks_of(metrics.period) is 'The ISO weeks of each bucket of the period, with the days of them that lie in it, and whether the week is counted whole.';
+
+drop function if exists metrics.days_off_weeks_of(metrics.period);
+
+create function metrics.days_off_weeks_of(asked metrics.period)
+returns table (bucket_start date, week date, starts_at timestamptz, ends_at timestamptz, times integer)
+language sql
+immutable
+set search_path = ''
+rows 60
+as $$
+  select w.bucket_start, w.week, metrics.midnight(d.first_day, asked.time_zone), metrics.midnight(d.end_day, asked.time_zone), d.times
+  from metrics.nearest_weeks_of(asked) as w
+  cross join lateral (
+    values
+      (w.first_day, w.end_day, case when not w.is_counted then 1 end),
+      (w.week, w.first_day, case when w.is_counted then -1 end),
+      (w.end_day, w.week + 7, case when w.is_counted then -1 end)
+  ) as d (first_day, end_day, times)
+  where d.times is not null
+    and d.first_day < d.end_day
+$$;
+revoke execute on function metrics.days_off_weeks_of(metrics.period) from public;
+
+comment on function metrics.days_off_weeks_of(metrics.period) is 'The stretches by which the counted weeks of each bucket miss it, as moments: times is 1 for those to add, -1 for those to take away.';
+
+drop function if exists metrics.key_of_page(metrics.period, text[]);
+
+create function metrics.key_of_page(asked metrics.period, kinds text[])
+returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+  if asked.after is not null
+    and array(
+      select jsonb_typeof(k.value)
+      from jsonb_array_elements(asked.after) with ordinality as k (value, place)
+      order by k.place
+    ) <> kinds then
+    raise exception using
+      errcode = '22023',
+      message = format('%s is no key of a page', left(asked.after::text, 100)),
+      hint = 'Pass the page_key of the last row that was read, with the arguments that it was read with.';
+  end if;
+  return asked.after;
+end
+$$;
+revoke execute on function metrics.key_of_page(metrics.period, text[]) from public;
+
+comment on function metrics.key_of_page(metrics.period, text[]) is 'The key after which a page begins, once it is known to be of these kinds of JSON; NULL for the first page. Raises 22023 for what is no such key.';
+
+drop function if exists metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text);
+
+create function metrics.pipeline_health(
+  since date default null,
+  until date default null,
+  bucket text default 'none',
+  by text default 'nothing',
+  repository text default null,
+  team text default null,
+  branch text default null,
+  bots boolean default true,
+  page_after text default null,
+  page_size integer default 100,
+  pipeline text default null
+)
+returns table (
+  bucket_start date,
+  name text,
+  runs bigint,
+  success bigint,
+  failure bigint,
+  timed_out bigint,
+  error bigint,
+  cancelled bigint,
+  skipped bigint,
+  neutral bigint,
+  unknown bigint,
+  success_rate double precision,
+  first_try_success_rate double precision,
+  final_success_rate double precision,
+  rerun_rate double precision,
+  duration_p50_seconds double precision,
+  duration_p75_seconds double precision,
+  duration_p95_seconds double precision,
+  queue_p50_seconds double precision,
+  queue_p75_seconds double precision,
+  queue_p95_seconds double precision,
+  reason text,
+  is_exact boolean,
+  page_key text,
+  total bigint
+)
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+-- Groups are few and rows many: they are hashed, never sorted, and no plan is dear enough to be compiled.
+set enable_sort = off
+set jit = off
+-- Planned for what is asked, which leaves most of the conditions out.
+set plan_cache_mode = force_custom_plan
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  after jsonb;
+  grouping text;
+  wants_bots constant boolean := coalesce(pipeline_health.bots, true);
+  reference_ids bigint[];
+  labels text[];
+  first_week date;
+  end_week date;
+  from_weeks boolean;
+  has_more boolean;
+  rows_looked_at integer;
+  is_unknown boolean;
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(pipeline_health.since, pipeline_health.until, pipeline_health.bucket, page_after, page_size);
+  after := metrics.key_of_page(asked, array['string', 'string']);
+  grouping := metrics.checked_word('by', pipeline_health.by, array['nothing', 'repository', 'pipeline']);
+  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
+  into reference_ids, labels
+  from metrics.selected_references(pipeline_health.repository, pipeline_health.team) as r;
+  is_unknown := reference_ids = '{}' and (pipeline_health.repository is not null or pipeline_health.team is not null);
+  if is_unknown then
+    grouping := 'nothing';
+  end if;
+  first_week := date_trunc('week', asked.since::timestamp)::date;
+  end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
+
+  -- Few runs are read one by one, and their percentiles are exact. A branch other than the default one is not counted by weeks.
+  foreach rows_looked_at in array array[2000, 1000000] loop
+    select count(*) = rows_looked_at, sum(c.runs) > 10000
+    into has_more, from_weeks
+    from (
+      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
+      from unnest(reference_ids) as r (reference_id)
+      cross join lateral (
+        select *
+        from metrics.pipeline_weeks as w
+        where w.generation = asked.generation
+          and w.only_default_branch = (pipeline_health.branch is not null)
+          and w.only_humans = not wants_bots
+          and w.reference_id = r.reference_id
+          and w.week >= first_week
+          and w.week < end_week
+          and (pipeline_health.pipeline is null or w.pipeline = pipeline_health.pipeline)
+        offset 0
+      ) as w
+      limit rows_looked_at
+    ) as c;
+    exit when from_weeks or not has_more;
+  end loop;
+  from_weeks := coalesce(from_weeks and coalesce(pipeline_health.branch, 'default') = 'default', false);
+
+  return query
+  with repositories as materialized (
+    select r.reference_id, r.label
+    from unnest(reference_ids, labels) as r (reference_id, label)
+  ),
+  weeks as materialized (
+    select w.week, w.bucket_start
+    from metrics.nearest_weeks_of(asked) as w
+    where from_weeks
+      and w.is_counted
+  ),
+  stretches as materialized (
+    select d.bucket_start, d.starts_at, d.ends_at, d.times
+    from metrics.days_off_weeks_of(asked) as d
+    where from_weeks
+    union all
+    select s.bucket_start, s.starts_at, s.ends_at, 1
+    from metrics.stretches_of(asked) as s
+    where not from_weeks
+  ),
+  rows_read as materialized (
+    select
+      case when grouping = 'nothing' then 0 else r.reference_id end as reference_id,
+      case when grouping = 'pipeline' then coalesce(p.pipeline, '') else '' end as pipeline,
+      s.bucket_start,
+      s.times,
+      p.outcome,
+      p.is_first_try,
+      p.is_last_try,
+      p.duration_seconds,
+      p.queue_seconds
+    from repositories as r
+    cross join stretches as s
+    cross join lateral (
+      select *
+      from metrics.pipeline_runs as f
+      where f.reference_id = r.reference_id
+        and f.ended_at >= s.starts_at
+        and f.ended_at < s.ends_at
+        and (pipeline_health.pipeline is null or coalesce(f.pipeline, '') = pipeline_health.pipeline)
+        and (
+          pipeline_health.branch is null
+          or (pipeline_health.branch = 'default' and f.on_default_branch)
+          or (pipeline_health.branch <> 'default' and f.branch = pipeline_health.branch)
+        )
+        and (wants_bots or f.actor_is_bot is not true)
+      offset 0
+    ) as p
+  ),
+  exactness as materialized (
+    select not from_weeks and count(*) <= 10000 as is_exact
+    from rows_read as p
+  ),
+  -- What ran in the period, whatever its week and the days beside say by themselves.
+  occurring as materialized (
+    select k.reference_id, k.pipeline
+    from (
+      select
+        n.reference_id,
+        n.pipeline,
+        n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown as runs
+      from repositories as r
+      cross join lateral (
+        select *
+        from metrics.pipeline_weeks as f
+        where from_weeks
+          and f.generation = asked.generation
+          and f.only_default_branch = (pipeline_health.branch is not null)
+          and f.only_humans = not wants_bots
+          and f.reference_id = r.reference_id
+          and f.week >= first_week
+          and f.week < end_week
+          and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
+          and grouping = 'pipeline'
+        offset 0
+      ) as n
+      where n.week in (select w.week from weeks as w)
+      union all
+      select p.reference_id, p.pipeline, p.times
+      from rows_read as p
+      where grouping = 'pipeline'
+    ) as k
+    group by k.reference_id, k.pipeline
+    having sum(k.runs) > 0
+  ),
+  named as materialized (
+    select 0::bigint as reference_id, '' as pipeline, null::text as name
+    where grouping = 'nothing'
+    union all
+    select r.reference_id, '', r.label
+    from repositories as r
+    where grouping = 'repository'
+    union all
+    select p.reference_id, p.pipeline, r.label || ' / ' || p.pipeline
+    from occurring as p
+    join repositories as r
+      on r.reference_id = p.reference_id
+  ),
+  lines as materialized (
+    select
+      coalesce(n.name, '') collate "C" as sort_name,
+      coalesce(b.bucket_start::text, '') collate "C" as sort_bucket,
+      n.name,
+      b.bucket_start,
+      count(*) over () as total
+    from (select distinct d.name from named as d) as n
+    cross join metrics.buckets_of(asked) as b
+  ),
+  page as materialized (
+    select *
+    from lines as l
+    where after is null
+      or (l.sort_name, l.sort_bucket) > ((after ->> 0) collate "C", (after ->> 1) collate "C")
+    order by l.sort_name, l.sort_bucket
+    limit asked.page_size
+  ),
+  members as materialized (
+    select distinct n.reference_id, n.pipeline, p.name
+    from (select distinct l.sort_name, l.name from page as l) as p
+    join named as n
+      on coalesce(n.name, '') = p.sort_name
+  ),
+  by_week as materialized (
+    select
+      m.name,
+      w.bucket_start,
+      sum(n.success) as success,
+      sum(n.failure) as failure,
+      sum(n.timed_out) as timed_out,
+      sum(n.error) as error,
+      sum(n.cancelled) as cancelled,
+      sum(n.skipped) as skipped,
+      sum(n.neutral) as neutral,
+      sum(n.unknown) as unknown,
+      sum(n.reruns) as reruns,
+      sum(n.first_decided) as first_decided,
+      sum(n.first_success) as first_success,
+      sum(n.last_decided) as last_decided,
+      sum(n.last_success) as last_success,
+      sum(n.duration_tally) as duration_tally,
+      sum(n.queue_tally) as queue_tally
+    from repositories as r
+    cross join lateral (
+      select f.week, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
+        f.reruns, f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
+      from metrics.pipeline_weeks as f
+      where from_weeks
+        and f.generation = asked.generation
+        and f.only_default_branch = (pipeline_health.branch is not null)
+        and f.only_humans = not wants_bots
+        and f.reference_id = r.reference_id
+        and f.week >= first_week
+        and f.week < end_week
+        and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
+      offset 0
+    ) as n
+    join weeks as w
+      on w.week = n.week
+    join members as m
+      on m.reference_id = case when grouping = 'nothing' then 0 else r.reference_id end
+      and m.pipeline = case when grouping = 'pipeline' then n.pipeline else '' end
+    where grouping = 'nothing'
+      or r.reference_id in (select m.reference_id from members as m)
+    group by m.name, w.bucket_start
+  ),
+  by_row as materialized (
+    select
+      m.name,
+      p.bucket_start,
+      sum(p.times) filter (where p.outcome = 'success') as success,
+      sum(p.times) filter (where p.outcome = 'failure') as failure,
+      sum(p.times) filter (where p.outcome = 'timed_out') as timed_out,
+      sum(p.times) filter (where p.outcome = 'error') as error,
+      sum(p.times) filter (where p.outcome = 'cancelled') as cancelled,
+      sum(p.times) filter (where p.outcome = 'skipped') as skipped,
+      sum(p.times) filter (where p.outcome = 'neutral') as neutral,
+      sum(p.times) filter (where p.outcome = 'unknown') as unknown,
+      sum(p.times) filter (where not p.is_first_try) as reruns,
+      sum(p.times) filter (where p.is_first_try and p.outcome in ('success', 'failure', 'timed_out', 'error')) as first_decided,
+      sum(p.times) filter (where p.is_first_try and p.outcome = 'success') as first_success,
+      sum(p.times) filter (where p.is_last_try and p.outcome in ('success', 'failure', 'timed_out', 'error')) as last_decided,
+      sum(p.times) filter (where p.is_last_try and p.outcome = 'success') as last_success
+    from (
+      select q.reference_id, q.pipeline, q.bucket_start, q.outcome, q.is_first_try, q.is_last_try, sum(q.times) as times
+      from rows_read as q
+      group by q.reference_id, q.pipeline, q.bucket_start, q.outcome, q.is_first_try, q.is_last_try
+    ) as p
+    join members as m
+      on m.reference_id = p.reference_id
+      and m.pipeline = p.pipeline
+    group by m.name, p.bucket_start
+  ),
+  sizes as (
+    select t.name, t.bucket_start, v.measure, metrics.seconds_of(c.bucket) as seconds, c.count as times
+    from by_week as t
+    cross join lateral (values ('duration', t.duration_tally), ('queue', t.queue_tally)) as v (measure, tally)
+    cross join lateral metrics.counts_of(v.tally) as c
+    union all
+    select m.name, p.bucket_start, p.measure, case when x.is_exact then p.seconds else metrics.seconds_of(metrics.bucket_of(p.seconds)) end, p.times
+    from exactness as x
+    cross join lateral (
+      select q.reference_id, q.pipeline, q.bucket_start, 'duration' as measure, q.duration_seconds as seconds, sum(q.times) as times
+      from rows_read as q
+      where q.duration_seconds is not null
+      group by q.reference_id, q.pipeline, q.bucket_start, q.duration_seconds
+      union all
+      select q.reference_id, q.pipeline, q.bucket_start, 'queue', q.queue_seconds, sum(q.times)
+      from rows_read as q
+      where q.queue_seconds is not null
+      group by q.reference_id, q.pipeline, q.bucket_start, q.queue_seconds
+    ) as p
+    join members as m
+      on m.reference_id = p.reference_id
+      and m.pipeline = p.pipeline
+  ),
+  ranked as (
+    select
+      s.name,
+      s.bucket_start,
+      s.measure,
+      s.seconds,
+      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure order by s.seconds) as rank,
+      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure) as values
+    from sizes as s
+    group by s.name, s.bucket_start, s.measure, s.seconds
+    having sum(s.times) > 0
+  ),
+  percentiles as materialized (
+    select
+      r.name,
+      r.bucket_start,
+      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 50) as duration_p50,
+      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 75) as duration_p75,
+      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 95) as duration_p95,
+      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 50) as queue_p50,
+      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 75) as queue_p75,
+      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 95) as queue_p95
+    from ranked as r
+    group by r.name, r.bucket_start
+  ),
+  sums as materialized (
+    select
+      c.name,
+      c.bucket_start,
+      sum(c.success)::bigint as success,
+      sum(c.failure)::bigint as failure,
+      sum(c.timed_out)::bigint as timed_out,
+      sum(c.error)::bigint as error,
+      sum(c.cancelled)::bigint as cancelled,
+      sum(c.skipped)::bigint as skipped,
+      sum(c.neutral)::bigint as neutral,
+      sum(c.unknown)::bigint as unknown,
+      sum(c.reruns)::bigint as reruns,
+      sum(c.first_decided)::bigint as first_decided,
+      sum(c.first_success)::bigint as first_success,
+      sum(c.last_decided)::bigint as last_decided,
+      sum(c.last_success)::bigint as last_success
+    from (
+      select
+        w.name, w.bucket_start, w.success, w.failure, w.timed_out, w.error, w.cancelled, w.skipped, w.neutral, w.unknown,
+        w.reruns, w.first_decided, w.first_success, w.last_decided, w.last_success
+      from by_week as w
+      union all
+      select *
+      from by_row as p
+    ) as c
+    group by c.name, c.bucket_start
+  ),
+  numbers as (
+    select
+      l.*,
+      n.runs,
+      coalesce(s.success, 0) as success,
+      coalesce(s.failure, 0) as failure,
+      coalesce(s.timed_out, 0) as timed_out,
+      coalesce(s.error, 0) as error,
+      coalesce(s.cancelled, 0) as cancelled,
+      coalesce(s.skipped, 0) as skipped,
+      coalesce(s.neutral, 0) as neutral,
+      coalesce(s.unknown, 0) as unknown,
+      coalesce(s.success, 0)::double precision / nullif(n.decided, 0) as success_rate,
+      coalesce(s.first_success, 0)::double precision / nullif(s.first_decided, 0) as first_try_success_rate,
+      coalesce(s.last_success, 0)::double precision / nullif(s.last_decided, 0) as final_success_rate,
+      coalesce(s.reruns, 0)::double precision / nullif(n.runs, 0) as rerun_rate,
+      q.duration_p50, q.duration_p75, q.duration_p95, q.queue_p50, q.queue_p75, q.queue_p95
+    from page as l
+    left join sums as s
+      on s.name is not distinct from l.name
+      and s.bucket_start is not distinct from l.bucket_start
+    left join percentiles as q
+      on q.name is not distinct from l.name
+      and q.bucket_start is not distinct from l.bucket_start
+    cross join lateral (
+      select
+        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) as decided,
+        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) + coalesce(s.cancelled, 0)
+          + coalesce(s.skipped, 0) + coalesce(s.neutral, 0) + coalesce(s.unknown, 0) as runs
+    ) as n
+  )
+  select
+    o.bucket_start,
+    o.name,
+    case when not is_unknown then o.runs end,
+    case when not is_unknown then o.success end,
+    case when not is_unknown then o.failure end,
+    case when not is_unknown then o.timed_out end,
+    case when not is_unknown then o.error end,
+    case when not is_unknown then o.cancelled end,
+    case when not is_unknown then o.skipped end,
+    case when not is_unknown then o.neutral end,
+    case when not is_unknown then o.unknown end,
+    o.success_rate,
+    o.first_try_success_rate,
+    o.final_success_rate,
+    o.rerun_rate,
+    o.duration_p50,
+    o.duration_p75,
+    o.duration_p95,
+    o.queue_p50,
+    o.queue_p75,
+    o.queue_p95,
+    case
+      when is_unknown then 'unknown_service'
+      when num_nulls(
+        o.success_rate, o.first_try_success_rate, o.final_success_rate, o.rerun_rate, o.duration_p50, o.queue_p50
+      ) > 0 then 'too_few'
+    end,
+    case when not is_unknown then x.is_exact end,
+    jsonb_build_array(o.sort_name, o.sort_bucket)::text,
+    o.total
+  from numbers as o
+  cross join exactness as x
+  order by o.sort_name, o.sort_bucket;
+end
+$$;
+revoke execute on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) from public;
+
+comment on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) is 'Finished pipeline runs by outcome; rates from 0 to 1 of all attempts, first tries and last tries; seconds that they took and waited. By nothing, repository or pipeline; branch is a name, default, or NULL for all. reason is too_few where a number beside it is NULL.';
+
+drop function if exists metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text);
+
+create function metrics.job_health(
+  since date default null,
+  until date default null,
+  bucket text default 'none',
+  by text default 'nothing',
+  repository text default null,
+  team text default null,
+  branch text default null,
+  bots boolean default true,
+  page_after text default null,
+  page_size integer default 100,
+  pipeline text default null,
+  job text default null
+)
+returns table (
+  bucket_start date,
+  name text,
+  runs bigint,
+  success bigint,
+  failure bigint,
+  timed_out bigint,
+  error bigint,
+  cancelled bigint,
+  skipped bigint,
+  neutral bigint,
+  unknown bigint,
+  success_rate double precision,
+  duration_p50_seconds double precision,
+  duration_p75_seconds double precision,
+  duration_p95_seconds double precision,
+  queue_p50_seconds double precision,
+  queue_p75_seconds double precision,
+  queue_p95_seconds double precision,
+  reason text,
+  is_exact boolean,
+  is_frozen boolean,
+  page_key text,
+  total bigint
+)
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+-- Groups are few and rows many: they are hashed, never sorted, and no plan is dear enough to be compiled.
+set enable_sort = off
+set jit = off
+-- Planned for what is asked, which leaves most of the conditions out.
+set plan_cache_mode = force_custom_plan
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  after jsonb;
+  grouping text;
+  horizon date;
+  reference_ids bigint[];
+  labels text[];
+  default_branches text[];
+  first_week date;
+  end_week date;
+  from_weeks boolean;
+  has_more boolean;
+  rows_looked_at integer;
+  is_unknown boolean;
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(job_health.since, job_health.until, job_health.bucket, page_after, page_size);
+  after := metrics.key_of_page(asked, array['string', 'string']);
+  grouping := metrics.checked_word('by', job_health.by, array['nothing', 'repository', 'pipeline', 'job']);
+  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}'), coalesce(array_agg(t.default_branch), '{}')
+  into reference_ids, labels, default_branches
+  from metrics.selected_references(job_health.repository, job_health.team) as r
+  join metrics.repositories as t
+    on t.id = r.repository_id;
+  is_unknown := reference_ids = '{}' and (job_health.repository is not null or job_health.team is not null);
+  if is_unknown then
+    grouping := 'nothing';
+  end if;
+  horizon := coalesce(
+    (
+      select h.before
+      from metrics.horizons as h
+      where h.fact = 'jobs'
+    ),
+    '-infinity'
+  );
+  first_week := date_trunc('week', asked.since::timestamp)::date;
+  end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
+
+  -- Few jobs are read one by one, and their percentiles are exact. Branches are not counted by weeks.
+  foreach rows_looked_at in array array[2000, 1000000] loop
+    select count(*) = rows_looked_at, sum(c.runs) > 10000
+    into has_more, from_weeks
+    from (
+      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
+      from unnest(reference_ids) as r (reference_id)
+      cross join lateral (
+        select *
+        from metrics.job_weeks as w
+        where w.generation = asked.generation
+          and w.reference_id = r.reference_id
+          and w.week >= first_week
+          and w.week < end_week
+          and (job_health.pipeline is null or w.pipeline = job_health.pipeline)
+          and (job_health.job is null or w.job = job_health.job)
+        offset 0
+      ) as w
+      limit rows_looked_at
+    ) as c;
+    exit when from_weeks or not has_more;
+  end loop;
+  from_weeks := coalesce(from_weeks and job_health.branch is null, false);
+
+  return query
+  with repositories as materialized (
+    select r.reference_id, r.label, r.default_branch
+    from unnest(reference_ids, labels, default_branches) as r (reference_id, label, default_branch)
+  ),
+  -- Of what lies before the horizon only whole weeks are left.
+  weeks as materialized (
+    select w.week, w.bucket_start
+    from metrics.nearest_weeks_of(asked) as w
+    where (from_weeks and w.is_counted and w.week >= horizon)
+      or (
+        job_health.branch is null
+        and w.end_day - w.first_day = 7
+        and w.week in (
+          select z.week
+          from metrics.frozen_weeks as z
+          where z.fact = 'jobs'
+        )
+        and w.week < horizon
+      )
+  ),
+  stretches as materialized (
+    select d.bucket_start, d.starts_at, d.ends_at, d.times
+    from metrics.days_off_weeks_of(asked) as d
+    where from_weeks
+      and d.week >= horizon
+    union all
+    select s.bucket_start, greatest(s.starts_at, h.at), s.ends_at, 1
+    from metrics.stretches_of(asked) as s
+    cross join (select metrics.midnight(horizon, asked.time_zone) as at) as h
+    where not from_weeks
+      and s.ends_at > h.at
+  ),
+  rows_read as materialized (
+    select
+      case when grouping = 'nothing' then 0 else r.reference_id end as reference_id,
+      case when grouping in ('pipeline', 'job') then coalesce(j.pipeline, '') else '' end as pipeline,
+      case when grouping = 'job' then coalesce(j.name, '') else '' end as job,
+      s.bucket_start,
+      s.times,
+      j.outcome,
+      j.duration_seconds,
+      j.queue_seconds
+    from repositories as r
+    cross join stretches as s
+    cross join lateral (
+      select f.pipeline, f.name, f.outcome, f.duration_seconds, f.queue_seconds
+      from metrics.jobs as f
+      where f.reference_id = r.reference_id
+        and f.ended_at >= s.starts_at
+        and f.ended_at < s.ends_at
+        and (job_health.pipeline is null or coalesce(f.pipeline, '') = job_health.pipeline)
+        and (job_health.job is null or coalesce(f.name, '') = job_health.job)
+        and (
+          job_health.branch is null
+          or f.branch = case when job_health.branch = 'default' then r.default_branch else job_health.branch end
+        )
+      offset 0
+    ) as j
+  ),
+  exactness as materialized (
+    select
+      not from_weeks
+        and count(*) <= 10000
+        and not exists (
+          select
+          from weeks as w
+        ) as is_exact
+    from rows_read as p
+  ),
+  -- What ran in the period, whatever its week and the days beside say by themselves.
+  occurring as materialized (
+    select k.reference_id, k.pipeline, k.job
+    from (
+      select
+        n.reference_id,
+        case when grouping in ('pipeline', 'job') then n.pipeline else '' end as pipeline,
+        case when grouping = 'job' then n.job else '' end as job,
+        n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown as runs
+      from repositories as r
+      cross join lateral (
+        select *
+        from metrics.job_weeks as f
+        where f.generation = asked.generation
+          and f.reference_id = r.reference_id
+          and f.week >= first_week
+          and f.week < end_week
+          and (from_weeks or f.week < horizon)
+          and (job_health.pipeline is null or f.pipeline = job_health.pipeline)
+          and (job_health.job is null or f.job = job_health.job)
+          and grouping in ('pipeline', 'job')
+        offset 0
+      ) as n
+      where n.week in (select w.week from weeks as w)
+      union all
+      select p.reference_id, p.pipeline, p.job, p.times
+      from rows_read as p
+      where grouping in ('pipeline', 'job')
+    ) as k
+    group by k.reference_id, k.pipeline, k.job
+    having sum(k.runs) > 0
+  ),
+  named as materialized (
+    select 0::bigint as reference_id, '' as pipeline, '' as job, null::text as name
+    where grouping = 'nothing'
+    union all
+    select r.reference_id, '', '', r.label
+    from repositories as r
+    where grouping = 'repository'
+    union all
+    select p.reference_id, p.pipeline, p.job, r.label || ' / ' || p.pipeline || case when grouping = 'job' then ' / ' || p.job else '' end
+    from occurring as p
+    join repositories as r
+      on r.reference_id = p.reference_id
+  ),
+  lines as materialized (
+    select
+      coalesce(n.name, '') collate "C" as sort_name,
+      coalesce(b.bucket_start::text, '') collate "C" as sort_bucket,
+      n.name,
+      b.bucket_start,
+      b.end_day,
+      count(*) over () as total
+    from (select distinct d.name from named as d) as n
+    cross join metrics.buckets_of(asked) as b
+  ),
+  page as materialized (
+    select *
+    from lines as l
+    where after is null
+      or (l.sort_name, l.sort_bucket) > ((after ->> 0) collate "C", (after ->> 1) collate "C")
+    order by l.sort_name, l.sort_bucket
+    limit asked.page_size
+  ),
+  members as materialized (
+    select distinct n.reference_id, n.pipeline, n.job, p.name
+    from (select distinct l.sort_name, l.name from page as l) as p
+    join named as n
+      on coalesce(n.name, '') = p.sort_name
+  ),
+  by_week as materialized (
+    select
+      m.name,
+      w.bucket_start,
+      sum(n.success) as success,
+      sum(n.failure) as failure,
+      sum(n.timed_out) as timed_out,
+      sum(n.error) as error,
+      sum(n.cancelled) as cancelled,
+      sum(n.skipped) as skipped,
+      sum(n.neutral) as neutral,
+      sum(n.unknown) as unknown,
+      sum(n.duration_tally) as duration_tally,
+      sum(n.queue_tally) as queue_tally
+    from repositories as r
+    cross join lateral (
+      select f.week, f.pipeline, f.job, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral,
+        f.unknown, f.duration_tally, f.queue_tally
+      from metrics.job_weeks as f
+      where f.generation = asked.generation
+        and f.reference_id = r.reference_id
+        and f.week >= first_week
+        and f.week < end_week
+        and (from_weeks or f.week < horizon)
+        and (job_health.pipeline is null or f.pipeline = job_health.pipeline)
+        and (job_health.job is null or f.job = job_health.job)
+      offset 0
+    ) as n
+    join weeks as w
+      on w.week = n.week
+    join members as m
+      on m.reference_id = case when grouping = 'nothing' then 0 else r.reference_id end
+      and m.pipeline = case when grouping in ('pipeline', 'job') then n.pipeline else '' end
+      and m.job = case when grouping = 'job' then n.job else '' end
+    where grouping = 'nothing'
+      or r.reference_id in (select m.reference_id from members as m)
+    group by m.name, w.bucket_start
+  ),
+  by_row as materialized (
+    select
+      m.name,
+      p.bucket_start,
+      sum(p.times) filter (where p.outcome = 'success') as success,
+      sum(p.times) filter (where p.outcome = 'failure') as failure,
+      sum(p.times) filter (where p.outcome = 'timed_out') as timed_out,
+      sum(p.times) filter (where p.outcome = 'error') as error,
+      sum(p.times) filter (where p.outcome = 'cancelled') as cancelled,
+      sum(p.times) filter (where p.outcome = 'skipped') as skipped,
+      sum(p.times) filter (where p.outcome = 'neutral') as neutral,
+      sum(p.times) filter (where p.outcome = 'unknown') as unknown
+    from (
+      select q.reference_id, q.pipeline, q.job, q.bucket_start, q.outcome, sum(q.times) as times
+      from rows_read as q
+      group by q.reference_id, q.pipeline, q.job, q.bucket_start, q.outcome
+    ) as p
+    join members as m
+      on m.reference_id = p.reference_id
+      and m.pipeline = p.pipeline
+      and m.job = p.job
+    group by m.name, p.bucket_start
+  ),
+  sizes as (
+    select t.name, t.bucket_start, v.measure, metrics.seconds_of(c.bucket) as seconds, c.count as times
+    from by_week as t
+    cross join lateral (values ('duration', t.duration_tally), ('queue', t.queue_tally)) as v (measure, tally)
+    cross join lateral metrics.counts_of(v.tally) as c
+    union all
+    select m.name, p.bucket_start, p.measure, case when x.is_exact then p.seconds else metrics.seconds_of(metrics.bucket_of(p.seconds)) end, p.times
+    from exactness as x
+    cross join lateral (
+      select q.reference_id, q.pipeline, q.job, q.bucket_start, 'duration' as measure, q.duration_seconds as seconds, sum(q.times) as times
+      from rows_read as q
+      where q.duration_seconds is not null
+      group by q.reference_id, q.pipeline, q.job, q.bucket_start, q.duration_seconds
+      union all
+      select q.reference_id, q.pipeline, q.job, q.bucket_start, 'queue', q.queue_seconds, sum(q.times)
+      from rows_read as q
+      where q.queue_seconds is not null
+      group by q.reference_id, q.pipeline, q.job, q.bucket_start, q.queue_seconds
+    ) as p
+    join members as m
+      on m.reference_id = p.reference_id
+      and m.pipeline = p.pipeline
+      and m.job = p.job
+  ),
+  ranked as (
+    select
+      s.name,
+      s.bucket_start,
+      s.measure,
+      s.seconds,
+      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure order by s.seconds) as rank,
+      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure) as values
+    from sizes as s
+    group by s.name, s.bucket_start, s.measure, s.seconds
+    having sum(s.times) > 0
+  ),
+  percentiles as materialized (
+    select
+      r.name,
+      r.bucket_start,
+      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 50) as duration_p50,
+      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 75) as duration_p75,
+      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 95) as duration_p95,
+      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 50) as queue_p50,
+      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 75) as queue_p75,
+      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 95) as queue_p95
+    from ranked as r
+    group by r.name, r.bucket_start
+  ),
+  sums as materialized (
+    select
+      c.name,
+      c.bucket_start,
+      sum(c.success)::bigint as success,
+      sum(c.failure)::bigint as failure,
+      sum(c.timed_out)::bigint as timed_out,
+      sum(c.error)::bigint as error,
+      sum(c.cancelled)::bigint as cancelled,
+      sum(c.skipped)::bigint as skipped,
+      sum(c.neutral)::bigint as neutral,
+      sum(c.unknown)::bigint as unknown
+    from (
+      select
+        w.name, w.bucket_start, w.success, w.failure, w.timed_out, w.error, w.cancelled, w.skipped, w.neutral, w.unknown
+      from by_week as w
+      union all
+      select *
+      from by_row as p
+    ) as c
+    group by c.name, c.bucket_start
+  ),
+  numbers as (
+    select
+      l.*,
+      n.runs,
+      coalesce(s.success, 0) as success,
+      coalesce(s.failure, 0) as failure,
+      coalesce(s.timed_out, 0) as timed_out,
+      coalesce(s.error, 0) as error,
+      coalesce(s.cancelled, 0) as cancelled,
+      coalesce(s.skipped, 0) as skipped,
+      coalesce(s.neutral, 0) as neutral,
+      coalesce(s.unknown, 0) as unknown,
+      coalesce(s.success, 0)::double precision / nullif(n.decided, 0) as success_rate,
+      q.duration_p50, q.duration_p75, q.duration_p95, q.queue_p50, q.queue_p75, q.queue_p95,
+      f.is_frozen,
+      -- Nothing is known of it: neither its jobs are left nor what was counted of them.
+      l.end_day <= horizon and not f.is_frozen as is_outside
+    from page as l
+    left join sums as s
+      on s.name is not distinct from l.name
+      and s.bucket_start is not distinct from l.bucket_start
+    left join percentiles as q
+      on q.name is not distinct from l.name
+      and q.bucket_start is not distinct from l.bucket_start
+    cross join lateral (
+      select
+        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) as decided,
+        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) + coalesce(s.cancelled, 0)
+          + coalesce(s.skipped, 0) + coalesce(s.neutral, 0) + coalesce(s.unknown, 0) as runs
+    ) as n
+    cross join lateral (
+      select exists (
+        select
+        from weeks as w
+        where w.bucket_start is not distinct from l.bucket_start
+          and w.week < horizon
+      ) as is_frozen
+    ) as f
+  )
+  select
+    o.bucket_start,
+    o.name,
+    case when h.has_numbers then o.runs end,
+    case when h.has_numbers then o.success end,
+    case when h.has_numbers then o.failure end,
+    case when h.has_numbers then o.timed_out end,
+    case when h.has_numbers then o.error end,
+    case when h.has_numbers then o.cancelled end,
+    case when h.has_numbers then o.skipped end,
+    case when h.has_numbers then o.neutral end,
+    case when h.has_numbers then o.unknown end,
+    o.success_rate,
+    o.duration_p50,
+    o.duration_p75,
+    o.duration_p95,
+    o.queue_p50,
+    o.queue_p75,
+    o.queue_p95,
+    case
+      when is_unknown then 'unknown_service'
+      when o.is_outside then 'outside_retention'
+      when num_nulls(o.success_rate, o.duration_p50, o.queue_p50) > 0 then 'too_few'
+    end,
+    case when not is_unknown then x.is_exact end,
+    case when not is_unknown then o.is_frozen end,
+    jsonb_build_array(o.sort_name, o.sort_bucket)::text,
+    o.total
+  from numbers as o
+  cross join exactness as x
+  cross join lateral (select not is_unknown and not o.is_outside as has_numbers) as h
+  order by o.sort_name, o.sort_bucket;
+end
+$$;
+revoke execute on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) from public;
+
+comment on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) is 'Finished jobs by outcome; success rate from 0 to 1; seconds that they took and waited. By nothing, repository, pipeline or job; branch is a name, default for the repository''s default branch, or NULL for all. Jobs say nothing of who started them, so bots leaves none out. is_frozen: some of it is of weeks whose jobs were dropped. reason is too_few where a number beside it is NULL, outside_retention where no job of the time is left.';
+
+-- Evidence of a number is ordered by time; of what ended at one moment, by repository and id.
+drop function if exists metrics.pipeline_health_evidence(date, date, text, text, text, boolean, text, integer, text);
+
+create function metrics.pipeline_health_evidence(
+  since date default null,
+  until date default null,
+  repository text default null,
+  team text default null,
+  branch text default null,
+  bots boolean default true,
+  page_after text default null,
+  page_size integer default 100,
+  pipeline text default null
+)
+returns setof metrics.evidence
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+-- The latest, or the first after a key, are read in the order of the index and no others.
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  after metrics.evidence_key;
+  begins_at timestamptz;
+  ends_at timestamptz;
+  all_rows bigint;
+  wants_bots constant boolean := coalesce(pipeline_health_evidence.bots, true);
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(pipeline_health_evidence.since, pipeline_health_evidence.until, 'none', page_after, page_size);
+  after := metrics.evidence_after(asked);
+  begins_at := greatest(after.happened_at, metrics.midnight(asked.since, asked.time_zone));
+  ends_at := metrics.midnight(asked.until, asked.time_zone);
+  select h.runs
+  into all_rows
+  from metrics.pipeline_health(
+    asked.since, asked.until, 'none', 'nothing', pipeline_health_evidence.repository, pipeline_health_evidence.team, pipeline_health_evidence.branch, wants_bots,
+    null, 1, pipeline_health_evidence.pipeline
+  ) as h;
+
+  return query
+  select
+    p.at,
+    p.label,
+    null::text,
+    'pipeline_run',
+    p.external_id,
+    p.commit_sha,
+    p.pipeline,
+    p.duration_seconds,
+    'seconds',
+    case when p.duration_seconds is null then 'too_few' end,
+    p.url,
+    jsonb_build_object(
+      'attempt', p.attempt,
+      'number', p.number,
+      'branch', p.branch,
+      'on_default_branch', p.on_default_branch,
+      'outcome', p.outcome,
+      'provider_outcome', p.provider_outcome,
+      'is_first_try', p.is_first_try,
+      'is_last_try', p.is_last_try,
+      'is_bot', p.actor_is_bot is true,
+      'queue_seconds', p.queue_seconds
+    ),
+    metrics.evidence_page_key(p.at, p.label, 'pipeline_run', p.sort_id),
+    coalesce(all_rows, 0)
+  from (
+    select r.label, f.*
+    from metrics.selected_references(pipeline_health_evidence.repository, pipeline_health_evidence.team) as r
+    cross join lateral (
+      select
+        e.ended_at as at,
+        (e.external_id || '#' || lpad(e.attempt::text, 10, '0')) collate "C" as sort_id,
+        e.*
+      from metrics.pipeline_runs as e
+      where e.reference_id = r.reference_id
+        and e.ended_at >= begins_at
+        and e.ended_at < ends_at
+        and (pipeline_health_evidence.pipeline is null or coalesce(e.pipeline, '') = pipeline_health_evidence.pipeline)
+        and (
+          pipeline_health_evidence.branch is null
+          or (pipeline_health_evidence.branch = 'default' and e.on_default_branch)
+          or (pipeline_health_evidence.branch <> 'default' and e.branch = pipeline_health_evidence.branch)
+        )
+        and (wants_bots or e.actor_is_bot is not true)
+        and (
+          after.happened_at is null
+          or (e.ended_at, r.label, e.external_id || '#' || lpad(e.attempt::text, 10, '0'))
+            > (after.happened_at, after.repository collate "C", after.external_id collate "C")
+        )
+      order by e.ended_at, (e.external_id || '#' || lpad(e.attempt::text, 10, '0')) collate "C"
+      limit asked.page_size
+    ) as f
+    order by f.at, r.label collate "C", f.sort_id
+    limit asked.page_size
+  ) as p
+  order by p.at, p.label collate "C", p.sort_id;
+end
+$$;
+revoke execute on function metrics.pipeline_health_evidence(date, date, text, text, text, boolean, text, integer, text) from public;
+
+comment on function metrics.pipeline_health_evidence(date, date, text, text, text, boolean, text, integer, text) is 'The pipeline runs behind pipeline_health, by the time at which they ended; value is the seconds that each took.';
+
+-- How many rows evidence has in all its pages.
+drop function if exists metrics.kept_jobs(metrics.period, bigint[], text, text, text);
+
+create function metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)
+returns bigint
+language plpgsql
+stable
+set search_path = ''
+set enable_sort = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  horizon constant date := coalesce(
+    (
+      select h.before
+      from metrics.horizons as h
+      where h.fact = 'jobs'
+    ),
+    '-infinity'
+  );
+  from_weeks constant boolean := kept_jobs.branch is null;
+begin
+  asked.since := greatest(asked.since, horizon);
+  if asked.since >= asked.until then
+    return 0;
+  end if;
+  return coalesce(sum(c.jobs), 0)
+  from (
+    select sum(w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown) as jobs
+    from unnest(kept_jobs.reference_ids) as r (id)
+    cross join lateral (
+      select *
+      from metrics.job_weeks as f
+      where from_weeks
+        and f.generation = asked.generation
+        and f.reference_id = r.id
+        and f.week >= date_trunc('week', asked.since::timestamp)::date
+        and f.week < asked.until
+        and (kept_jobs.pipeline is null or f.pipeline = kept_jobs.pipeline)
+        and (kept_jobs.job is null or f.job = kept_jobs.job)
+      offset 0
+    ) as w
+    where w.week in (
+      select n.week
+      from metrics.nearest_weeks_of(asked) as n
+      where n.is_counted
+    )
+    union all
+    select sum(d.times * e.jobs)
+    from unnest(kept_jobs.reference_ids) as r (id)
+    cross join (
+      select o.starts_at, o.ends_at, o.times
+      from metrics.days_off_weeks_of(asked) as o
+      where from_weeks
+      union all
+      select o.starts_at, o.ends_at, 1
+      from metrics.stretches_of(asked) as o
+      where not from_weeks
+    ) as d
+    cross join lateral (
+      select count(*) as jobs
+      from metrics.jobs as f
+      where f.reference_id = r.id
+        and f.ended_at >= d.starts_at
+        and f.ended_at < d.ends_at
+        and (kept_jobs.pipeline is null or coalesce(f.pipeline, '') = kept_jobs.pipeline)
+        and (kept_jobs.job is null or coalesce(f.name, '') = kept_jobs.job)
+        and (
+          from_weeks
+          or f.branch = case
+            when kept_jobs.branch = 'default' then (
+              select t.default_branch
+              from metrics.repository_references as k
+              join metrics.repositories as t
+                on t.id = k.repository_id
+              where k.id = r.id
+            )
+            else kept_jobs.branch
+          end
+        )
+    ) as e
+  ) as c;
+end
+$$;
+revoke execute on function metrics.kept_jobs(metrics.period, bigint[], text, text, text) from public;
+
+comment on function metrics.kept_jobs(metrics.period, bigint[], text, text, text) is 'How many finished jobs of a period are still kept.';
+
+drop function if exists metrics.job_health_evidence(date, date, text, text, text, boolean, text, integer, text, text);
+
+create function metrics.job_health_evidence(
+  since date default null,
+  until date default null,
+  repository text default null,
+  team text default null,
+  branch text default null,
+  bots boolean default true,
+  page_after text default null,
+  page_size integer default 100,
+  pipeline text default null,
+  job text default null
+)
+returns setof metrics.evidence
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+-- The latest, or the first after a key, are read in the order of the index and no others.
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  after metrics.evidence_key;
+  horizon date;
+  begins_at timestamptz;
+  ends_at timestamptz;
+  all_rows bigint;
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(job_health_evidence.since, job_health_evidence.until, 'none', page_after, page_size);
+  after := metrics.evidence_after(asked);
+  select h.before
+  into horizon
+  from metrics.horizons as h
+  where h.fact = 'jobs';
+  asked.since := greatest(asked.since, horizon);
+  if asked.since >= asked.until then
+    return;
+  end if;
+  begins_at := greatest(after.happened_at, metrics.midnight(asked.since, asked.time_zone));
+  ends_at := metrics.midnight(asked.until, asked.time_zone);
+  all_rows := metrics.kept_jobs(
+    asked,
+    array(
+      select r.reference_id
+      from metrics.selected_references(job_health_evidence.repository, job_health_evidence.team) as r
+    ),
+    job_health_evidence.branch,
+    job_health_evidence.pipeline,
+    job_health_evidence.job
+  );
+
+  return query
+  select
+    p.at,
+    p.label,
+    null::text,
+    'job',
+    p.external_id,
+    p.commit_sha,
+    p.name,
+    p.duration_seconds,
+    'seconds',
+    case when p.duration_seconds is null then 'too_few' end,
+    p.url,
+    jsonb_build_object(
+      'pipeline', p.pipeline,
+      'run_external_id', p.run_external_id,
+      'attempt', p.attempt,
+      'branch', p.branch,
+      'outcome', p.outcome,
+      'provider_outcome', p.provider_outcome,
+      'runner', metrics.runner_of(p.runner_labels),
+      'queue_seconds', p.queue_seconds
+    ),
+    metrics.evidence_page_key(p.at, p.label, 'job', p.external_id),
+    all_rows
+  from (
+    select r.label, f.*
+    from metrics.selected_references(job_health_evidence.repository, job_health_evidence.team) as r
+    join metrics.repositories as t
+      on t.id = r.repository_id
+    cross join lateral (
+      select e.ended_at as at, e.*
+      from metrics.jobs as e
+      where e.reference_id = r.reference_id
+        and e.ended_at >= begins_at
+        and e.ended_at < ends_at
+        and (job_health_evidence.pipeline is null or coalesce(e.pipeline, '') = job_health_evidence.pipeline)
+        and (job_health_evidence.job is null or coalesce(e.name, '') = job_health_evidence.job)
+        and (
+          job_health_evidence.branch is null
+          or e.branch = case when job_health_evidence.branch = 'default' then t.default_branch else job_health_evidence.branch end
+        )
+        and (
+          after.happened_at is null
+          or (e.ended_at, r.label, e.external_id)
+            > (after.happened_at, after.repository collate "C", after.external_id collate "C")
+        )
+      order by e.ended_at, e.external_id collate "C"
+      limit asked.page_size
+    ) as f
+    order by f.at, r.label collate "C", f.external_id collate "C"
+    limit asked.page_size
+  ) as p
+  order by p.at, p.label collate "C", p.external_id collate "C";
+end
+$$;
+revoke execute on function metrics.job_health_evidence(date, date, text, text, text, boolean, text, integer, text, text) from public;
+
+comment on function metrics.job_health_evidence(date, date, text, text, text, boolean, text, integer, text, text) is 'The jobs behind job_health that are still kept, by the time at which they ended; value is the seconds that each took.';
+
+do $$
+begin
+  if to_regtype('metrics.slow_job') is null then
+    create type metrics.slow_job as (
+      repository text,
+      pipeline text,
+      job text,
+      runs bigint,
+      minutes double precision,
+      duration_p50_seconds double precision,
+      duration_p75_seconds double precision,
+      duration_p95_seconds double precision,
+      reason text,
+      is_exact boolean,
+      is_frozen boolean,
+      page_key text,
+      total bigint
+    );
+  end if;
+  if to_regtype('metrics.flaky_job') is null then
+    create type metrics.flaky_job as (
+      repository text,
+      pipeline text,
+      job text,
+      commits bigint,
+      failures bigint,
+      first_at timestamptz,
+      last_at timestamptz,
+      reason text,
+      page_key text,
+      total bigint
+    );
+  end if;
+  if to_regtype('metrics.step_numbers') is null then
+    create type metrics.step_numbers as (
+      repository text,
+      pipeline text,
+      job text,
+      step text,
+      runs bigint,
+      success bigint,
+      failure bigint,
+      timed_out bigint,
+      error bigint,
+      cancelled bigint,
+      skipped bigint,
+      neutral bigint,
+      unknown bigint,
+      success_rate double precision,
+      duration_p50_seconds double precision,
+      duration_p75_seconds double precision,
+      duration_p95_seconds double precision,
+      jobs bigint,
+      sampled_jobs bigint,
+      reason text,
+      page_key text,
+      total bigint
+    );
+  end if;
+end
+$$;
+
+revoke usage on type metrics.slow_job from public;
+revoke usage on type metrics.flaky_job from public;
+revoke usage on type metrics.step_numbers from public;
+
+comment on type metrics.slow_job is 'A job with how long its runs took: minutes of all of them together, percentiles in seconds.';
+comment on type metrics.flaky_job is 'A job that failed and passed for one commit within seven days: for how many commits, how often it failed for them, and when first and last.';
+comment on type metrics.step_numbers is 'A step of a job by outcome, with its success rate and how many seconds it took; how many jobs there are, and how many of them were looked at.';
+
+drop function if exists metrics.slowest_jobs(date, date, text, text, text, text, integer, text);
+
+create function metrics.slowest_jobs(
+  since date default null,
+  until date default null,
+  by text default 'duration',
+  repository text default null,
+  team text default null,
+  page_after text default null,
+  page_size integer default 100,
+  pipeline text default null
+)
+returns setof metrics.slow_job
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+-- Groups are few and rows many: they are hashed, never sorted, and no plan is dear enough to be compiled.
+set enable_sort = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  after jsonb;
+  sorting text;
+  horizon date;
+  reference_ids bigint[];
+  labels text[];
+  first_week date;
+  end_week date;
+  from_weeks boolean;
+  has_more boolean;
+  rows_looked_at integer;
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(slowest_jobs.since, slowest_jobs.until, 'none', page_after, page_size);
+  after := metrics.key_of_page(asked, array['number', 'string', 'string', 'string']);
+  sorting := metrics.checked_word('by', slowest_jobs.by, array['duration', 'minutes']);
+  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
+  into reference_ids, labels
+  from metrics.selected_references(slowest_jobs.repository, slowest_jobs.team) as r;
+  horizon := coalesce(
+    (
+      select h.before
+      from metrics.horizons as h
+      where h.fact = 'jobs'
+    ),
+    '-infinity'
+  );
+  first_week := date_trunc('week', asked.since::timestamp)::date;
+  end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
+  foreach rows_looked_at in array array[2000, 1000000] loop
+    select count(*) = rows_looked_at, sum(c.runs) > 10000
+    into has_more, from_weeks
+    from (
+      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
+      from unnest(reference_ids) as r (reference_id)
+      cross join lateral (
+        select *
+        from metrics.job_weeks as w
+        where w.generation = asked.generation
+          and w.reference_id = r.reference_id
+          and w.week >= first_week
+          and w.week < end_week
+          and (slowest_jobs.pipeline is null or w.pipeline = slowest_jobs.pipeline)
+        offset 0
+      ) as w
+      limit rows_looked_at
+    ) as c;
+    exit when from_weeks or not has_more;
+  end loop;
+  from_weeks := coalesce(from_weeks, false);
+
+  return query
+  with repositories as materialized (
+    select r.reference_id, r.label
+    from unnest(reference_ids, labels) as r (reference_id, label)
+  ),
+  -- Of what lies before the horizon only whole weeks are left.
+  weeks as materialized (
+    select w.week
+    from metrics.nearest_weeks_of(asked) as w
+    where (from_weeks and w.is_counted and w.week >= horizon)
+      or (
+        w.end_day - w.first_day = 7
+        and w.week < horizon
+        and w.week in (
+          select z.week
+          from metrics.frozen_weeks as z
+          where z.fact = 'jobs'
+        )
+      )
+  ),
+  stretches as materialized (
+    select d.starts_at, d.ends_at, d.times
+    from metrics.days_off_weeks_of(asked) as d
+    where from_weeks
+      and d.week >= horizon
+    union all
+    select greatest(s.starts_at, h.at), s.ends_at, 1
+    from metrics.stretches_of(asked) as s
+    cross join (select metrics.midnight(horizon, asked.time_zone) as at) as h
+    where not from_weeks
+      and s.ends_at > h.at
+  ),
+  rows_read as materialized (
+    select r.reference_id, coalesce(j.pipeline, '') as pipeline, coalesce(j.name, '') as job, s.times, j.duration_seconds
+    from repositories as r
+    cross join stretches as s
+    cross join lateral (
+      select f.pipeline, f.name, f.duration_seconds
+      from metrics.jobs as f
+      where f.reference_id = r.reference_id
+        and f.ended_at >= s.starts_at
+        and f.ended_at < s.ends_at
+        and (slowest_jobs.pipeline is null or coalesce(f.pipeline, '') = slowest_jobs.pipeline)
+      offset 0
+    ) as j
+  ),
+  exactness as materialized (
+    select
+      not from_weeks
+        and not exists (
+          select
+          from weeks as w
+        ) as is_exact,
+      exists (
+        select
+        from weeks as w
+        where w.week < horizon
+      ) as is_frozen
+  ),
+  by_week as materialized (
+    select
+      n.reference_id,
+      n.pipeline,
+      n.job,
+      sum(n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown) as runs,
+      sum(n.seconds) as seconds,
+      sum(n.duration_tally) as duration_tally
+    from repositories as r
+    cross join lateral (
+      select *
+      from metrics.job_weeks as f
+      where f.generation = asked.generation
+        and f.reference_id = r.reference_id
+        and f.week >= first_week
+        and f.week < end_week
+        and (from_weeks or f.week < horizon)
+        and (slowest_jobs.pipeline is null or f.pipeline = slowest_jobs.pipeline)
+      offset 0
+    ) as n
+    where n.week in (select w.week from weeks as w)
+    group by n.reference_id, n.pipeline, n.job
+  ),
+  counted as materialized (
+    select c.reference_id, c.pipeline, c.job, sum(c.runs) as runs, sum(c.seconds) as seconds
+    from (
+      select w.reference_id, w.pipeline, w.job, w.runs, w.seconds
+      from by_week as w
+      union all
+      select p.reference_id, p.pipeline, p.job, p.times, p.times * coalesce(p.duration_seconds, 0)::numeric
+      from rows_read as p
+    ) as c
+    group by c.reference_id, c.pipeline, c.job
+    having sum(c.runs) > 0
+  ),
+  sizes as (
+    select w.reference_id, w.pipeline, w.job, metrics.seconds_of(c.bucket) as seconds, c.count as times
+    from by_week as w
+    cross join lateral metrics.counts_of(w.duration_tally) as c
+    union all
+    select p.reference_id, p.pipeline, p.job, case when x.is_exact then p.seconds else metrics.seconds_of(metrics.bucket_of(p.seconds)) end, p.times
+    from exactness as x
+    cross join lateral (
+      select q.reference_id, q.pipeline, q.job, q.duration_seconds as seconds, sum(q.times) as times
+      from rows_read as q
+      where q.duration_seconds is not null
+      group by q.reference_id, q.pipeline, q.job, q.duration_seconds
+    ) as p
+  ),
+  ranked as (
+    select
+      s.reference_id,
+      s.pipeline,
+      s.job,
+      s.seconds,
+      sum(sum(s.times)) over (partition by s.reference_id, s.pipeline, s.job order by s.seconds) as rank,
+      sum(sum(s.times)) over (partition by s.reference_id, s.pipeline, s.job) as values
+    from sizes as s
+    group by s.reference_id, s.pipeline, s.job, s.seconds
+    having sum(s.times) > 0
+  ),
+  percentiles as materialized (
+    select
+      r.reference_id,
+      r.pipeline,
+      r.job,
+      min(r.seconds) filter (where r.rank * 100 >= r.values * 50) as p50,
+      min(r.seconds) filter (where r.rank * 100 >= r.values * 75) as p75,
+      min(r.seconds) filter (where r.rank * 100 >= r.values * 95) as p95
+    from ranked as r
+    group by r.reference_id, r.pipeline, r.job
+  ),
+  lines as materialized (
+    select
+      r.label,
+      c.pipeline,
+      c.job,
+      c.runs::bigint as runs,
+      (c.seconds / 60)::double precision as minutes,
+      q.p50,
+      q.p75,
+      q.p95,
+      coalesce(case when sorting = 'duration' then q.p95 else (c.seconds / 60)::double precision end, -1) as size,
+      count(*) over () as total
+    from counted as c
+    join repositories as r
+      on r.reference_id = c.reference_id
+    left join percentiles as q
+      on q.reference_id = c.reference_id
+      and q.pipeline = c.pipeline
+      and q.job = c.job
+  )
+  select
+    l.label,
+    l.pipeline,
+    l.job,
+    l.runs,
+    l.minutes,
+    l.p50,
+    l.p75,
+    l.p95,
+    case when l.p95 is null then 'too_few' end,
+    x.is_exact,
+    x.is_frozen,
+    jsonb_build_array(l.size, l.label, l.pipeline, l.job)::text,
+    l.total
+  from lines as l
+  cross join exactness as x
+  where after is null
+    or l.size < (after ->> 0)::double precision
+    or (
+      l.size = (after ->> 0)::double precision
+      and (l.label, l.pipeline, l.job) > ((after ->> 1) collate "C", (after ->> 2) collate "C", (after ->> 3) collate "C")
+    )
+  order by l.size desc, l.label collate "C", l.pipeline collate "C", l.job collate "C"
+  limit asked.page_size;
+
+  if not found and after is null then
+    return query
+    select
+      null::text, null::text, null::text, null::bigint, null::double precision, null::double precision, null::double precision,
+      null::double precision,
+      case
+        when reference_ids = '{}' and (slowest_jobs.repository is not null or slowest_jobs.team is not null) then 'unknown_service'
+        when asked.until <= horizon then 'outside_retention'
+        else 'too_few'
+      end,
+      null::boolean, null::boolean, null::text, 1::bigint;
+  end if;
+end
+$$;
+revoke execute on function metrics.slowest_jobs(date, date, text, text, text, text, integer, text) from public;
+
+comment on function metrics.slowest_jobs(date, date, text, text, text, text, integer, text) is 'Jobs, the slowest first: by duration, which is the 95th percentile of their seconds, or by minutes, which is all their time together. Without any job one row that says why.';
+
+drop function if exists metrics.slowest_jobs_evidence(date, date, text, text, text, integer, text, text);
+
+create function metrics.slowest_jobs_evidence(
+  since date default null,
+  until date default null,
+  repository text default null,
+  team text default null,
+  page_after text default null,
+  page_size integer default 100,
+  pipeline text default null,
+  job text default null
+)
+returns setof metrics.evidence
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+as $$
+begin
+  return query
+  select *
+  from metrics.job_health_evidence(since, until, repository, team, null, true, page_after, page_size, pipeline, job);
+end
+$$;
+revoke execute on function metrics.slowest_jobs_evidence(date, date, text, text, text, integer, text, text) from public;
+
+comment on function metrics.slowest_jobs_evidence(date, date, text, text, text, integer, text, text) is 'The jobs behind slowest_jobs that are still kept, by the time at which they ended; value is the seconds that each took.';
+
+-- Failed and passed for one commit within seven days: the code was the same, so something else decided.
+drop function if exists metrics.flaky_pairs(metrics.period, bigint[], text, text, text);
+
+create function metrics.flaky_pairs(asked metrics.period, reference_ids bigint[], only_branch text, only_pipeline text, only_job text)
+returns table (reference_id bigint, external_id text, pipeline text, job text, commit_sha text, at timestamptz, passed_ids text[])
+language plpgsql
+stable
+set search_path = ''
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with failed as materialized (
+    select f.reference_id, f.external_id, coalesce(f.pipeline, '') as pipeline, coalesce(f.name, '') as job, f.commit_sha, f.flaky_key, f.at
+    from unnest(flaky_pairs.reference_ids) as r (id)
+    cross join lateral (
+      select e.*, e.ended_at as at
+      from metrics.jobs as e
+      where e.reference_id = r.id
+        and e.outcome in ('failure', 'timed_out')
+        and e.ended_at >= metrics.midnight(asked.since, asked.time_zone)
+        and e.ended_at < metrics.midnight(asked.until, asked.time_zone)
+        and e.commit_sha is not null
+      offset 0
+    ) as f
+    where (only_pipeline is null or coalesce(f.pipeline, '') = only_pipeline)
+      and (only_job is null or coalesce(f.name, '') = only_job)
+      and (
+        only_branch is null
+        or f.branch = case
+          when only_branch = 'default' then (
+            select t.default_branch
+            from metrics.repository_references as k
+            join metrics.repositories as t
+              on t.id = k.repository_id
+            where k.id = f.reference_id
+          )
+          else only_branch
+        end
+      )
+  ),
+  passed as materialized (
+    select s.reference_id, s.external_id, coalesce(s.pipeline, '') as pipeline, coalesce(s.name, '') as job, s.commit_sha, s.flaky_key, s.at
+    from (
+      select distinct f.reference_id, f.flaky_key
+      from failed as f
+    ) as k
+    cross join lateral (
+      select e.reference_id, e.external_id, e.pipeline, e.name, e.commit_sha, e.flaky_key, e.ended_at as at
+      from metrics.jobs as e
+      where e.reference_id = k.reference_id
+        and e.flaky_key = k.flaky_key
+        and e.outcome = 'success'
+      offset 0
+    ) as s
+  )
+  select f.reference_id, f.external_id, f.pipeline, f.job, f.commit_sha, f.at, array_agg(s.external_id)
+  from failed as f
+  join passed as s
+    on s.reference_id = f.reference_id
+    and s.flaky_key = f.flaky_key
+    and s.commit_sha = f.commit_sha
+    and s.pipeline = f.pipeline
+    and s.job = f.job
+    and s.at between f.at - interval '168 hours' and f.at + interval '168 hours'
+  group by f.reference_id, f.external_id, f.pipeline, f.job, f.commit_sha, f.at;
+end
+$$;
+revoke execute on function metrics.flaky_pairs(metrics.period, bigint[], text, text, text) from public;
+
+comment on function metrics.flaky_pairs(metrics.period, bigint[], text, text, text) is 'Jobs that failed in a period, each with those of the same commit, pipeline and name that passed within seven days of it.';
+
+drop function if exists metrics.flaky_jobs(date, date, text, text, text, text, integer, text, text);
+
+create function metrics.flaky_jobs(
+  since date default null,
+  until date default null,
+  repository text default null,
+  team text default null,
+  branch text default null,
+  page_after text default null,
+  page_size integer default 100,
+  pipeline text default null,
+  job text default null
+)
+returns setof metrics.flaky_job
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  after jsonb;
+  horizon date;
+  reference_ids bigint[];
+  labels text[];
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(flaky_jobs.since, flaky_jobs.until, 'none', page_after, page_size);
+  after := metrics.key_of_page(asked, array['number', 'string', 'string', 'string']);
+  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
+  into reference_ids, labels
+  from metrics.selected_references(flaky_jobs.repository, flaky_jobs.team) as r;
+  select h.before
+  into horizon
+  from metrics.horizons as h
+  where h.fact = 'jobs';
+
+  return query
+  select l.label, l.pipeline, l.job, l.commits, l.failures, l.first_at, l.last_at, null::text, l.page_key, l.total
+  from (
+    select
+      r.label,
+      f.pipeline,
+      f.job,
+      count(distinct (f.reference_id, f.commit_sha)) as commits,
+      count(*) as failures,
+      min(f.at) as first_at,
+      max(f.at) as last_at,
+      jsonb_build_array(count(distinct (f.reference_id, f.commit_sha)), r.label, f.pipeline, f.job)::text as page_key,
+      count(*) over () as total
+    from metrics.flaky_pairs(asked, reference_ids, flaky_jobs.branch, flaky_jobs.pipeline, flaky_jobs.job) as f
+    join unnest(reference_ids, labels) as r (reference_id, label)
+      on r.reference_id = f.reference_id
+    group by r.label, f.pipeline, f.job
+  ) as l
+  where after is null
+    or l.commits < (after ->> 0)::numeric
+    or (
+      l.commits = (after ->> 0)::numeric
+      and (l.label, l.pipeline, l.job) > ((after ->> 1) collate "C", (after ->> 2) collate "C", (after ->> 3) collate "C")
+    )
+  order by l.commits desc, l.label collate "C", l.pipeline collate "C", l.job collate "C"
+  limit asked.page_size;
+
+  -- None is an answer where there are jobs that could be flaky.
+  if not found and after is null and not exists (
+    select
+    from unnest(reference_ids) as r (reference_id)
+    cross join lateral (
+      select
+      from metrics.jobs as e
+      where e.reference_id = r.reference_id
+        and e.ended_at >= metrics.midnight(asked.since, asked.time_zone)
+        and e.ended_at < metrics.midnight(asked.until, asked.time_zone)
+        and e.outcome in ('success', 'failure', 'timed_out')
+      limit 1
+    ) as e
+  ) then
+    return query
+    select
+      null::text, null::text, null::text, null::bigint, null::bigint, null::timestamptz, null::timestamptz,
+      case
+        when reference_ids = '{}' and (flaky_jobs.repository is not null or flaky_jobs.team is not null) then 'unknown_service'
+        when asked.until <= horizon then 'outside_retention'
+        else 'too_few'
+      end,
+      null::text, 1::bigint;
+  end if;
+end
+$$;
+revoke execute on function metrics.flaky_jobs(date, date, text, text, text, text, integer, text, text) from public;
+
+comment on function metrics.flaky_jobs(date, date, text, text, text, text, integer, text, text) is 'Jobs that failed in the period and passed for the same commit within seven days, those of the most commits first. No row where none is flaky; where no job could be, one row that says why.';
+
+drop function if exists metrics.flaky_jobs_evidence(date, date, text, text, text, text, integer, text, text);
+
+create function metrics.flaky_jobs_evidence(
+  since date default null,
+  until date default null,
+  repository text default null,
+  team text default null,
+  branch text default null,
+  page_after text default null,
+  page_size integer default 100,
+  pipeline text default null,
+  job text default null
+)
+returns setof metrics.evidence
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  after metrics.evidence_key;
+  reference_ids bigint[];
+  labels text[];
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(flaky_jobs_evidence.since, flaky_jobs_evidence.until, 'none', page_after, page_size);
+  after := metrics.evidence_after(asked);
+  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
+  into reference_ids, labels
+  from metrics.selected_references(flaky_jobs_evidence.repository, flaky_jobs_evidence.team) as r;
+
+  return query
+  with pairs as materialized (
+    select *
+    from metrics.flaky_pairs(asked, reference_ids, flaky_jobs_evidence.branch, flaky_jobs_evidence.pipeline, flaky_jobs_evidence.job)
+  ),
+  shown as materialized (
+    select p.reference_id, p.external_id
+    from pairs as p
+    union
+    select p.reference_id, unnest(p.passed_ids)
+    from pairs as p
+  ),
+  lines as materialized (
+    select r.label, e.ended_at as at, s.reference_id, s.external_id, count(*) over () as total
+    from shown as s
+    join unnest(reference_ids, labels) as r (reference_id, label)
+      on r.reference_id = s.reference_id
+    cross join lateral (
+      select *
+      from metrics.jobs as j
+      where j.reference_id = s.reference_id
+        and j.external_id = s.external_id
+      offset 0
+    ) as e
+  ),
+  page as materialized (
+    select *
+    from lines as l
+    where after.happened_at is null
+      or (l.at, l.label, l.external_id) > (after.happened_at, after.repository collate "C", after.external_id collate "C")
+    order by l.at, l.label collate "C", l.external_id collate "C"
+    limit asked.page_size
+  )
+  select
+    l.at,
+    l.label,
+    null::text,
+    'job',
+    e.external_id,
+    e.commit_sha,
+    e.name,
+    e.duration_seconds,
+    'seconds',
+    case when e.duration_seconds is null then 'too_few' end,
+    e.url,
+    jsonb_build_object(
+      'pipeline', e.pipeline,
+      'run_external_id', e.run_external_id,
+      'attempt', e.attempt,
+      'branch', e.branch,
+      'outcome', e.outcome,
+      'provider_outcome', e.provider_outcome,
+      'runner', metrics.runner_of(e.runner_labels)
+    ),
+    metrics.evidence_page_key(l.at, l.label, 'job', e.external_id),
+    l.total
+  from page as l
+  join metrics.jobs as e
+    on e.reference_id = l.reference_id
+    and e.external_id = l.external_id
+  order by l.at, l.label collate "C", l.external_id collate "C";
+end
+$$;
+revoke execute on function metrics.flaky_jobs_evidence(date, date, text, text, text, text, integer, text, text) from public;
+
+comment on function metrics.flaky_jobs_evidence(date, date, text, text, text, text, integer, text, text) is 'The jobs behind flaky_jobs, those that failed and those that passed, by the time at which they ended.';
+
+-- Steps are kept with their jobs and not counted: of the latest jobs each is opened.
+drop function if exists metrics.latest_jobs_with_steps(metrics.period, bigint[], text, text, text);
+
+create function metrics.latest_jobs_with_steps(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)
+returns table (reference_id bigint, external_id text, at timestamptz)
+language plpgsql
+stable
+set search_path = ''
+rows 5000
+as $$
+#variable_conflict use_column
+declare
+  most constant integer := 5000;
+  begins_at constant timestamptz := metrics.midnight(
+    greatest(
+      asked.since,
+      (
+        select h.before
+        from metrics.horizons as h
+        where h.fact = 'jobs'
+      )
+    ),
+    asked.time_zone
+  );
+  ends_at constant timestamptz := metrics.midnight(asked.until, asked.time_zone);
+  looks_back interval := interval '1 day';
+  branches text[];
+  names text[];
+  many bigint;
+begin
+  select
+    array_agg(case when latest_jobs_with_steps.branch = 'default' then t.default_branch else latest_jobs_with_steps.branch end order by r.place),
+    array_agg(k.reference order by r.place)
+  into branches, names
+  from unnest(latest_jobs_with_steps.reference_ids) with ordinality as r (id, place)
+  join metrics.repository_references as k
+    on k.id = r.id
+  join metrics.repositories as t
+    on t.id = k.repository_id;
+  -- Of many repositories each would give its latest 5000: a stretch is looked for that has so many of all.
+  loop
+    exit when cardinality(latest_jobs_with_steps.reference_ids) <= 2;
+    exit when ends_at - looks_back <= begins_at;
+    select count(*)
+    into many
+    from (
+      select
+      from unnest(latest_jobs_with_steps.reference_ids, branches) as r (id, branch)
+      cross join lateral (
+        select
+        from metrics.jobs as e
+        where e.reference_id = r.id
+          and e.ended_at >= ends_at - looks_back
+          and e.ended_at < ends_at
+          and e.steps is not null
+          and (latest_jobs_with_steps.branch is null or e.branch = r.branch)
+          and (latest_jobs_with_steps.pipeline is null or coalesce(e.pipeline, '') = latest_jobs_with_steps.pipeline)
+          and (latest_jobs_with_steps.job is null or coalesce(e.name, '') = latest_jobs_with_steps.job)
+        offset 0
+      ) as e
+      limit most
+    ) as n;
+    exit when many = most;
+    looks_back := looks_back * 2;
+  end loop;
+  return query
+  select f.reference_id, f.external_id, f.at
+  from unnest(latest_jobs_with_steps.reference_ids, branches, names) as r (id, branch, name)
+  cross join lateral (
+    select e.reference_id, e.external_id, e.ended_at as at
+    from metrics.jobs as e
+    where e.reference_id = r.id
+      and e.ended_at >= greatest(
+        begins_at,
+        case when cardinality(latest_jobs_with_steps.reference_ids) > 2 then ends_at - looks_back end
+      )
+      and e.ended_at < ends_at
+      and e.steps is not null
+      and (latest_jobs_with_steps.branch is null or e.branch = r.branch)
+      and (latest_jobs_with_steps.pipeline is null or coalesce(e.pipeline, '') = latest_jobs_with_steps.pipeline)
+      and (latest_jobs_with_steps.job is null or coalesce(e.name, '') = latest_jobs_with_steps.job)
+    order by e.ended_at desc, e.external_id collate "C" desc
+    limit most
+  ) as f
+  order by f.at desc, r.name collate "C" desc, f.external_id collate "C" desc
+  limit most;
+end
+$$;
+revoke execute on function metrics.latest_jobs_with_steps(metrics.period, bigint[], text, text, text) from public;
+
+comment on function metrics.latest_jobs_with_steps(metrics.period, bigint[], text, text, text) is 'The latest 5000 finished jobs of a period that tell their steps.';
+
+drop function if exists metrics.step_health(date, date, text, text, text, text, integer, text, text);
+
+create function metrics.step_health(
+  since date default null,
+  until date default null,
+  repository text default null,
+  team text default null,
+  branch text default null,
+  page_after text default null,
+  page_size integer default 100,
+  pipeline text default null,
+  job text default null
+)
+returns setof metrics.step_numbers
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+-- The latest, or the first after a key, are read in the order of the index and no others.
+set enable_bitmapscan = off
+set enable_sort = off
+-- No two jobs have the same steps.
+set enable_memoize = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  after jsonb;
+  horizon date;
+  reference_ids bigint[];
+  labels text[];
+  all_jobs bigint;
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(step_health.since, step_health.until, 'none', page_after, page_size);
+  after := metrics.key_of_page(asked, array['string', 'string', 'string', 'number', 'string']);
+  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
+  into reference_ids, labels
+  from metrics.selected_references(step_health.repository, step_health.team) as r;
+  select h.before
+  into horizon
+  from metrics.horizons as h
+  where h.fact = 'jobs';
+  if asked.until > coalesce(horizon, '-infinity') then
+    all_jobs := metrics.kept_jobs(asked, reference_ids, step_health.branch, step_health.pipeline, step_health.job);
+  end if;
+
+  return query
+  with sample as materialized (
+    select *
+    from metrics.latest_jobs_with_steps(asked, reference_ids, step_health.branch, step_health.pipeline, step_health.job)
+  ),
+  -- How long each took is collected beside the counts, and put in order only for the page.
+  numbers as materialized (
+    select
+      j.reference_id,
+      coalesce(j.pipeline, '') collate "C" as pipeline,
+      coalesce(j.name, '') collate "C" as job,
+      coalesce(s.name, '') collate "C" as step,
+      coalesce(min(s.number), 0) as place,
+      count(*) as runs,
+      count(*) filter (where s.outcome = 'success') as success,
+      count(*) filter (where s.outcome = 'failure') as failure,
+      count(*) filter (where s.outcome = 'timed_out') as timed_out,
+      count(*) filter (where s.outcome = 'error') as error,
+      count(*) filter (where s.outcome = 'cancelled') as cancelled,
+      count(*) filter (where s.outcome = 'skipped') as skipped,
+      count(*) filter (where s.outcome = 'neutral') as neutral,
+      count(*) filter (where s.outcome = 'unknown') as unknown,
+      array_agg(s.finished_at - s.started_at) filter (where s.finished_at >= s.started_at) as lengths
+    from sample as l
+    cross join lateral (
+      select *
+      from metrics.jobs as e
+      where e.reference_id = l.reference_id
+        and e.external_id = l.external_id
+      offset 0
+    ) as j
+    cross join lateral jsonb_to_recordset(j.steps) as s (
+      number integer, name text, outcome text, started_at timestamptz, finished_at timestamptz
+    )
+    where s.outcome is not null
+    group by 1, 2, 3, 4
+  )
+  select
+    l.label,
+    l.pipeline,
+    l.job,
+    l.step,
+    l.runs,
+    l.success,
+    l.failure,
+    l.timed_out,
+    l.error,
+    l.cancelled,
+    l.skipped,
+    l.neutral,
+    l.unknown,
+    l.success_rate,
+    extract(epoch from p.lengths[1])::double precision,
+    extract(epoch from p.lengths[2])::double precision,
+    extract(epoch from p.lengths[3])::double precision,
+    all_jobs,
+    (
+      select count(*)
+      from sample as s
+    ),
+    case when num_nulls(l.success_rate, p.lengths[1]) > 0 then 'too_few' end,
+    jsonb_build_array(l.label, l.pipeline, l.job, l.place, l.step)::text,
+    l.total
+  from (
+    select *
+    from (
+      select
+        r.label,
+        n.*,
+        n.success::double precision / nullif(n.success + n.failure + n.timed_out + n.error, 0) as success_rate,
+        count(*) over () as total
+      from numbers as n
+      join unnest(reference_ids, labels) as r (reference_id, label)
+        on r.reference_id = n.reference_id
+    ) as l
+    where after is null
+      or (l.label, l.pipeline, l.job, l.place, l.step)
+        > ((after ->> 0) collate "C", (after ->> 1) collate "C", (after ->> 2) collate "C", (after ->> 3)::numeric, (after ->> 4) collate "C")
+    order by l.label collate "C", l.pipeline collate "C", l.job collate "C", l.place, l.step collate "C"
+    limit asked.page_size
+  ) as l
+  cross join lateral (
+    select percentile_disc(array[0.5, 0.75, 0.95]) within group (order by u.length) as lengths
+    from unnest(l.lengths) as u (length)
+  ) as p
+  order by l.label collate "C", l.pipeline collate "C", l.job collate "C", l.place, l.step collate "C";
+
+  if not found and after is null then
+    return query
+    select
+      null::text, null::text, null::text, null::text, null::bigint, null::bigint, null::bigint, null::bigint, null::bigint, null::bigint,
+      null::bigint, null::bigint, null::bigint, null::double precision, null::double precision, null::double precision, null::double precision,
+      case when reference_ids <> '{}' then all_jobs end,
+      null::bigint,
+      case
+        when reference_ids = '{}' and (step_health.repository is not null or step_health.team is not null) then 'unknown_service'
+        when asked.until <= horizon then 'outside_retention'
+        else 'too_few'
+      end,
+      null::text, 1::bigint;
+  end if;
+end
+$$;
+revoke execute on function metrics.step_health(date, date, text, text, text, text, integer, text, text) from public;
+
+comment on function metrics.step_health(date, date, text, text, text, text, integer, text, text) is 'Finished steps by outcome, with success rate and exact percentiles of their seconds: of the latest 5000 jobs of the selection that tell their steps (sampled_jobs, of jobs). Without any step one row that says why.';
+
+drop function if exists metrics.step_health_evidence(date, date, text, text, text, text, integer, text, text, text);
+
+create function metrics.step_health_evidence(
+  since date default null,
+  until date default null,
+  repository text default null,
+  team text default null,
+  branch text default null,
+  page_after text default null,
+  page_size integer default 100,
+  pipeline text default null,
+  job text default null,
+  step text default null
+)
+returns setof metrics.evidence
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+-- The latest, or the first after a key, are read in the order of the index and no others.
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  after metrics.evidence_key;
+  reference_ids bigint[];
+  labels text[];
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(step_health_evidence.since, step_health_evidence.until, 'none', page_after, page_size);
+  after := metrics.evidence_after(asked);
+  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
+  into reference_ids, labels
+  from metrics.selected_references(step_health_evidence.repository, step_health_evidence.team) as r;
+
+  return query
+  with sample as materialized (
+    select l.reference_id, l.external_id, l.at, r.label
+    from metrics.latest_jobs_with_steps(
+      asked, reference_ids, step_health_evidence.branch, step_health_evidence.pipeline, step_health_evidence.job
+    ) as l
+    join unnest(reference_ids, labels) as r (reference_id, label)
+      on r.reference_id = l.reference_id
+  ),
+  lines as materialized (
+    select l.*, count(*) over () as total
+    from sample as l
+    where step_health_evidence.step is null
+      or (
+        select j.steps @> jsonb_build_array(jsonb_build_object('name', step_health_evidence.step))
+        from metrics.jobs as j
+        where j.reference_id = l.reference_id
+          and j.external_id = l.external_id
+      )
+  ),
+  page as materialized (
+    select *
+    from lines as l
+    where after.happened_at is null
+      or (l.at, l.label, l.external_id) > (after.happened_at, after.repository collate "C", after.external_id collate "C")
+    order by l.at, l.label collate "C", l.external_id collate "C"
+    limit asked.page_size
+  )
+  select
+    l.at,
+    l.label,
+    null::text,
+    'job',
+    e.external_id,
+    e.commit_sha,
+    e.name,
+    v.seconds,
+    'seconds',
+    case when v.seconds is null then 'too_few' end,
+    e.url,
+    jsonb_build_object(
+      'pipeline', e.pipeline,
+      'run_external_id', e.run_external_id,
+      'attempt', e.attempt,
+      'branch', e.branch,
+      'outcome', e.outcome,
+      'steps', e.steps
+    ),
+    metrics.evidence_page_key(l.at, l.label, 'job', e.external_id),
+    l.total
+  from page as l
+  join metrics.jobs as e
+    on e.reference_id = l.reference_id
+    and e.external_id = l.external_id
+  cross join lateral (
+    select
+      case
+        when step_health_evidence.step is null then e.duration_seconds
+        else (
+          select sum(extract(epoch from s.finished_at - s.started_at)) filter (where s.finished_at >= s.started_at)
+          from jsonb_to_recordset(e.steps) as s (name text, started_at timestamptz, finished_at timestamptz)
+          where s.name = step_health_evidence.step
+        )::double precision
+      end as seconds
+  ) as v
+  order by l.at, l.label collate "C", l.external_id collate "C";
+end
+$$;
+revoke execute on function metrics.step_health_evidence(date, date, text, text, text, text, integer, text, text, text) from public;
+
+comment on function metrics.step_health_evidence(date, date, text, text, text, text, integer, text, text, text) is 'The jobs that step_health looked at, by the time at which they ended, with their steps; value is the seconds of the step, or of the job where none is named.';
+
+drop function if exists metrics.price_of(text, date);
+
+create function metrics.price_of(runner text, week date)
+returns table (label text, price_per_minute numeric, currency text, is_hosted boolean)
+language sql
+stable
+set search_path = ''
+rows 1
+as $$
+  select p.label, p.price_per_minute, p.currency, p.is_hosted
+  from unnest(string_to_array(runner, ',')) as l (label)
+  cross join lateral (
+    select q.label, q.price_per_minute, q.currency, q.is_hosted
+    from metrics.prices as q
+    where q.label = l.label
+      and q.valid_from <= price_of.week
+    order by q.valid_from desc
+    limit 1
+  ) as p
+  order by p.price_per_minute desc, p.is_hosted desc, p.label collate "C"
+  limit 1
+$$;
+revoke execute on function metrics.price_of(text, date) from public;
+
+comment on function metrics.price_of(text, date) is 'The dearest price that the labels of a runner have in a week; no row for none.';
+
+drop function if exists metrics.pipeline_cost(date, date, text, text, text, text, text, integer, text, text, text);
+
+create function metrics.pipeline_cost(
+  since date default null,
+  until date default null,
+  bucket text default 'none',
+  by text default 'nothing',
+  repository text default null,
+  team text default null,
+  page_after text default null,
+  page_size integer default 100,
+  pipeline text default null,
+  job text default null,
+  runner text default null
+)
+returns table (
+  bucket_start date,
+  name text,
+  jobs bigint,
+  minutes double precision,
+  billed_minutes double precision,
+  unpriced_minutes double precision,
+  cost double precision,
+  currency text,
+  reason text,
+  is_frozen boolean,
+  page_key text,
+  total bigint
+)
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+-- Groups are few and rows many: they are hashed, never sorted, and no plan is dear enough to be compiled.
+set enable_sort = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  after jsonb;
+  grouping text;
+  horizon date;
+  reference_ids bigint[];
+  labels text[];
+  first_week date;
+  end_week date;
+  is_unknown boolean;
+  one_currency constant text := (
+    select min(p.currency)
+    from metrics.prices as p
+  );
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(pipeline_cost.since, pipeline_cost.until, pipeline_cost.bucket, page_after, page_size);
+  after := metrics.key_of_page(asked, array['string', 'string']);
+  grouping := metrics.checked_word('by', pipeline_cost.by, array['nothing', 'repository', 'pipeline', 'job', 'runner']);
+  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
+  into reference_ids, labels
+  from metrics.selected_references(pipeline_cost.repository, pipeline_cost.team) as r;
+  is_unknown := reference_ids = '{}' and (pipeline_cost.repository is not null or pipeline_cost.team is not null);
+  if is_unknown then
+    grouping := 'nothing';
+  end if;
+  horizon := coalesce(
+    (
+      select h.before
+      from metrics.horizons as h
+      where h.fact = 'jobs'
+    ),
+    '-infinity'
+  );
+  first_week := date_trunc('week', asked.since::timestamp)::date;
+  end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
+
+  return query
+  with repositories as materialized (
+    select r.reference_id, r.label
+    from unnest(reference_ids, labels) as r (reference_id, label)
+  ),
+  -- Of what lies before the horizon only whole weeks are left.
+  weeks as materialized (
+    select w.week, w.bucket_start
+    from metrics.nearest_weeks_of(asked) as w
+    where (w.is_counted and w.week >= horizon)
+      or (
+        w.end_day - w.first_day = 7
+        and w.week < horizon
+        and w.week in (
+          select z.week
+          from metrics.frozen_weeks as z
+          where z.fact = 'jobs'
+        )
+      )
+  ),
+  used as materialized (
+    select
+      u.reference_id,
+      u.pipeline,
+      u.job,
+      u.runner,
+      u.week,
+      u.bucket_start,
+      sum(u.jobs) as jobs,
+      sum(u.seconds) / 60 as minutes,
+      sum(u.rounded_minutes) as rounded_minutes
+    from (
+      select k.reference_id, k.pipeline, k.job, k.runner, k.week, w.bucket_start, k.jobs, k.seconds, k.rounded_minutes
+      from (
+        select
+          case when grouping in ('repository', 'pipeline', 'job') then r.reference_id else 0 end as reference_id,
+          case when grouping in ('pipeline', 'job') then n.pipeline else '' end as pipeline,
+          case when grouping = 'job' then n.job else '' end as job,
+          n.runner,
+          n.week,
+          sum(n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown) as jobs,
+          sum(n.seconds) as seconds,
+          sum(n.rounded_minutes) as rounded_minutes
+        from repositories as r
+        cross join lateral (
+          select *
+          from metrics.job_weeks as f
+          where f.generation = asked.generation
+            and f.reference_id = r.reference_id
+            and f.week >= first_week
+            and f.week < end_week
+            and (pipeline_cost.pipeline is null or f.pipeline = pipeline_cost.pipeline)
+            and (pipeline_cost.job is null or f.job = pipeline_cost.job)
+            and (pipeline_cost.runner is null or f.runner = pipeline_cost.runner)
+          offset 0
+        ) as n
+        group by 1, 2, 3, 4, 5
+      ) as k
+      join weeks as w
+        on w.week = k.week
+      union all
+      select e.reference_id, e.pipeline, e.job, x.runner, e.week, e.bucket_start, e.jobs, e.seconds, e.rounded_minutes
+      from (
+        select
+          case when grouping in ('repository', 'pipeline', 'job') then r.reference_id else 0 end as reference_id,
+          case when grouping in ('pipeline', 'job') then coalesce(j.pipeline, '') else '' end as pipeline,
+          case when grouping = 'job' then coalesce(j.name, '') else '' end as job,
+          j.runner_labels,
+          d.week,
+          d.bucket_start,
+          sum(d.times) as jobs,
+          coalesce(sum(d.times * j.duration_seconds::numeric), 0) as seconds,
+          coalesce(sum(d.times * ceil(j.duration_seconds / 60)::numeric), 0) as rounded_minutes
+        from repositories as r
+        cross join metrics.days_off_weeks_of(asked) as d
+        cross join lateral (
+          select f.pipeline, f.name, f.runner_labels, f.duration_seconds
+          from metrics.jobs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= d.starts_at
+            and f.ended_at < d.ends_at
+            and (pipeline_cost.pipeline is null or coalesce(f.pipeline, '') = pipeline_cost.pipeline)
+            and (pipeline_cost.job is null or coalesce(f.name, '') = pipeline_cost.job)
+          offset 0
+        ) as j
+        where d.week >= horizon
+        group by 1, 2, 3, 4, 5, 6
+      ) as e
+      cross join lateral (select metrics.runner_of(e.runner_labels) as runner) as x
+      where pipeline_cost.runner is null
+        or x.runner = pipeline_cost.runner
+    ) as u
+    group by 1, 2, 3, 4, 5, 6
+    having sum(u.jobs) > 0
+  ),
+  rates as materialized (
+    select u.runner, u.week, p.price_per_minute, p.is_hosted
+    from (
+      select distinct d.runner, d.week
+      from used as d
+    ) as u
+    cross join lateral metrics.price_of(u.runner, u.week) as p
+  ),
+  sums as materialized (
+    select
+      u.reference_id,
+      u.pipeline,
+      u.job,
+      case when grouping = 'runner' then u.runner else '' end as runner,
+      u.bucket_start,
+      sum(u.jobs) as jobs,
+      sum(u.minutes) as minutes,
+      sum(b.minutes) as billed_minutes,
+      coalesce(sum(u.minutes) filter (where p.price_per_minute is null), 0) as unpriced_minutes,
+      sum(b.minutes * p.price_per_minute) as cost
+    from used as u
+    left join rates as p
+      on p.runner = u.runner
+      and p.week = u.week
+    cross join lateral (select case when p.is_hosted then u.rounded_minutes when p.price_per_minute is not null then u.minutes end as minutes) as b
+    group by 1, 2, 3, 4, 5
+  ),
+  named as materialized (
+    select 0::bigint as reference_id, '' as pipeline, '' as job, '' as runner, null::text as name
+    where grouping = 'nothing'
+    union all
+    select r.reference_id, '', '', '', r.label
+    from repositories as r
+    where grouping = 'repository'
+    union all
+    select
+      s.reference_id,
+      s.pipeline,
+      s.job,
+      s.runner,
+      case
+        when grouping = 'runner' then s.runner
+        else r.label || ' / ' || s.pipeline || case when grouping = 'job' then ' / ' || s.job else '' end
+      end
+    from (
+      select distinct d.reference_id, d.pipeline, d.job, d.runner
+      from sums as d
+    ) as s
+    left join repositories as r
+      on r.reference_id = s.reference_id
+    where grouping in ('pipeline', 'job', 'runner')
+  ),
+  lines as materialized (
+    select
+      coalesce(n.name, '') collate "C" as sort_name,
+      coalesce(b.bucket_start::text, '') collate "C" as sort_bucket,
+      n.name,
+      b.bucket_start,
+      b.end_day,
+      count(*) over () as total
+    from (select distinct d.name from named as d) as n
+    cross join metrics.buckets_of(asked) as b
+  ),
+  page as materialized (
+    select *
+    from lines as l
+    where after is null
+      or (l.sort_name, l.sort_bucket) > ((after ->> 0) collate "C", (after ->> 1) collate "C")
+    order by l.sort_name, l.sort_bucket
+    limit asked.page_size
+  ),
+  costs as materialized (
+    select
+      n.name,
+      s.bucket_start,
+      sum(s.jobs) as jobs,
+      sum(s.minutes) as minutes,
+      sum(s.billed_minutes) as billed_minutes,
+      sum(s.unpriced_minutes) as unpriced_minutes,
+      sum(s.cost) as cost
+    from named as n
+    join sums as s
+      on s.reference_id = n.reference_id
+      and s.pipeline = n.pipeline
+      and s.job = n.job
+      and s.runner = n.runner
+    group by n.name, s.bucket_start
+  )
+  select
+    l.bucket_start,
+    l.name,
+    case when f.has_numbers then coalesce(c.jobs, 0)::bigint end,
+    c.minutes::double precision,
+    c.billed_minutes::double precision,
+    c.unpriced_minutes::double precision,
+    c.cost::double precision,
+    case when c.cost is not null then one_currency end,
+    case
+      when is_unknown then 'unknown_service'
+      when f.is_outside then 'outside_retention'
+      when c.jobs is null then 'too_few'
+      when c.cost is null then 'no_price'
+    end,
+    case when not is_unknown then f.is_frozen end,
+    jsonb_build_array(l.sort_name, l.sort_bucket)::text,
+    l.total
+  from page as l
+  left join costs as c
+    on c.name is not distinct from l.name
+    and c.bucket_start is not distinct from l.bucket_start
+  cross join lateral (
+    select z.is_frozen, l.end_day <= horizon and not z.is_frozen as is_outside, not is_unknown and (l.end_day > horizon or z.is_frozen) as has_numbers
+    from (
+      select exists (
+        select
+        from weeks as w
+        where w.bucket_start is not distinct from l.bucket_start
+          and w.week < horizon
+      ) as is_frozen
+    ) as z
+  ) as f
+  order by l.sort_name, l.sort_bucket;
+end
+$$;
+revoke execute on function metrics.pipeline_cost(date, date, text, text, text, text, text, integer, text, text, text) from public;
+
+comment on function metrics.pipeline_cost(date, date, text, text, text, text, text, integer, text, text, text) is 'Minutes of finished jobs and what they cost by metrics.prices. By nothing, repository, pipeline, job or runner. billed_minutes are those with a price, each job''s rounded up where the runner is hosted; unpriced_minutes the others. reason is no_price where minutes are there and none has a price.';
+
+drop function if exists metrics.pipeline_cost_evidence(date, date, text, text, text, integer, text, text, text);
+
+create function metrics.pipeline_cost_evidence(
+  since date default null,
+  until date default null,
+  repository text default null,
+  team text default null,
+  page_after text default null,
+  page_size integer default 100,
+  pipeline text default null,
+  job text default null,
+  runner text default null
+)
+returns setof metrics.evidence
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+-- The latest, or the first after a key, are read in the order of the index and no others.
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  after metrics.evidence_key;
+  horizon date;
+  begins_at timestamptz;
+  ends_at timestamptz;
+  all_rows bigint;
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(pipeline_cost_evidence.since, pipeline_cost_evidence.until, 'none', page_after, page_size);
+  after := metrics.evidence_after(asked);
+  select h.before
+  into horizon
+  from metrics.horizons as h
+  where h.fact = 'jobs';
+  asked.since := greatest(asked.since, horizon);
+  if asked.since >= asked.until then
+    return;
+  end if;
+  begins_at := greatest(after.happened_at, metrics.midnight(asked.since, asked.time_zone));
+  ends_at := metrics.midnight(asked.until, asked.time_zone);
+  select c.jobs
+  into all_rows
+  from metrics.pipeline_cost(
+    asked.since, asked.until, 'none', 'nothing', pipeline_cost_evidence.repository, pipeline_cost_evidence.team, null, 1,
+    pipeline_cost_evidence.pipeline, pipeline_cost_evidence.job, pipeline_cost_evidence.runner
+  ) as c;
+
+  return query
+  select
+    p.at,
+    p.label,
+    null::text,
+    'job',
+    p.external_id,
+    p.commit_sha,
+    p.name,
+    (c.billed_minutes * c.price_per_minute)::double precision,
+    c.currency,
+    case when p.duration_seconds is null then 'too_few' when c.price_per_minute is null then 'no_price' end,
+    p.url,
+    jsonb_build_object(
+      'pipeline', p.pipeline,
+      'run_external_id', p.run_external_id,
+      'attempt', p.attempt,
+      'runner', c.runner,
+      'minutes', p.duration_seconds / 60,
+      'billed_minutes', c.billed_minutes,
+      'price_per_minute', c.price_per_minute,
+      'price_label', c.label
+    ),
+    metrics.evidence_page_key(p.at, p.label, 'job', p.external_id),
+    coalesce(all_rows, 0)
+  from (
+    select r.label, f.*
+    from metrics.selected_references(pipeline_cost_evidence.repository, pipeline_cost_evidence.team) as r
+    cross join lateral (
+      select e.ended_at as at, e.*
+      from metrics.jobs as e
+      where e.reference_id = r.reference_id
+        and e.ended_at >= begins_at
+        and e.ended_at < ends_at
+        and (pipeline_cost_evidence.pipeline is null or coalesce(e.pipeline, '') = pipeline_cost_evidence.pipeline)
+        and (pipeline_cost_evidence.job is null or coalesce(e.name, '') = pipeline_cost_evidence.job)
+        and (pipeline_cost_evidence.runner is null or metrics.runner_of(e.runner_labels) = pipeline_cost_evidence.runner)
+        and (
+          after.happened_at is null
+          or (e.ended_at, r.label, e.external_id)
+            > (after.happened_at, after.repository collate "C", after.external_id collate "C")
+        )
+      order by e.ended_at, e.external_id collate "C"
+      limit asked.page_size
+    ) as f
+    order by f.at, r.label collate "C", f.external_id collate "C"
+    limit asked.page_size
+  ) as p
+  cross join lateral (
+    select
+      u.runner,
+      q.label,
+      q.price_per_minute,
+      q.currency,
+      case when q.is_hosted then ceil(p.duration_seconds::numeric / 60) when q.price_per_minute is not null then p.duration_seconds::numeric / 60 end
+        as billed_minutes
+    from (select metrics.runner_of(p.runner_labels) as runner) as u
+    left join lateral metrics.price_of(u.runner, metrics.week_of(p.at, asked.time_zone)) as q
+      on true
+  ) as c
+  order by p.at, p.label collate "C", p.external_id collate "C";
+end
+$$;
+revoke execute on function metrics.pipeline_cost_evidence(date, date, text, text, text, integer, text, text, text) from public;
+
+comment on function metrics.pipeline_cost_evidence(date, date, text, text, text, integer, text, text, text) is 'The jobs behind pipeline_cost that are still kept, by the time at which they ended; value is what each cost.';

@@ -1,0 +1,1259 @@
+-- The five numbers of DORA, each by itself and all in one.
+
+set lock_timeout = '2s';
+set statement_timeout = '60s';
+
+drop function if exists metrics.selected_services(integer, text, text, text);
+
+create function metrics.selected_services(generation integer, service text, repository text, team text)
+returns table (service_id bigint, repository_id bigint, label text, repository_label text)
+language plpgsql
+stable
+set search_path = ''
+rows 200
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select s.id, s.repository_id, coalesce(s.name, r.label), r.label
+  from (select distinct o.repository_id, o.label from metrics.selected_references(repository, team) as o) as r
+  join metrics.services as s
+    on s.generation = selected_services.generation
+    and s.repository_id = r.repository_id
+  where service is null
+    or coalesce(s.name, r.label) = service;
+end
+$$;
+revoke execute on function metrics.selected_services(integer, text, text, text) from public;
+
+comment on function metrics.selected_services(integer, text, text, text) is 'Services that the caller may read, of this name, repository and team.';
+
+do $$
+begin
+  if to_regtype('metrics.delivery_counts') is null then
+    create type metrics.delivery_counts as (
+      name text,
+      bucket_start date,
+      is_unknown boolean,
+      days integer,
+      deployments bigint,
+      redeploys bigint,
+      firsts bigint,
+      unknown_commits bigint,
+      failed_attempts bigint,
+      failed_changes bigint,
+      open_failures bigint,
+      rolled_back bigint,
+      incidents bigint,
+      fixed_forward bigint,
+      rework bigint,
+      unlinked_incidents bigint,
+      days_per_week double precision,
+      has_deployed boolean,
+      has_ever_deployed boolean,
+      has_changes boolean,
+      has_incidents boolean,
+      lead_p50 double precision,
+      lead_p75 double precision,
+      lead_p95 double precision,
+      changes bigint,
+      basis jsonb,
+      excluded jsonb,
+      truncated_pushes bigint,
+      is_lead_exact boolean,
+      recovery_p50 double precision,
+      recovery_p75 double precision,
+      recovery_p95 double precision,
+      recovered bigint,
+      is_recovery_exact boolean
+    );
+  end if;
+end
+$$;
+
+revoke usage on type metrics.delivery_counts from public;
+
+comment on type metrics.delivery_counts is 'What all numbers about deployments are made of, for one group and bucket.';
+
+-- What is asked for of it says wanted: frequency, lead, failures, recovery.
+drop function if exists metrics.count_deliveries(metrics.period, text[], text, text, text, text, text, boolean, text[]);
+
+create function metrics.count_deliveries(
+  asked metrics.period,
+  wanted text[],
+  by text,
+  service text,
+  repository text,
+  team text,
+  environment text,
+  bots boolean,
+  shown text[]
+)
+returns setof metrics.delivery_counts
+language plpgsql
+stable
+set search_path = ''
+-- Planned once: facts are looked up by an index, for each service and stretch of days, whatever is asked for and however much the caller may
+-- read; what is put together of them is little.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_tidscan = off
+as $$
+#variable_conflict use_variable
+declare
+  with_bots constant boolean := coalesce(bots, true);
+  today constant date := (now() at time zone (asked).time_zone)::date;
+  whole metrics.period;
+  first_week date;
+  last_week date;
+  service_ids bigint[];
+  repository_ids bigint[];
+  names text[];
+  is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
+  is_unknown boolean;
+  has_incidents boolean := false;
+  is_lead_small boolean := true;
+  is_recovery_small boolean := true;
+begin
+  select
+    coalesce(array_agg(s.service_id order by s.service_id), '{}'),
+    coalesce(array_agg(s.repository_id order by s.service_id), '{}'),
+    coalesce(array_agg(case by when 'service' then s.label when 'repository' then s.repository_label else '' end order by s.service_id), '{}')
+  into service_ids, repository_ids, names
+  from metrics.selected_services((asked).generation, service, repository, team) as s;
+  is_unknown := is_restricted and names = '{}';
+
+  whole := asked;
+  whole.bucket := 'none';
+  select min(w.week), max(w.week)
+  into first_week, last_week
+  from metrics.whole_weeks_of(whole) as w;
+
+  -- Whether percentiles are exact is a matter of the whole selection, whatever the page shows of it.
+  if 'lead' = any(wanted) then
+    select coalesce(sum(u.n), 0) <= 10000
+    into is_lead_small
+    from (
+      select t.human + case when with_bots then t.bot else 0 end as n
+      from unnest(service_ids) as c (service_id)
+      join metrics.lead_time_weeks as t
+        on t.generation = (asked).generation
+        and t.service_id = c.service_id
+        and t.week between first_week and last_week
+      where environment is null
+        and t.label in ('commit', 'first_commit', 'pull_request_opened')
+      union all
+      select count(*)
+      from (
+        select d.starts_at, d.ends_at
+        from metrics.days_beside_weeks_of(whole) as d
+        where environment is null
+        union all
+        select d.starts_at, d.ends_at
+        from metrics.stretches_of(whole) as d
+        where environment is not null
+      ) as d
+      cross join unnest(service_ids) as c (service_id)
+      cross join lateral (
+        select o.*
+        from metrics.changes as o
+        where o.generation = (asked).generation
+          and o.service_id = c.service_id
+          and o.shipped_at >= d.starts_at
+          and o.shipped_at < d.ends_at
+        offset 0
+      ) as t
+      where t.exclusion is null
+        and (with_bots or not t.is_bot)
+    ) as u;
+  end if;
+  if 'recovery' = any(wanted) then
+    select count(*) <= 10000
+    into is_recovery_small
+    from metrics.stretches_of(whole) as d
+    cross join unnest(service_ids) as c (service_id)
+    cross join lateral (
+      select o.*
+      from metrics.service_deployments as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.causes is not null
+        and o.recovered_at >= d.starts_at
+        and o.recovered_at < d.ends_at
+      offset 0
+    ) as t
+    where t.recovery_seconds is not null
+      and (environment is null or t.environment = environment);
+  end if;
+  if wanted && array['failures', 'recovery'] then
+    has_incidents := exists (select from metrics.incidents);
+  end if;
+
+  -- Facts are read of what stands on the page alone.
+  if shown is not null then
+    select coalesce(array_agg(c.service_id), '{}'), coalesce(array_agg(c.repository_id), '{}'), coalesce(array_agg(c.name), '{}')
+    into service_ids, repository_ids, names
+    from unnest(service_ids, repository_ids, names) as c (service_id, repository_id, name)
+    where c.name = any(shown);
+  end if;
+
+  return query
+  with chosen as materialized (
+    select c.service_id, c.repository_id, c.name
+    from unnest(service_ids, repository_ids, names) as c (service_id, repository_id, name)
+  ),
+  weeks as materialized (
+    select w.bucket_start, w.week
+    from metrics.whole_weeks_of(asked) as w
+  ),
+  days as materialized (
+    select d.bucket_start, d.starts_at, d.ends_at
+    from metrics.days_beside_weeks_of(asked) as d
+  ),
+  stretches as materialized (
+    select s.bucket_start, s.starts_at, s.ends_at
+    from metrics.stretches_of(asked) as s
+  ),
+  grid as materialized (
+    select
+      g.name,
+      b.bucket_start,
+      greatest(least(b.end_day, today + 1) - b.first_day, 0) as days,
+      metrics.midnight(b.end_day, (asked).time_zone) as ends_at
+    from (
+      select distinct c.name from chosen as c
+      union
+      select '' where by = 'nothing' or is_unknown
+    ) as g
+    cross join metrics.buckets_of(asked) as b
+  ),
+  firsts as materialized (
+    select c.name, min(f.at) as at
+    from chosen as c
+    cross join lateral (
+      select t.at
+      from metrics.service_deployments as t
+      where t.generation = (asked).generation
+        and t.service_id = c.service_id
+        and t.outcome = 'success'
+        and (environment is null or t.environment = environment)
+      order by t.at
+      limit 1
+    ) as f
+    group by c.name
+  ),
+  week_rows as materialized (
+    select c.name, w.bucket_start, t.*
+    from chosen as c
+    join metrics.service_weeks as t
+      on t.generation = (asked).generation
+      and t.service_id = c.service_id
+      and t.week between first_week and last_week
+    join weeks as w
+      on w.week = t.week
+    where environment is null
+      or t.environment = environment
+  ),
+  deployed as (
+    select
+      u.name,
+      u.bucket_start,
+      sum(u.deployments) as deployments,
+      sum(u.redeploys) as redeploys,
+      sum(u.firsts) as firsts,
+      sum(u.unknown_commits) as unknown_commits,
+      sum(u.failed_attempts) as failed_attempts,
+      sum(u.failed_changes) as failed_changes,
+      sum(u.open_failures) as open_failures,
+      sum(u.rolled_back) as rolled_back,
+      sum(u.incidents) as incidents,
+      sum(u.fixed_forward) as fixed_forward,
+      sum(u.rework) as rework
+    from (
+      select
+        r.name, r.bucket_start, r.deployments, r.redeploys, r.firsts, r.unknown_commits, r.failed_attempts, r.failed_changes, r.open_failures,
+        r.rolled_back, r.incidents, r.fixed_forward, r.rework
+      from week_rows as r
+      union all
+      select
+        c.name,
+        d.bucket_start,
+        (t.outcome = 'success')::integer,
+        t.is_redeploy::integer,
+        t.is_first::integer,
+        (t.outcome = 'success' and t.position is null)::integer,
+        (t.outcome = 'failure')::integer,
+        (t.causes is not null)::integer,
+        (t.causes is not null and t.recovered_at is null)::integer,
+        coalesce('rolled_back' = any(t.causes), false)::integer,
+        coalesce('incident' = any(t.causes), false)::integer,
+        coalesce('fixed_forward' = any(t.causes), false)::integer,
+        t.is_rework::integer
+      from days as d
+      cross join chosen as c
+      cross join lateral (
+        select o.*
+        from metrics.service_deployments as o
+        where o.generation = (asked).generation
+          and o.service_id = c.service_id
+          and o.at >= d.starts_at
+          and o.at < d.ends_at
+        offset 0
+      ) as t
+      where environment is null
+        or t.environment = environment
+    ) as u
+    group by u.name, u.bucket_start
+  ),
+  -- Days with a deployment, of each whole week since the group's first.
+  weekly as (
+    select
+      f.name,
+      w.bucket_start,
+      percentile_disc(0.5) within group (order by coalesce(r.days, 0)) as days_per_week
+    from firsts as f
+    join weeks as w
+      on w.week >= metrics.week_of(f.at, (asked).time_zone)
+      and w.week + 7 <= today
+    left join (
+      select
+        r.name,
+        r.week,
+        (sum(r.by_day[1]) > 0)::integer + (sum(r.by_day[2]) > 0)::integer + (sum(r.by_day[3]) > 0)::integer
+          + (sum(r.by_day[4]) > 0)::integer + (sum(r.by_day[5]) > 0)::integer + (sum(r.by_day[6]) > 0)::integer
+          + (sum(r.by_day[7]) > 0)::integer as days
+      from week_rows as r
+      group by r.name, r.week
+    ) as r
+      on r.name = f.name
+      and r.week = w.week
+    where 'frequency' = any(wanted)
+    group by f.name, w.bucket_start
+  ),
+  labels as (
+    select u.name, u.bucket_start, u.label, sum(u.n) as n
+    from (
+      select c.name, w.bucket_start, t.label, t.human + case when with_bots then t.bot else 0 end as n
+      from chosen as c
+      join metrics.lead_time_weeks as t
+        on t.generation = (asked).generation
+        and t.service_id = c.service_id
+        and t.week between first_week and last_week
+      join weeks as w
+        on w.week = t.week
+      where 'lead' = any(wanted)
+        and environment is null
+      union all
+      select c.name, d.bucket_start, coalesce(t.exclusion, t.basis), 1
+      from (
+        select d.bucket_start, d.starts_at, d.ends_at from days as d where environment is null
+        union all
+        select s.bucket_start, s.starts_at, s.ends_at from stretches as s where environment is not null
+      ) as d
+      cross join chosen as c
+      cross join lateral (
+        select o.*
+        from metrics.changes as o
+        where o.generation = (asked).generation
+          and o.service_id = c.service_id
+          and o.shipped_at >= d.starts_at
+          and o.shipped_at < d.ends_at
+        offset 0
+      ) as t
+      where 'lead' = any(wanted)
+        and coalesce(t.exclusion, '') not in ('no_change', 'merge_commit')
+        and (with_bots or not t.is_bot)
+        and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
+      union all
+      -- What was not shipped counts in the days in which it began.
+      select c.name, d.bucket_start, t.exclusion, 1
+      from (
+        select d.bucket_start, d.starts_at, d.ends_at from days as d where environment is null
+        union all
+        select s.bucket_start, s.starts_at, s.ends_at from stretches as s where environment is not null
+      ) as d
+      cross join chosen as c
+      cross join lateral (
+        select o.*
+        from metrics.changes as o
+        where o.generation = (asked).generation
+          and o.service_id = c.service_id
+          and o.shipped_at is null
+          and o.started_at >= d.starts_at
+          and o.started_at < d.ends_at
+        offset 0
+      ) as t
+      where 'lead' = any(wanted)
+        and t.exclusion in ('rewritten', 'order_unknown')
+        and (with_bots or not t.is_bot)
+    ) as u
+    group by u.name, u.bucket_start, u.label
+    having sum(u.n) > 0
+  ),
+  told as (
+    select
+      l.name,
+      l.bucket_start,
+      coalesce(sum(l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), 0) as changes,
+      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), '{}') as basis,
+      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label not in ('commit', 'first_commit', 'pull_request_opened')), '{}') as excluded
+    from labels as l
+    group by l.name, l.bucket_start
+  ),
+  lead_values as (
+    select u.name, u.bucket_start, u.value, sum(u.n) as n
+    from (
+      select c.name, s.bucket_start, t.lead_seconds as value, 1 as n
+      from stretches as s
+      cross join chosen as c
+      cross join lateral (
+        select o.*
+        from metrics.changes as o
+        where o.generation = (asked).generation
+          and o.service_id = c.service_id
+          and o.shipped_at >= s.starts_at
+          and o.shipped_at < s.ends_at
+        offset 0
+      ) as t
+      where 'lead' = any(wanted)
+        and (is_lead_small or environment is not null)
+        and t.exclusion is null
+        and (with_bots or not t.is_bot)
+        and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
+      union all
+      select b.name, b.bucket_start, metrics.seconds_of(b.bucket), b.n
+      from (
+        select u.name, u.bucket_start, u.bucket, sum(u.n) as n
+        from (
+          select c.name, w.bucket_start, t.bucket, t.human + case when with_bots then t.bot else 0 end as n
+          from chosen as c
+          join metrics.lead_time_week_buckets as t
+            on t.generation = (asked).generation
+            and t.service_id = c.service_id
+            and t.week between first_week and last_week
+          join weeks as w
+            on w.week = t.week
+          where 'lead' = any(wanted)
+            and not is_lead_small
+            and environment is null
+          union all
+          select c.name, d.bucket_start, metrics.bucket_of(t.lead_seconds), 1
+          from days as d
+          cross join chosen as c
+          cross join lateral (
+            select o.*
+            from metrics.changes as o
+            where o.generation = (asked).generation
+              and o.service_id = c.service_id
+              and o.shipped_at >= d.starts_at
+              and o.shipped_at < d.ends_at
+            offset 0
+          ) as t
+          where 'lead' = any(wanted)
+            and not is_lead_small
+            and environment is null
+            and t.exclusion is null
+            and (with_bots or not t.is_bot)
+        ) as u
+        group by u.name, u.bucket_start, u.bucket
+      ) as b
+    ) as u
+    group by u.name, u.bucket_start, u.value
+    having sum(u.n) > 0
+  ),
+  leads as (
+    select
+      v.name,
+      v.bucket_start,
+      min(v.value) filter (where v.reached >= ceil(0.5 * v.n)) as p50,
+      min(v.value) filter (where v.reached >= ceil(0.75 * v.n)) as p75,
+      min(v.value) filter (where v.reached >= ceil(0.95 * v.n)) as p95
+    from (
+      select
+        l.name,
+        l.bucket_start,
+        l.value,
+        sum(l.n) over (partition by l.name, l.bucket_start order by l.value) as reached,
+        sum(l.n) over (partition by l.name, l.bucket_start) as n
+      from lead_values as l
+    ) as v
+    group by v.name, v.bucket_start
+  ),
+  recoveries as (
+    select
+      r.name,
+      r.bucket_start,
+      count(*) as recovered,
+      percentile_disc(0.5) within group (order by r.value) as p50,
+      percentile_disc(0.75) within group (order by r.value) as p75,
+      percentile_disc(0.95) within group (order by r.value) as p95
+    from (
+      select
+        c.name,
+        s.bucket_start,
+        case when is_recovery_small then t.recovery_seconds else metrics.seconds_of(metrics.bucket_of(t.recovery_seconds)) end as value
+      from stretches as s
+      cross join chosen as c
+      cross join lateral (
+        select o.*
+        from metrics.service_deployments as o
+        where o.generation = (asked).generation
+          and o.service_id = c.service_id
+          and o.causes is not null
+          and o.recovered_at >= s.starts_at
+          and o.recovered_at < s.ends_at
+        offset 0
+      ) as t
+      where 'recovery' = any(wanted)
+        and t.recovery_seconds is not null
+        and (environment is null or t.environment = environment)
+    ) as r
+    group by r.name, r.bucket_start
+  ),
+  unlinked as (
+    select u.name, u.bucket_start, count(*) as n
+    from (
+      select
+        coalesce(
+          (select c.name from chosen as c where c.service_id = f.service_id),
+          case
+            when f.service_id is null and service is null and by <> 'service' then
+              case
+                when f.repository_id is not null then (select c.name from chosen as c where c.repository_id = f.repository_id limit 1)
+                when not is_restricted and by = 'nothing' then ''
+              end
+          end
+        ) as name,
+        s.bucket_start
+      from stretches as s
+      join metrics.deployment_failures as f
+        on f.generation = (asked).generation
+        and f.failed_id is null
+        and f.at >= s.starts_at
+        and f.at < s.ends_at
+      where 'failures' = any(wanted)
+    ) as u
+    where u.name is not null
+    group by u.name, u.bucket_start
+  ),
+  truncated as (
+    select c.name, s.bucket_start, count(*) as n
+    from stretches as s
+    cross join (select distinct o.name, o.repository_id from chosen as o) as c
+    join metrics.branch_moves as m
+      on m.generation = (asked).generation
+      and m.repository_id = c.repository_id
+      and m.is_truncated
+      and m.pushed_at >= s.starts_at
+      and m.pushed_at < s.ends_at
+    where 'lead' = any(wanted)
+    group by c.name, s.bucket_start
+  ),
+  having_changes as (
+    select
+      c.name,
+      bool_or(
+        exists (
+          select
+          from metrics.changes as t
+          where t.generation = (asked).generation
+            and t.service_id = c.service_id
+            and t.is_listed
+            and not t.is_merge_commit
+            and (t.shipped_at is not null or t.gone_reason is distinct from 'taken_off')
+            and (with_bots or not t.is_bot)
+        )
+      ) as has_changes
+    from chosen as c
+    where 'lead' = any(wanted)
+    group by c.name
+  )
+  select
+    g.name,
+    g.bucket_start,
+    is_unknown,
+    g.days,
+    coalesce(d.deployments, 0)::bigint,
+    coalesce(d.redeploys, 0)::bigint,
+    coalesce(d.firsts, 0)::bigint,
+    coalesce(d.unknown_commits, 0)::bigint,
+    coalesce(d.failed_attempts, 0)::bigint,
+    coalesce(d.failed_changes, 0)::bigint,
+    coalesce(d.open_failures, 0)::bigint,
+    coalesce(d.rolled_back, 0)::bigint,
+    coalesce(d.incidents, 0)::bigint,
+    coalesce(d.fixed_forward, 0)::bigint,
+    coalesce(d.rework, 0)::bigint,
+    coalesce(n.n, 0)::bigint,
+    w.days_per_week::double precision,
+    coalesce(f.at < g.ends_at, false),
+    f.at is not null,
+    coalesce(h.has_changes, false),
+    has_incidents,
+    l.p50,
+    l.p75,
+    l.p95,
+    coalesce(t.changes, 0)::bigint,
+    coalesce(t.basis, '{}'),
+    coalesce(t.excluded, '{}'),
+    coalesce(c.n, 0)::bigint,
+    is_lead_small,
+    r.p50,
+    r.p75,
+    r.p95,
+    coalesce(r.recovered, 0)::bigint,
+    is_recovery_small
+  from grid as g
+  left join deployed as d
+    on d.name = g.name
+    and d.bucket_start is not distinct from g.bucket_start
+  left join weekly as w
+    on w.name = g.name
+    and w.bucket_start is not distinct from g.bucket_start
+  left join told as t
+    on t.name = g.name
+    and t.bucket_start is not distinct from g.bucket_start
+  left join leads as l
+    on l.name = g.name
+    and l.bucket_start is not distinct from g.bucket_start
+  left join recoveries as r
+    on r.name = g.name
+    and r.bucket_start is not distinct from g.bucket_start
+  left join unlinked as n
+    on n.name = g.name
+    and n.bucket_start is not distinct from g.bucket_start
+  left join truncated as c
+    on c.name = g.name
+    and c.bucket_start is not distinct from g.bucket_start
+  left join firsts as f
+    on f.name = g.name
+  left join having_changes as h
+    on h.name = g.name;
+end
+$$;
+revoke execute on function metrics.count_deliveries(metrics.period, text[], text, text, text, text, text, boolean, text[]) from public;
+
+comment on function metrics.count_deliveries(metrics.period, text[], text, text, text, text, text, boolean, text[]) is 'Counts what numbers about deployments are made of, for each bucket and group: from whole weeks as they were counted, and from the facts of the days beside them.';
+
+drop function if exists metrics.delivery_groups(metrics.period, text, text, text, text);
+
+create function metrics.delivery_groups(asked metrics.period, by text, service text, repository text, team text)
+returns text[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+#variable_conflict use_variable
+declare
+  groups text[];
+begin
+  if by = 'nothing' then
+    return array[''];
+  end if;
+  groups := array(
+    select distinct (case by when 'service' then s.label else s.repository_label end) collate "C"
+    from metrics.selected_services((asked).generation, service, repository, team) as s
+    order by 1
+  );
+  return case when groups = '{}' and num_nonnulls(service, repository, team) > 0 then array[''] else groups end;
+end
+$$;
+revoke execute on function metrics.delivery_groups(metrics.period, text, text, text, text) from public;
+
+comment on function metrics.delivery_groups(metrics.period, text, text, text, text) is 'Names of the groups of a number about deployments, in the order of their bytes: "" for all together, and for what is not known.';
+
+drop function if exists metrics.delivery_page(metrics.period, text[], text, text, text, text, text, boolean);
+
+create function metrics.delivery_page(
+  asked metrics.period,
+  wanted text[],
+  by text,
+  service text,
+  repository text,
+  team text,
+  environment text,
+  bots boolean
+)
+returns table (page_name text, counted metrics.delivery_counts, page_key text, total bigint)
+language plpgsql
+stable
+set search_path = ''
+rows 100
+as $$
+#variable_conflict use_variable
+declare
+  groups constant text[] := metrics.delivery_groups(asked, by, service, repository, team);
+  shown constant text[] := array(select distinct coalesce(p.name, '') from metrics.page_of(asked, groups, array['']) as p);
+begin
+  return query
+  select p.name, c, p.page_key, p.total
+  from metrics.page_of(asked, groups, array['']) with ordinality as p (name, bucket_start, part, page_key, total, n)
+  join metrics.count_deliveries(asked, wanted, by, service, repository, team, environment, bots, shown) as c
+    on c.name = coalesce(p.name, '')
+    and c.bucket_start is not distinct from p.bucket_start
+  order by p.n;
+end
+$$;
+revoke execute on function metrics.delivery_page(metrics.period, text[], text, text, text, text, text, boolean) from public;
+
+comment on function metrics.delivery_page(metrics.period, text[], text, text, text, text, text, boolean) is 'One page of what count_deliveries counts.';
+
+drop function if exists metrics.deployment_frequency(date, date, text, text, text, text, text, text, text, integer);
+
+create function metrics.deployment_frequency(
+  since date default null,
+  until date default null,
+  bucket text default 'none',
+  by text default 'nothing',
+  service text default null,
+  repository text default null,
+  team text default null,
+  environment text default null,
+  page_after text default null,
+  page_size integer default 100
+)
+returns table (
+  bucket_start date,
+  name text,
+  deployments bigint,
+  deployments_per_day double precision,
+  deployment_days_per_week double precision,
+  redeploys bigint,
+  failed_attempts bigint,
+  deployment_failure_rate double precision,
+  reason text,
+  page_key text,
+  total bigint
+)
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  grouped text;
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(since, until, bucket, page_after, page_size);
+  grouped := metrics.checked_word('by', by, array['nothing', 'service', 'repository']);
+  return query
+  select
+    (p.counted).bucket_start,
+    p.page_name,
+    case when not (p.counted).is_unknown and (p.counted).has_deployed then (p.counted).deployments end,
+    case when not (p.counted).is_unknown and (p.counted).has_deployed then (p.counted).deployments / nullif((p.counted).days, 0)::double precision end,
+    (p.counted).days_per_week,
+    case when not (p.counted).is_unknown and (p.counted).has_deployed then (p.counted).redeploys end,
+    case when not (p.counted).is_unknown then (p.counted).failed_attempts end,
+    (p.counted).failed_attempts / nullif((p.counted).failed_attempts + (p.counted).deployments, 0)::double precision,
+    case
+      when (p.counted).is_unknown then 'unknown_service'
+      when not (p.counted).has_deployed then 'no_deployments'
+      when (p.counted).days_per_week is null then 'too_few'
+    end,
+    p.page_key,
+    p.total
+  from metrics.delivery_page(asked, array['frequency'], grouped, service, repository, team, environment, true) as p;
+end
+$$;
+revoke execute on function metrics.deployment_frequency(date, date, text, text, text, text, text, text, text, integer) from public;
+
+comment on function metrics.deployment_frequency(date, date, text, text, text, text, text, text, text, integer) is 'How often services were deployed to production: successful deployments, on how many days of a week (the median of whole weeks since the first), again of the same commit, and attempts that did not reach it. NULL, not 0, where nothing was ever deployed.';
+
+drop function if exists metrics.change_lead_time(date, date, text, text, text, text, text, text, boolean, text, integer);
+
+create function metrics.change_lead_time(
+  since date default null,
+  until date default null,
+  bucket text default 'none',
+  by text default 'nothing',
+  service text default null,
+  repository text default null,
+  team text default null,
+  environment text default null,
+  bots boolean default true,
+  page_after text default null,
+  page_size integer default 100
+)
+returns table (
+  bucket_start date,
+  name text,
+  p50_seconds double precision,
+  p75_seconds double precision,
+  p95_seconds double precision,
+  changes bigint,
+  reason text,
+  is_exact boolean,
+  basis jsonb,
+  excluded jsonb,
+  unknown_commits bigint,
+  truncated_pushes bigint,
+  page_key text,
+  total bigint
+)
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  grouped text;
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(since, until, bucket, page_after, page_size);
+  grouped := metrics.checked_word('by', by, array['nothing', 'service', 'repository']);
+  return query
+  select
+    (p.counted).bucket_start,
+    p.page_name,
+    (p.counted).lead_p50,
+    (p.counted).lead_p75,
+    (p.counted).lead_p95,
+    case when not (p.counted).is_unknown then (p.counted).changes end,
+    case
+      when (p.counted).is_unknown then 'unknown_service'
+      when (p.counted).changes > 0 then null
+      when (p.counted).deployments = 0 then 'no_deployments'
+      when (p.counted).firsts = (p.counted).deployments then 'only_first_deployment'
+      when not (p.counted).has_changes then 'no_changes_seen'
+      else 'too_few'
+    end,
+    case when not (p.counted).is_unknown then (p.counted).is_lead_exact end,
+    case when not (p.counted).is_unknown then (p.counted).basis end,
+    case when not (p.counted).is_unknown then (p.counted).excluded end,
+    case when not (p.counted).is_unknown then (p.counted).unknown_commits end,
+    case when not (p.counted).is_unknown then (p.counted).truncated_pushes end,
+    p.page_key,
+    p.total
+  from metrics.delivery_page(asked, array['lead'], grouped, service, repository, team, environment, bots) as p;
+end
+$$;
+revoke execute on function metrics.change_lead_time(date, date, text, text, text, text, text, text, boolean, text, integer) from public;
+
+comment on function metrics.change_lead_time(date, date, text, text, text, text, text, text, boolean, text, integer) is 'How long changes took from their start to the first successful production deployment that contains them, in seconds, with what each time is based on and what was left out. A change counts where it was shipped.';
+
+drop function if exists metrics.change_fail_rate(date, date, text, text, text, text, text, text, text, integer);
+
+create function metrics.change_fail_rate(
+  since date default null,
+  until date default null,
+  bucket text default 'none',
+  by text default 'nothing',
+  service text default null,
+  repository text default null,
+  team text default null,
+  environment text default null,
+  page_after text default null,
+  page_size integer default 100
+)
+returns table (
+  bucket_start date,
+  name text,
+  deployments bigint,
+  failed_changes bigint,
+  rate double precision,
+  causes jsonb,
+  unlinked_incidents bigint,
+  reason text,
+  page_key text,
+  total bigint
+)
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  grouped text;
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(since, until, bucket, page_after, page_size);
+  grouped := metrics.checked_word('by', by, array['nothing', 'service', 'repository']);
+  return query
+  select
+    (p.counted).bucket_start,
+    p.page_name,
+    case when not (p.counted).is_unknown then (p.counted).deployments end,
+    case when not (p.counted).is_unknown then (p.counted).failed_changes end,
+    case
+      when (p.counted).failed_changes > 0 or (p.counted).has_incidents
+        then (p.counted).failed_changes / nullif((p.counted).deployments, 0)::double precision
+    end,
+    case
+      when not (p.counted).is_unknown then jsonb_strip_nulls(jsonb_build_object(
+        'rolled_back', nullif((p.counted).rolled_back, 0),
+        'incident', nullif((p.counted).incidents, 0),
+        'fixed_forward', nullif((p.counted).fixed_forward, 0)
+      ))
+    end,
+    case when not (p.counted).is_unknown then (p.counted).unlinked_incidents end,
+    case
+      when (p.counted).is_unknown then 'unknown_service'
+      when (p.counted).deployments = 0 then 'no_deployments'
+      when (p.counted).failed_changes = 0 and not (p.counted).has_incidents then 'no_incident_source'
+    end,
+    p.page_key,
+    p.total
+  from metrics.delivery_page(asked, array['failures'], grouped, service, repository, team, environment, true) as p;
+end
+$$;
+revoke execute on function metrics.change_fail_rate(date, date, text, text, text, text, text, text, text, integer) from public;
+
+comment on function metrics.change_fail_rate(date, date, text, text, text, text, text, text, text, integer) is 'Which share of successful production deployments failed afterwards: rolled back, with an incident, or fixed forward. NULL where nothing failed and no incident was ever told: then nobody could know.';
+
+drop function if exists metrics.failed_deployment_recovery_time(date, date, text, text, text, text, text, text, text, integer);
+
+create function metrics.failed_deployment_recovery_time(
+  since date default null,
+  until date default null,
+  bucket text default 'none',
+  by text default 'nothing',
+  service text default null,
+  repository text default null,
+  team text default null,
+  environment text default null,
+  page_after text default null,
+  page_size integer default 100
+)
+returns table (
+  bucket_start date,
+  name text,
+  p50_seconds double precision,
+  p75_seconds double precision,
+  p95_seconds double precision,
+  recovered bigint,
+  open_failures bigint,
+  reason text,
+  is_exact boolean,
+  page_key text,
+  total bigint
+)
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  grouped text;
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(since, until, bucket, page_after, page_size);
+  grouped := metrics.checked_word('by', by, array['nothing', 'service', 'repository']);
+  return query
+  select
+    (p.counted).bucket_start,
+    p.page_name,
+    (p.counted).recovery_p50,
+    (p.counted).recovery_p75,
+    (p.counted).recovery_p95,
+    case when not (p.counted).is_unknown then (p.counted).recovered end,
+    case when not (p.counted).is_unknown then (p.counted).open_failures end,
+    case
+      when (p.counted).is_unknown then 'unknown_service'
+      when (p.counted).recovered > 0 then null
+      when (p.counted).failed_changes = 0 and not (p.counted).has_incidents then 'no_incident_source'
+      when not (p.counted).has_ever_deployed then 'no_deployments'
+      else 'too_few'
+    end,
+    case when not (p.counted).is_unknown then (p.counted).is_recovery_exact end,
+    p.page_key,
+    p.total
+  from metrics.delivery_page(asked, array['recovery'], grouped, service, repository, team, environment, true) as p;
+end
+$$;
+revoke execute on function metrics.failed_deployment_recovery_time(date, date, text, text, text, text, text, text, text, integer) from public;
+
+comment on function metrics.failed_deployment_recovery_time(date, date, text, text, text, text, text, text, text, integer) is 'How long it took from a failed deployment to its rollback, its fix or the end of its incident, whichever came first, in seconds. It counts where it ended; failures that nothing has ended stand beside it.';
+
+drop function if exists metrics.deployment_rework_rate(date, date, text, text, text, text, text, text, text, integer);
+
+create function metrics.deployment_rework_rate(
+  since date default null,
+  until date default null,
+  bucket text default 'none',
+  by text default 'nothing',
+  service text default null,
+  repository text default null,
+  team text default null,
+  environment text default null,
+  page_after text default null,
+  page_size integer default 100
+)
+returns table (
+  bucket_start date,
+  name text,
+  deployments bigint,
+  rework_deployments bigint,
+  rate double precision,
+  reason text,
+  page_key text,
+  total bigint
+)
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  grouped text;
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(since, until, bucket, page_after, page_size);
+  grouped := metrics.checked_word('by', by, array['nothing', 'service', 'repository']);
+  return query
+  select
+    (p.counted).bucket_start,
+    p.page_name,
+    case when not (p.counted).is_unknown then (p.counted).deployments end,
+    case when not (p.counted).is_unknown then (p.counted).rework end,
+    (p.counted).rework / nullif((p.counted).deployments, 0)::double precision,
+    case
+      when (p.counted).is_unknown then 'unknown_service'
+      when (p.counted).deployments = 0 then 'no_deployments'
+    end,
+    p.page_key,
+    p.total
+  from metrics.delivery_page(asked, array['rework'], grouped, service, repository, team, environment, true) as p;
+end
+$$;
+revoke execute on function metrics.deployment_rework_rate(date, date, text, text, text, text, text, text, text, integer) from public;
+
+comment on function metrics.deployment_rework_rate(date, date, text, text, text, text, text, text, text, integer) is 'Which share of successful production deployments were made to roll back or to fix another.';
+
+drop function if exists metrics.dora(date, date, text, text, text, text, text, text, boolean, text, integer);
+
+create function metrics.dora(
+  since date default null,
+  until date default null,
+  bucket text default 'none',
+  by text default 'nothing',
+  service text default null,
+  repository text default null,
+  team text default null,
+  environment text default null,
+  bots boolean default true,
+  page_after text default null,
+  page_size integer default 100
+)
+returns table (
+  bucket_start date,
+  name text,
+  metric text,
+  value double precision,
+  unit text,
+  reason text,
+  band text,
+  band_reason text,
+  sample_size bigint,
+  previous_value double precision,
+  trend double precision,
+  is_exact boolean,
+  notes jsonb,
+  page_key text,
+  total bigint
+)
+language plpgsql
+stable
+set search_path = ''
+set statement_timeout = '5s'
+as $$
+#variable_conflict use_column
+declare
+  asked metrics.period;
+  earlier metrics.period;
+  grouped text;
+  groups text[];
+  shown text[];
+  band_year constant integer := (select s.band_year from metrics.settings as s);
+begin
+  perform metrics.require_reader();
+  asked := metrics.period_of(since, until, bucket, page_after, page_size);
+  grouped := metrics.checked_word('by', by, array['nothing', 'service', 'repository']);
+  groups := metrics.delivery_groups(asked, grouped, service, repository, team);
+  shown := array(select distinct coalesce(p.name, '') from metrics.page_of(asked, groups, array['1', '2', '3', '4', '5']) as p);
+
+  -- What the first bucket is compared with: the one before it, or as many days just before.
+  earlier := asked;
+  if asked.bucket = 'none' then
+    earlier.until := asked.since;
+    earlier.since := asked.since - (asked.until - asked.since);
+  else
+    earlier.until := date_trunc(asked.bucket, asked.since::timestamp)::date;
+    earlier.since := (earlier.until - ('1 ' || asked.bucket)::interval)::date;
+  end if;
+
+  return query
+  with counted as materialized (
+    select c.*, true as is_asked
+    from metrics.count_deliveries(
+      asked, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
+    ) as c
+    union all
+    select c.*, false
+    from metrics.count_deliveries(
+      earlier, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
+    ) as c
+  ),
+  valued as (
+    select
+      c.name,
+      c.bucket_start,
+      c.is_asked,
+      v.*,
+      lag(v.value) over (partition by c.name, v.part order by c.is_asked, c.bucket_start) as previous_value
+    from counted as c
+    cross join lateral (
+      values
+        (
+          '1',
+          'deployment_frequency',
+          'deployments per day',
+          case when c.has_deployed then c.deployments / nullif(c.days, 0)::double precision end,
+          case
+            when not c.has_deployed then 'no_deployments'
+            when c.days = 0 then 'too_few'
+          end,
+          case
+            when c.days_per_week is null then null
+            else coalesce(
+              metrics.band_of('deployment_frequency', c.days_per_week, band_year),
+              metrics.band_of('deployments_per_month', c.deployments * 30 / nullif(c.days, 0)::double precision, band_year)
+            )
+          end,
+          case when c.has_deployed then c.deployments end,
+          true,
+          jsonb_build_object(
+            'deployments', case when c.has_deployed then c.deployments end,
+            'deployment_days_per_week', c.days_per_week,
+            'redeploys', case when c.has_deployed then c.redeploys end,
+            'failed_attempts', c.failed_attempts,
+            'deployment_failure_rate', c.failed_attempts / nullif(c.failed_attempts + c.deployments, 0)::double precision
+          )
+        ),
+        (
+          '2',
+          'change_lead_time',
+          'seconds',
+          c.lead_p50,
+          case
+            when c.changes > 0 then null
+            when c.deployments = 0 then 'no_deployments'
+            when c.firsts = c.deployments then 'only_first_deployment'
+            when not c.has_changes then 'no_changes_seen'
+            else 'too_few'
+          end,
+          metrics.band_of('change_lead_time', c.lead_p50, band_year),
+          c.changes,
+          c.is_lead_exact,
+          jsonb_build_object(
+            'p75_seconds', c.lead_p75,
+            'p95_seconds', c.lead_p95,
+            'changes', c.changes,
+            'basis', c.basis,
+            'excluded', c.excluded,
+            'unknown_commits', c.unknown_commits,
+            'truncated_pushes', c.truncated_pushes
+          )
+        ),
+        (
+          '3',
+          'change_fail_rate',
+          'ratio',
+          case when c.failed_changes > 0 or c.has_incidents then c.failed_changes / nullif(c.deployments, 0)::double precision end,
+          case
+            when c.deployments = 0 then 'no_deployments'
+            when c.failed_changes = 0 and not c.has_incidents then 'no_incident_source'
+          end,
+          case
+            when c.failed_changes > 0 or c.has_incidents
+              then metrics.band_of('change_fail_rate', c.failed_changes / nullif(c.deployments, 0)::double precision, band_year)
+          end,
+          c.deployments,
+          true,
+          jsonb_build_object(
+            'deployments', c.deployments,
+            'failed_changes', c.failed_changes,
+            'causes', jsonb_strip_nulls(jsonb_build_object(
+              'rolled_back', nullif(c.rolled_back, 0),
+              'incident', nullif(c.incidents, 0),
+              'fixed_forward', nullif(c.fixed_forward, 0)
+            )),
+            'unlinked_incidents', c.unlinked_incidents
+          )
+        ),
+        (
+          '4',
+          'failed_deployment_recovery_time',
+          'seconds',
+          c.recovery_p50,
+          case
+            when c.recovered > 0 then null
+            when c.failed_changes = 0 and not c.has_incidents then 'no_incident_source'
+            when not c.has_ever_deployed then 'no_deployments'
+            else 'too_few'
+          end,
+          metrics.band_of('failed_deployment_recovery_time', c.recovery_p50, band_year),
+          c.recovered,
+          c.is_recovery_exact,
+          jsonb_build_object('p75_seconds', c.recovery_p75, 'p95_seconds', c.recovery_p95, 'recovered', c.recovered, 'open_failures', c.open_failures)
+        ),
+        (
+          '5',
+          'deployment_rework_rate',
+          'ratio',
+          c.rework / nullif(c.deployments, 0)::double precision,
+          case when c.deployments = 0 then 'no_deployments' end,
+          null,
+          c.deployments,
+          true,
+          jsonb_build_object('deployments', c.deployments, 'rework_deployments', c.rework)
+        )
+    ) as v (part, metric, unit, value, reason, band, sample_size, is_exact, notes)
+  )
+  select
+    p.bucket_start,
+    p.name,
+    v.metric,
+    v.value,
+    v.unit,
+    case when c.is_unknown then 'unknown_service' else v.reason end,
+    v.band,
+    case
+      when v.band is not null then null
+      when v.metric = 'deployment_rework_rate' then 'no_band'
+      when c.is_unknown then 'unknown_service'
+      else coalesce(v.reason, 'too_few')
+    end,
+    case when not c.is_unknown then v.sample_size end,
+    v.previous_value,
+    v.value - v.previous_value,
+    case when not c.is_unknown then v.is_exact end,
+    case when not c.is_unknown then v.notes end,
+    p.page_key,
+    p.total
+  from metrics.page_of(asked, groups, array['1', '2', '3', '4', '5']) with ordinality as p (name, bucket_start, part, page_key, total, n)
+  join valued as v
+    on v.is_asked
+    and v.name = coalesce(p.name, '')
+    and v.bucket_start is not distinct from p.bucket_start
+    and v.part = p.part
+  join counted as c
+    on c.is_asked
+    and c.name = v.name
+    and c.bucket_start is not distinct from v.bucket_start
+  order by p.n;
+end
+$$;
+revoke execute on function metrics.dora(date, date, text, text, text, text, text, text, boolean, text, integer) from public;
+
+comment on function metrics.dora(date, date, text, text, text, text, text, text, boolean, text, integer) is 'The five numbers of DORA for production deployments: a row for each bucket, group and number, with its band, sample size and trend.';
