@@ -33,6 +33,8 @@ export interface PushOptions {
   by: Login;
   commits: PushedCommit[];
   forced?: boolean;
+  /** How many commits it has, where that is more than it lists: GitHub cuts long lists. */
+  size?: number;
 }
 
 export interface RunOptions {
@@ -114,6 +116,8 @@ export interface ReviewOptions {
 export interface DeploymentOptions {
   id: number;
   environment: string;
+  /** What is done, `deploy` unless the one who deploys says otherwise. */
+  task?: string;
   sha: string;
   ref: string;
   createdAt: string;
@@ -205,7 +209,7 @@ export class GitHubRepository {
   }
 
   push(options: PushOptions): Posted {
-    const { ref, before, after, at, by, commits, forced = false } = options;
+    const { ref, before, after, at, by, commits, forced = false, size } = options;
     this.#pushedAt = at;
     if (ref === `refs/heads/${this.defaultBranch}`) this.updatedAt = at;
     const listed = commits.map((commit) => this.#commit(commit));
@@ -220,6 +224,7 @@ export class GitHubRepository {
       compare: `${this.url}/compare/${before.slice(0, 12)}...${after.slice(0, 12)}`,
       commits: listed,
       head_commit: listed.at(-1) ?? null,
+      ...(size !== undefined && { size }),
       pusher: { name: by, email: `${by}@example.com` },
     };
     const posted = this.#post("push", by, body);
@@ -493,7 +498,7 @@ export class GitHubRepository {
       url: `https://api.github.com/repos/${this.fullName}/deployments/${options.id}`,
       id: options.id,
       node_id: `DE_${options.id}`,
-      task: "deploy",
+      task: options.task ?? "deploy",
       original_environment: options.environment,
       environment: options.environment,
       description: null,

@@ -18,6 +18,10 @@ const senders: Record<string, (posted: Posted) => SentAs> = {
     contentType: "application/json",
     headers: { "user-agent": "GitLab/19.0.0", "x-gitlab-event": event, "webhook-id": id, "idempotency-key": id },
   }),
+  synthetic: ({ event, id }) => ({
+    contentType: "application/json",
+    headers: { "x-synthetic-event": event, "x-synthetic-delivery": id },
+  }),
   pagerduty: ({ id }) => ({
     contentType: "application/json",
     headers: { "user-agent": "PagerDuty-Webhook/V3.0", "x-webhook-id": id },

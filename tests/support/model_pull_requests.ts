@@ -47,8 +47,23 @@ function readyAt(pullRequest: Row, firstReviewAt: Value): Value {
 
 /** When its own work began: the earliest `authored_at` among the commits that were pushed for it. */
 function firstCommitAt(pullRequest: Row, pullRequests: Row[], pushes: Row[], commits: Row[]): Value {
-  if (pullRequest["is_fork"] === true || (pullRequest["head_branch"] ?? null) === null) return null;
+  if (isOfUnknownBranch(pullRequest)) return null;
+  const own = ownCommits(pullRequest, pullRequests, pushes);
+  return earliest(commits.filter((c) => own.has(c["sha"] as string)).map((commit) => commit["authored_at"]));
+}
 
+/** A fork's pushes go elsewhere: nothing but the end of its branch is known. */
+function isOfUnknownBranch(pullRequest: Row): boolean {
+  return pullRequest["is_fork"] === true || (pullRequest["head_branch"] ?? null) === null;
+}
+
+/**
+ * The commits that were pushed for a pull request, and its head.
+ *
+ * @param pullRequests those of its repository
+ * @param pushes those of its repository
+ */
+export function ownCommits(pullRequest: Row, pullRequests: Row[], pushes: Row[]): Set<string> {
   // A branch name is used again: what came before the last pull request of that name was closed is not this one's.
   const previous = latest(
     pullRequests
@@ -60,6 +75,7 @@ function firstCommitAt(pullRequest: Row, pullRequests: Row[], pushes: Row[], com
       .map((other) => other["closed_at"]),
   );
   const ownPushes = pushes.filter((push) =>
+    !isOfUnknownBranch(pullRequest) &&
     push["ref"] === `refs/heads/${pullRequest["head_branch"]}` &&
     push["deleted"] !== true &&
     push["on_default_branch"] !== true &&
@@ -77,8 +93,7 @@ function firstCommitAt(pullRequest: Row, pullRequests: Row[], pushes: Row[], com
     (push["pushed_at"] ?? null) !== null && (mergedAt === null || isBefore(push["pushed_at"], mergedAt))
   );
   for (const push of earlier) for (const sha of (push["commits"] ?? []) as string[]) own.delete(sha);
-
-  return earliest(commits.filter((c) => own.has(c["sha"] as string)).map((commit) => commit["authored_at"]));
+  return own;
 }
 
 function lists(push: Row, sha: Value): boolean {

@@ -4,7 +4,10 @@ import type postgres from "postgres";
 import { KINDS, type Row, sortRows, type Tables } from "./model.ts";
 import { canonical, compareText, typeOf } from "./model_values.ts";
 
-const NOT_PART_OF_A_FACT = "{id, reference_id, test_id, clocks, updated_at}";
+/** Keys and bookkeeping, and what is computed of a row or its fellows for numbers, which are compared themselves. */
+const NOT_PART_OF_A_FACT =
+  "{id, reference_id, test_id, clocks, updated_at, is_first_try, is_last_try, ended_at, flaky_key, " +
+  "is_inconclusive, coding_seconds, pickup_seconds, review_seconds, merge_seconds, total_seconds}";
 
 const FACTS = Object.keys(KINDS).filter((name) => name !== "repositories");
 

@@ -32,20 +32,61 @@ export const repositories = { viewer: "github:1", "other viewer": "github:2" } a
 function factsOf(reference: string): Record<string, Record<string, unknown>[]> {
   const said = { repository: reference, observed_at: "2026-11-02T10:00:00Z" };
   const sha = reference.at(-1)!.repeat(40);
+  const first = `${reference.at(-1)}a`.repeat(20);
+  const finished = {
+    status: "finished",
+    outcome: "success",
+    started_at: "2026-11-02T09:58:00Z",
+    finished_at: "2026-11-02T09:59:00Z",
+  };
   return {
     repositories: [{ ...said, full_name: `acme/${reference.replace(":", "-")}`, default_branch: "main" }],
-    pipeline_runs: [{ ...said, external_id: "1", attempt: 1, pipeline: "build", actor: "ann" }],
-    jobs: [{ ...said, external_id: "1", name: "test" }],
-    pull_requests: [{ ...said, number: 1, title: "A change", state: "open", author: "ann" }],
+    pipeline_runs: [{ ...said, ...finished, external_id: "1", attempt: 1, pipeline: "build", actor: "ann" }],
+    jobs: [{ ...said, ...finished, external_id: "1", name: "test" }],
+    pull_requests: [
+      { ...said, number: 1, title: "A change", state: "open", author: "ann" },
+      {
+        ...said,
+        number: 2,
+        title: "Another",
+        state: "merged",
+        author: "ann",
+        opened_at: "2026-11-02T09:00:00Z",
+        merged_at: "2026-11-02T09:30:00Z",
+        merge_sha: sha,
+      },
+    ],
     reviews: [{ ...said, external_id: "1", pull_request_number: 1, reviewer: "bob", state: "approved" }],
-    pushes: [{ ...said, ref: "refs/heads/main", before: "0".repeat(40), after: sha, pushed_at: null, commits: [sha] }],
-    commits: [{ ...said, sha, title: "A change" }],
-    deployments: [{ ...said, external_id: "1", environment: "production" }],
+    pushes: [{
+      ...said,
+      ref: "refs/heads/main",
+      before: "0".repeat(40),
+      after: sha,
+      pushed_at: null,
+      commits: [first, sha],
+    }],
+    commits: [first, sha].map((sha) => ({ ...said, sha, title: "A change", authored_at: "2026-11-02T08:00:00Z" })),
+    // The first of a service ships what nobody waited for; the second ships a change.
+    deployments: [first, sha].map((commit_sha, i) => ({
+      ...said,
+      ...finished,
+      finished_at: `2026-11-02T10:0${i}:00Z`,
+      external_id: String(i + 1),
+      environment: "production",
+      commit_sha,
+    })),
     releases: [{ ...said, external_id: "1", tag: "v1" }],
-    incidents: [{ ...said, source: "github", external_id: reference, title: "Down", status: "open" }],
+    incidents: [{
+      ...said,
+      source: "github",
+      external_id: reference,
+      title: "Down",
+      status: "open",
+      opened_at: "2026-11-02T10:30:00Z",
+    }],
     test_runs: [{ ...said, external_id: "1", suite: "unit", passed: ["one"], passed_count: 1 }],
     test_cases: [{ ...said, test_run_external_id: "1", suite: "unit", name: "two", outcome: "failed" }],
-    rule_checks: [{ ...said, external_id: "1", rule: "signed", status: "compliant" }],
+    rule_checks: [{ ...said, external_id: "1", rule: "signed", status: "compliant", checked_at: said.observed_at }],
     measurements: [{ ...said, name: "size", external_id: "1", value: 1 }],
   };
 }
@@ -84,6 +125,10 @@ export async function seed(sql: Sql): Promise<void> {
   await ingest(sql, "nowhere", {
     incidents: [{ source: "github", external_id: "nowhere", observed_at: "2026-11-02T10:00:00Z", title: "Down" }],
   });
+  await sql`select metrics.set_environment_tier('^live-', 'production')`;
+  await sql`select metrics.add_service('shop', 'github:2', environment_pattern => '^prod')`;
+  await sql`select metrics.set_price('planned', 0.01, '2026-03-02')`;
+  await sql`insert into metrics.frozen_weeks (fact, week, time_zone) values ('jobs', '2025-01-06', 'UTC')`;
   await sql`select metrics.add_member(${users.admin.email}, 'admin')`;
   for (const who of ["viewer", "other viewer"] as const) {
     await sql`select metrics.add_member(${users[who].email}, 'viewer')`;
@@ -98,6 +143,14 @@ export async function seed(sql: Sql): Promise<void> {
   }
   await sql`
     select metrics.add_issuer('ci', 'github', 'https://token.example.com', '{"repository_id": "1"}', '{github}')`;
+}
+
+/** Makes the admin alone, who reads everything, and no fact. */
+export async function makeAdmin(sql: Sql): Promise<void> {
+  const { id, email } = users.admin;
+  await sql`insert into auth.users (id, email, email_confirmed_at) values (${id}, ${email}, now())`;
+  await sql`select metrics.add_member(${email}, 'admin')`;
+  await as(sql, "admin", (sql) => sql`select metrics.accept_membership()`, true);
 }
 
 /** What a call of {@link as} came to. */
@@ -118,16 +171,21 @@ export async function as<T>(
   let result: { value: T } | undefined;
   const rollback = new Error("roll back");
   await sql.begin(async (sql) => {
-    const role = who in users ? "authenticated" : who;
-    const claims = { ...(who in users ? { sub: users[who as keyof typeof users].id } : {}), role };
-    await sql`select set_config('request.jwt.claims', ${JSON.stringify(claims)}, true)`;
-    await sql.unsafe(`set local role ${role}`);
+    await become(sql, who);
     result = { value: await work(sql) };
     if (!keep) throw rollback;
   }).catch((error) => {
     if (error !== rollback) throw error;
   });
   return result!.value;
+}
+
+/** Is somebody from here to the end of the transaction. */
+export async function become(sql: TransactionSql, who: Exclude<Person, "metrics_reader">): Promise<void> {
+  const role = who in users ? "authenticated" : who;
+  const claims = { ...(who in users ? { sub: users[who as keyof typeof users].id } : {}), role };
+  await sql`select set_config('request.jwt.claims', ${JSON.stringify(claims)}, true)`;
+  await sql.unsafe(`set local role ${role}`);
 }
 
 /** A role that logs in, for a BI tool: it belongs to the whole cluster, and is dropped when disposed of. */

@@ -1,0 +1,94 @@
+/** Law 7's checker: every stored aggregate beside its recomputation from the facts. */
+
+import type postgres from "postgres";
+import { rolledBack } from "./history_copies.ts";
+
+/** Aggregates by week and the facts that they count. */
+const WEEK_TABLES = {
+  pipeline_weeks: "pipeline_runs",
+  job_weeks: "jobs",
+  pull_request_weeks: "pull_requests",
+  pull_request_week_counts: "pull_requests",
+} as const;
+
+/**
+ * What stands in the aggregates and not in the facts (`stored`), and the other way round (`counted`). Weeks before the horizon of their
+ * facts are left out. Leaves nothing behind.
+ *
+ * @param sql as `postgres`; nothing may be stored meanwhile
+ * @returns one line for each row that differs, none when the law holds
+ */
+export async function aggregateDifferences(sql: postgres.Sql): Promise<string[]> {
+  return await rolledBack(sql, async (transaction) => {
+    const lines: string[] = [];
+    // Before weeks are counted, which marks the tries again.
+    const tries = await transaction`
+      select t.external_id, t.attempt
+      from (
+        select
+          p.*,
+          row_number() over tries = 1 or p.rerun_group is null as is_first,
+          row_number() over tries = count(*) over (partition by p.reference_id, p.rerun_group) or p.rerun_group is null as is_last
+        from metrics.pipeline_runs as p
+        where p.outcome is not null
+        window tries as (
+          partition by p.reference_id, p.rerun_group
+          order by coalesce(p.queued_at, p.started_at, p.finished_at), p.attempt, p.external_id collate "C"
+        )
+      ) as t
+      where (t.is_first, t.is_last) is distinct from (t.is_first_try, t.is_last_try)`;
+    lines.push(...tries.map(({ external_id, attempt }) => `pipeline_runs ${external_id} ${attempt}`));
+    const [current] = await transaction<{ id: number; time_zone: string }[]>`
+      select id, time_zone from metrics.generations where state = 'current'`;
+    const { id, time_zone } = current!;
+    const [fresh] = await transaction<{ id: number }[]>`
+      insert into metrics.generations (state, time_zone) values ('retired', ${time_zone}) returning id`;
+    await transaction`
+      select metrics.count_week(${fresh!.id}, w.week)
+      from (
+        select distinct metrics.week_of(coalesce(f.finished_at, f.started_at, f.queued_at), ${time_zone}) as week
+        from (
+          select outcome, finished_at, started_at, queued_at from metrics.pipeline_runs
+          union all
+          select outcome, finished_at, started_at, queued_at from metrics.jobs
+        ) as f
+        where f.outcome is not null
+      ) as w
+      where w.week is not null`;
+    await transaction`
+      select metrics.count_pull_requests_of_week(${fresh!.id}, w.week)
+      from (select distinct metrics.week_of(p.merged_at, ${time_zone}) as week from metrics.pull_requests as p) as w
+      where w.week is not null`;
+    // What deploying took follows from changes: of each pull request, the earliest shipping.
+    await transaction`
+      insert into metrics.pull_request_weeks (generation, reference_id, week, phase, human, bot)
+      select
+        ${fresh!.id}, d.reference_id, metrics.week_of(d.merged_at, ${time_zone}), 'deploy',
+        coalesce(sum(d.tally) filter (where d.is_bot is not true), 0),
+        coalesce(sum(d.tally) filter (where d.is_bot), 0)
+      from (
+        select
+          c.pull_request_reference_id as reference_id, c.merged_at, c.pull_request_is_bot as is_bot,
+          metrics.tally_of(metrics.bucket_of(extract(epoch from min(c.shipped_at) - c.merged_at)::double precision)) as tally
+        from metrics.changes as c
+        where c.generation = ${id} and c.merged_at is not null and c.shipped_at is not null
+        group by c.repository_id, c.sha, c.pull_request_reference_id, c.pull_request_number, c.merged_at, c.pull_request_is_bot
+      ) as d
+      where d.tally is not null
+      group by 2, 3`;
+    for (const [table, facts] of Object.entries(WEEK_TABLES)) {
+      const rows = (generation: number) => `
+        select to_jsonb(t) - 'generation' as row
+        from metrics.${table} as t
+        where t.generation = ${generation}
+          and t.week >= coalesce((select h.before from metrics.horizons as h where h.fact = '${facts}'), '-infinity')`;
+      for (const [what, one, other] of [["stored", id, fresh!.id], ["counted", fresh!.id, id]] as const) {
+        const found = await transaction.unsafe(
+          `select f.row::text as row from (${rows(one)} except ${rows(other)}) as f`,
+        );
+        lines.push(...found.map(({ row }) => `${table} ${what} ${row}`));
+      }
+    }
+    return lines.sort();
+  });
+}
