@@ -480,13 +480,13 @@ Deno.test("rows that migrations wrote go with an export, and those of a later re
   const folder = join(temporary, "export");
   const release = async (rows: string) => {
     await repository.write(
-      "20990101000000_metrics_prices.sql",
+      "20990101000000_metrics_tariffs.sql",
       `create table metrics.labels (id bigint primary key, price int not null);
       alter table metrics.labels enable row level security;
-      create table metrics.prices (label bigint primary key references metrics.labels (id), note text);
-      alter table metrics.prices enable row level security;
+      create table metrics.tariffs (label bigint primary key references metrics.labels (id), note text);
+      alter table metrics.tariffs enable row level security;
       insert into metrics.labels values ${rows};
-      insert into metrics.prices select id, 'of the release' from metrics.labels;`,
+      insert into metrics.tariffs select id, 'of the release' from metrics.labels;`,
     );
     await pushMigrations(url.replace("?sslmode=disable", ""), repository.folder);
   };
@@ -502,7 +502,7 @@ Deno.test("rows that migrations wrote go with an export, and those of a later re
   // The team's own: one is changed, one is added, one is gone.
   await sql.unsafe(`
     update metrics.labels set price = 11 where id = 1;
-    delete from metrics.prices where label = 2;
+    delete from metrics.tariffs where label = 2;
     delete from metrics.labels where id = 2;
     insert into metrics.labels values (3, 30)`);
   assertEquals(codes(await runExport({ ...at, folder })), []);
@@ -516,7 +516,7 @@ Deno.test("rows that migrations wrote go with an export, and those of a later re
     await sql`update metrics.settings set time_zone = time_zone where true`;
     assertEquals((await runRestore({ ...at, folder })).findings, []);
     assertEquals(await labels(), [{ id: 1, price: 11 }, { id: 3, price: 30 }, { id: 4, price: 40 }]);
-    const prices = await sql`select label::int, note from metrics.prices order by label`;
+    const prices = await sql`select label::int, note from metrics.tariffs order by label`;
     assertEquals(prices.map(({ label }) => label), [1, 4]);
   });
   await t.step("rows that nobody released are not overwritten", async () => {
@@ -556,7 +556,7 @@ Deno.test("an export goes whole into a schema that was just made, or not at all"
   await deploy(database);
   const empty = await contents(database);
   await t.step("a schema that lacks a column is named", async () => {
-    await sql.unsafe("alter table metrics.reviews drop column state");
+    await sql.unsafe("alter table metrics.reviews drop column state cascade");
     assertEquals(codes(await runRestore({ ...at, folder })), ["schema_is_older"]);
     await sql.unsafe("alter table metrics.reviews add column state text");
   });

@@ -14,7 +14,9 @@ type Reading =
   /** The rows of the repository of the caller's team, of which there are some, and not the others, of which there are some. */
   | "own"
   /** Every row, of which there are some. */
-  | "all";
+  | "all"
+  /** Some rows, made of what the caller reads. */
+  | "some";
 
 /** Tables that are read alike. */
 const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Reading>; own?: string }> = {
@@ -34,26 +36,48 @@ const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Rea
       "test_cases",
       "rule_checks",
       "measurements",
+      "pipeline_weeks",
+      "job_weeks",
+      "pull_request_weeks",
+      "pull_request_week_counts",
     ],
-    own: "select t.ctid from metrics.%s as t join metrics.repository_references as r on r.id = t.reference_id " +
+    own: "select %i as row from metrics.%s as t join metrics.repository_references as r on r.id = t.reference_id " +
       "where r.reference = $1",
     reads: reads({ stranger: "nothing", "other viewer": "own", viewer: "own", admin: "all", metrics_reader: "all" }),
   },
   "repositories": {
     tables: ["repositories"],
-    own: "select t.ctid from metrics.%s as t join metrics.repository_references as r on r.repository_id = t.id " +
+    own: "select %i as row from metrics.%s as t join metrics.repository_references as r on r.repository_id = t.id " +
       "where r.reference = $1",
     reads: reads({ stranger: "nothing", "other viewer": "own", viewer: "own", admin: "all", metrics_reader: "all" }),
   },
-  "names of repositories": {
-    tables: ["repository_references", "team_repositories"],
-    own: "select t.ctid from metrics.%s as t join metrics.repository_references as r " +
-      "on r.repository_id = t.repository_id where r.reference = $1",
+  "what joins the rows of a repository": {
+    tables: [
+      "repository_references",
+      "team_repositories",
+      "services",
+      "branch_moves",
+      "changes",
+      "service_deployments",
+      "deployment_failures",
+      "service_weeks",
+      "lead_time_weeks",
+      "lead_time_week_buckets",
+      "pull_request_events",
+      "deployment_events",
+      "rule_compliance_events",
+    ],
+    own: "select %i as row from metrics.%s as t where t.repository_id = " +
+      "(select r.repository_id from metrics.repository_references as r where r.reference = $1)",
     reads: reads({ stranger: "nothing", "other viewer": "own", viewer: "own", admin: "all", metrics_reader: "all" }),
   },
   "what every member reads": {
-    tables: ["settings", "teams"],
+    tables: ["settings", "generations", "horizons", "frozen_weeks", "teams", "prices", "environment_rules", "bands"],
     reads: reads({ stranger: "nothing", "other viewer": "all", viewer: "all", admin: "all", metrics_reader: "all" }),
+  },
+  "numbers": {
+    tables: ["daily_development_metrics"],
+    reads: reads({ stranger: "nothing", "other viewer": "some", viewer: "some", admin: "all", metrics_reader: "all" }),
   },
   "the inbox": {
     tables: ["deliveries"],
@@ -67,7 +91,7 @@ const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Rea
   },
   "oneself": {
     tables: ["members"],
-    own: "select t.ctid from metrics.%s as t where t.email = $2",
+    own: "select %i as row from metrics.%s as t where t.email = $2",
     reads: reads({ stranger: "nothing", "other viewer": "own", viewer: "own", admin: "all" }),
   },
   "what only admins read": {
@@ -75,7 +99,7 @@ const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Rea
     reads: reads({ stranger: "nothing", "other viewer": "nothing", viewer: "nothing", admin: "all" }),
   },
   "what nobody reads": {
-    tables: ["bodies", "bodies_default", "bodies_<YYYYMMDD>", "identities"],
+    tables: ["bodies", "bodies_default", "bodies_<YYYYMMDD>", "identities", "environments"],
     reads: reads({}),
   },
 };
@@ -120,10 +144,136 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
   },
   "reading": {
     functions: {
-      "require_reader()": "require_reader()",
+      "change_fail_rate(since date, until date, bucket text, by text, service text, repository text, team text, environment text, page_after text, page_size integer)":
+        "change_fail_rate()",
+      "change_fail_rate_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer)":
+        "change_fail_rate_evidence()",
+      "change_lead_time(since date, until date, bucket text, by text, service text, repository text, team text, environment text, bots boolean, page_after text, page_size integer)":
+        "change_lead_time()",
+      "change_lead_time_evidence(since date, until date, service text, repository text, team text, environment text, bots boolean, page_after text, page_size integer)":
+        "change_lead_time_evidence()",
+      "deployment_frequency(since date, until date, bucket text, by text, service text, repository text, team text, environment text, page_after text, page_size integer)":
+        "deployment_frequency()",
+      "deployment_frequency_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer)":
+        "deployment_frequency_evidence()",
+      "deployment_rework_rate(since date, until date, bucket text, by text, service text, repository text, team text, environment text, page_after text, page_size integer)":
+        "deployment_rework_rate()",
+      "deployment_rework_rate_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer)":
+        "deployment_rework_rate_evidence()",
+      "dora(since date, until date, bucket text, by text, service text, repository text, team text, environment text, bots boolean, page_after text, page_size integer)":
+        "dora()",
+      "dora_evidence(metric text, since date, until date, service text, repository text, team text, environment text, bots boolean, page_after text, page_size integer)":
+        "dora_evidence('change_fail_rate')",
+      "failed_deployment_recovery_time(since date, until date, bucket text, by text, service text, repository text, team text, environment text, page_after text, page_size integer)":
+        "failed_deployment_recovery_time()",
+      "failed_deployment_recovery_time_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer)":
+        "failed_deployment_recovery_time_evidence()",
+      "flaky_jobs(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text)":
+        "flaky_jobs()",
+      "flaky_jobs_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text)":
+        "flaky_jobs_evidence()",
+      "flaky_tests(since date, until date, repository text, team text, page_after text, page_size integer)":
+        "flaky_tests()",
+      "flaky_tests_evidence(since date, until date, repository text, team text, page_after text, page_size integer)":
+        "flaky_tests_evidence()",
       "ingest_health(days integer)": "ingest_health()",
+      "ingest_health_evidence(days integer, source text, page_after text, page_size integer)":
+        "ingest_health_evidence()",
+      "job_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text)":
+        "job_health()",
+      "job_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text)":
+        "job_health_evidence()",
+      "measurement_series(name text, attributes jsonb, since date, until date, bucket text, by text, repository text, team text, page_after text, page_size integer)":
+        "measurement_series('size')",
+      "measurement_series_evidence(name text, attributes jsonb, since date, until date, repository text, team text, page_after text, page_size integer)":
+        "measurement_series_evidence('size')",
+      "overview(since date, until date, repository text, team text, bots boolean)": "overview()",
+      "overview_evidence(section text, metric text, since date, until date, repository text, team text, bots boolean, page_after text, page_size integer)":
+        "overview_evidence('dora')",
+      "pipeline_cost(since date, until date, bucket text, by text, repository text, team text, page_after text, page_size integer, pipeline text, job text, runner text)":
+        "pipeline_cost()",
+      "pipeline_cost_evidence(since date, until date, repository text, team text, page_after text, page_size integer, pipeline text, job text, runner text)":
+        "pipeline_cost_evidence()",
+      "pipeline_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text)":
+        "pipeline_health()",
+      "pipeline_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text)":
+        "pipeline_health_evidence()",
+      "pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer)":
+        "pull_request_cycle_time()",
+      "pull_request_cycle_time_evidence(since date, until date, repository text, team text, bots boolean, page_after text, page_size integer)":
+        "pull_request_cycle_time_evidence()",
+      "require_reader()": "require_reader()",
+      "rule_compliance(since date, until date, bucket text, by text, repository text, team text, page_after text, page_size integer)":
+        "rule_compliance()",
+      "rule_compliance_evidence(since date, until date, repository text, team text, page_after text, page_size integer)":
+        "rule_compliance_evidence()",
+      "slowest_jobs(since date, until date, by text, repository text, team text, page_after text, page_size integer, pipeline text)":
+        "slowest_jobs()",
+      "slowest_jobs_evidence(since date, until date, repository text, team text, page_after text, page_size integer, pipeline text, job text)":
+        "slowest_jobs_evidence()",
+      "step_health(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text)":
+        "step_health()",
+      "step_health_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text, step text)":
+        "step_health_evidence()",
+      "test_health(since date, until date, bucket text, by text, repository text, team text, branch text, page_after text, page_size integer)":
+        "test_health()",
+      "test_health_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer)":
+        "test_health_evidence()",
     },
     does: does({ ...signedIn("does"), stranger: "forbidden", metrics_reader: "does" }),
+  },
+  "what reading is made of": {
+    functions: {
+      "current_generation()": "current_generation()",
+      "week_of(at timestamp with time zone, time_zone text)": "week_of(now(), 'UTC')",
+      "midnight(day date, time_zone text)": "midnight('2026-03-02', 'UTC')",
+      "bucket_of(seconds double precision)": "bucket_of(60)",
+      "seconds_of(bucket smallint)": "seconds_of(42::smallint)",
+      "period_of(since date, until date, bucket text, page_after text, page_size integer)":
+        "period_of(null, null, null, null, null)",
+      "checked_word(argument text, word text, known text[])": "checked_word('by', null, '{nothing}')",
+      "buckets_of(asked metrics.period)": "buckets_of(null)",
+      "whole_weeks_of(asked metrics.period)": "whole_weeks_of(null)",
+      "days_beside_weeks_of(asked metrics.period)": "days_beside_weeks_of(null)",
+      "stretches_of(asked metrics.period)": "stretches_of(null)",
+      "repository_label(repository_id bigint)": "repository_label(1)",
+      "selected_references(repository text, team text)": "selected_references(null, null)",
+      "runner_of(labels text[])": "runner_of(null)",
+      "counts_of(tally numeric)": "counts_of(null)",
+      "days_off_weeks_of(asked metrics.period)": "days_off_weeks_of(null)",
+      "key_of_page(asked metrics.period, kinds text[])": "key_of_page(null, null)",
+      "nearest_weeks_of(asked metrics.period)": "nearest_weeks_of(null)",
+      "percentiles_of(tally numeric, fractions double precision[])": "percentiles_of(null, null)",
+      "require_measurement(name text, attributes jsonb)": "require_measurement('size', null)",
+      "tally_of(bucket smallint)": "tally_of(null)",
+      "band_of(metric text, value double precision, report_year integer)": "band_of('change_fail_rate', 0.1, 2023)",
+      "count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])":
+        "count_deliveries(metrics.period_of(null, null, null, null, null), '{lead}', 'nothing', null, null, null, null, true, null)",
+      "delivery_evidence(asked metrics.period, about text, service text, repository text, team text, environment text, bots boolean)":
+        "delivery_evidence(metrics.period_of(null, null, null, null, null), 'deployments', null, null, null, null, true)",
+      "delivery_groups(asked metrics.period, by text, service text, repository text, team text)":
+        "delivery_groups(metrics.period_of(null, null, null, null, null), 'service', null, null, null)",
+      "delivery_page(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean)":
+        "delivery_page(metrics.period_of(null, null, null, null, null), '{lead}', 'service', null, null, null, null, true)",
+      "evidence_after(asked metrics.period)": "evidence_after(null)",
+      "evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text)":
+        "evidence_page_key(now(), '', '', '')",
+      "flaky_cases(reference_ids bigint[], starts_at timestamp with time zone, ends_at timestamp with time zone)":
+        "flaky_cases('{1}', '-infinity', 'infinity')",
+      "flaky_pairs(asked metrics.period, reference_ids bigint[], only_branch text, only_pipeline text, only_job text)":
+        "flaky_pairs(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
+      "kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)":
+        "kept_jobs(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
+      "latest_jobs_with_steps(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)":
+        "latest_jobs_with_steps(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
+      "page_of(asked metrics.period, groups text[], parts text[])":
+        "page_of(metrics.period_of(null, null, null, null, null), array[''], array[''])",
+      "price_of(runner text, week date)": "price_of('linux', '2026-03-02')",
+      "selected_services(generation integer, service text, repository text, team text)":
+        "selected_services(1, null, null, null)",
+      "service_label(service bigint)": "service_label(1)",
+    },
+    does: does({ ...signedIn("does"), metrics_reader: "does" }),
   },
   "accepting": {
     functions: { "accept_membership()": "accept_membership()" },
@@ -140,6 +290,15 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
       "add_team_repository(team text, repository text)": "add_team_repository('viewer', 'github:2')",
       "remove_team_repository(team text, repository text)": "remove_team_repository('viewer', 'github:1')",
       "set_setting(name text, value text)": "set_setting('body_days', '7')",
+      "rebuild(seconds double precision)": "rebuild(0)",
+      "add_service(name text, repository text, deployment_pattern text, environment_pattern text, path_globs text[], source text, pipeline text, rollout_pattern text, may_match_nothing boolean)":
+        "add_service('new', 'github:1', may_match_nothing => true)",
+      "begin_rebuild()": "begin_rebuild()",
+      "remove_price(label text, valid_from date)": "remove_price('planned', '2026-03-02')",
+      "remove_service(name text)": "remove_service('shop')",
+      "set_environment_tier(pattern text, tier text)": "set_environment_tier('^qa', 'staging')",
+      "set_price(label text, price_per_minute numeric, valid_from date, currency text, is_hosted boolean, source text)":
+        "set_price('linux', 0.01, '2026-03-02')",
       "read_body(source text, delivery_id text)": "read_body('github', 'github:1')",
       "forget_repository(repository text, step integer)": "forget_repository('github:1')",
       "forget_person(login text, step integer, continue_after jsonb)": "forget_person('ann')",
@@ -159,6 +318,16 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "add_identity(identity metrics.identities)",
         "claim_url(claim metrics.claim)",
         "comparable(alias text, column_name text, type text)",
+        "copy_frozen_weeks(from_generation integer, to_generation integer)",
+        "count_changed_jobs()",
+        "count_changed_runs()",
+        "count_jobs(counted metrics.counted_job[], takes_away boolean)",
+        "count_runs(counted metrics.counted_run[], takes_away boolean)",
+        "count_week(generation integer, week date)",
+        "lock_counted(facts jsonb)",
+        "lock_tries(reference_id bigint, rerun_group text)",
+        "mark_tries(reference_ids bigint[], rerun_groups text[])",
+        "move_job_horizon(before date)",
         "compile_fold(IN kind text, IN key_columns text[], IN rank text, IN rank_first boolean)",
         "derive_pull_requests(reference_ids bigint[], numbers integer[])",
         "ensure_references(names text[])",
@@ -206,6 +375,41 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "team_named(team text)",
         "test_names(ids bigint[])",
         "with_test_ids(facts jsonb)",
+        "checked_pattern(argument text, pattern text)",
+        "glob_pattern(glob text)",
+        "moves_of(repository bigint, since timestamp with time zone)",
+        "next_week_with_facts(since date, time_zone text)",
+        "own_commits_of(reference_ids bigint[], numbers integer[])",
+        "places_of(generation integer, repository bigint, shas text[])",
+        "repositories_of_incidents(incidents jsonb)",
+        "services_called(generation integer, called text)",
+        "append_move(generation integer, repository bigint, push bigint, OUT first_line integer, OUT first_ordinal integer)",
+        "attempts_of(generation integer, repository bigint, commits text[], ids text[])",
+        "begin_generation()",
+        "changes_changed()",
+        "count_changed_deploys()",
+        "count_changed_pull_requests()",
+        "count_changes(gone metrics.changes[], come metrics.changes[])",
+        "count_deploys(added metrics.changes[], removed metrics.changes[])",
+        "count_pull_requests(added metrics.pull_requests[], removed metrics.pull_requests[], generation_id integer)",
+        "count_pull_requests_of_week(generation integer, week date)",
+        "count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[])",
+        "delete_retired(step integer)",
+        "deployments_of(generation integer, repository bigint, commits text[], ids text[])",
+        "derive_deliveries(facts jsonb, source text, concerned bigint[], moved bigint[], renamed bigint[], pull_request_references bigint[], pull_request_numbers integer[])",
+        "derive_delivery(generation integer, repository bigint, told metrics.touched)",
+        "describe_changes(generation integer, repository bigint, shas text[])",
+        "ensure_service(generation integer, repository bigint)",
+        "forget_delivery(generation integer, repository bigint)",
+        "link_incidents(generation integer, repository bigint, since timestamp with time zone, sources text[], external_ids text[])",
+        "link_lost_incidents(generation integer)",
+        "mark_failures(generation integer, service bigint, since timestamp with time zone, ids bigint[])",
+        "order_moves(generation integer, repository bigint, since timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer)",
+        "place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, touched text[])",
+        "service_deployments_changed()",
+        "ship(generation integer, repository bigint, service bigint, since timestamp with time zone)",
+        "tier_of(generation integer, environment text, said text)",
+        "write_deployments(generation integer, repository bigint, commits text[], ids text[])",
       ].map((name) => [name, ""]),
     ),
     does: does({}),
@@ -289,7 +493,12 @@ Deno.test("everybody reads of every table what its class says, and nobody writes
     await t.step(table, async () => {
       const { reads, own } = tableClass(table);
       const name = `metrics.${table}`;
-      const everything = (await sql.unsafe(`select ctid from ${name}`)).map(({ ctid }) => ctid).sort();
+      const isView =
+        (await sql`select relkind = 'v' as is_view from pg_class where oid = ${name}::regclass`)[0]!["is_view"];
+      // A row of a view has no place: it is known by what it says.
+      const id = isView ? "to_jsonb(t)::text" : "t.ctid::text";
+      const everything = (await sql.unsafe(`select ${id} as row from ${name} as t`)).map(({ row }) => row as string)
+        .sort();
       const [column] = await sql<{ name: string }[]>`
         select attname as name
         from pg_attribute
@@ -297,8 +506,14 @@ Deno.test("everybody reads of every table what its class says, and nobody writes
         limit 1`;
       for (const who of people) {
         const expected = reads[who];
-        const got = await attempt(sql, tool.sql, who, (sql) => sql.unsafe(`select t.ctid, t.* from ${name} as t`));
-        const seen = got.done ? got.rows.map(({ ctid }) => ctid as string).sort() : got.code;
+        const got = await attempt(
+          sql,
+          tool.sql,
+          who,
+          (sql) => sql.unsafe(`select t.*, ${id} as row from ${name} as t`),
+        );
+        const seen = got.done ? got.rows.map(({ row }) => row as string).sort() : got.code;
+        if (expected === "some") assert(seen.length > 0 && got.done, `${who} selects from ${name}`);
         if (expected === "refused") assertEquals(seen, "42501", `${who} selects from ${name}`);
         if (expected === "nothing") {
           assert(everything.length > 0, `${name} has rows that could be seen`);
@@ -310,16 +525,16 @@ Deno.test("everybody reads of every table what its class says, and nobody writes
         }
         if (expected === "own") {
           const side = who as keyof typeof repositories;
-          const query = own!.replace("%s", table);
+          const query = own!.replace("%s", table).replace("%i", id);
           const values = query.includes("$2") ? [users[side].email] : [repositories[side]];
-          const hers = (await sql.unsafe(query.replace("$2", "$1"), values)).map(({ ctid }) => ctid as string).sort();
+          const hers = (await sql.unsafe(query.replace("$2", "$1"), values)).map(({ row }) => row as string).sort();
           assert(hers.length > 0, `${name} has rows of ${who}`);
           assert(hers.length < everything.length, `${name} has rows of others`);
           assertEquals(seen, hers, `${who} selects from ${name}`);
         }
-        // No condition, because one would need the privilege to read, too.
+        // No condition, because one would need the privilege to read, too. A view that joins tables has no row to write.
         for (
-          const statement of [
+          const statement of isView ? [] : [
             `insert into ${name} default values`,
             `update ${name} set ${column!.name} = default`,
             `delete from ${name}`,

@@ -67,11 +67,11 @@ const rules: Record<string, Rule> = {
     fault: "create function metrics.extra() returns boolean language sql set search_path = '' return true",
     name: "metrics.extra()",
   },
-  "every function and procedure has an empty search_path": {
+  "every function and procedure has an empty search_path, or a body whose names were bound when it was made": {
     offenders: `
       select p.oid::regprocedure::text as name
       from pg_proc as p
-      where p.pronamespace = ${here} and not coalesce(p.proconfig, '{}') @> array['search_path=""']`,
+      where p.pronamespace = ${here} and p.prosqlbody is null and not coalesce(p.proconfig, '{}') @> array['search_path=""']`,
     fault: "alter function metrics.ingest(jsonb, jsonb, text) set search_path = metrics, public",
     name: "metrics.ingest(jsonb,jsonb,text)",
   },
@@ -108,7 +108,18 @@ const rules: Record<string, Rule> = {
         and has_function_privilege('authenticated', p.oid, 'execute')
         and not coalesce(p.proconfig, '{}') @> array['statement_timeout=5s']
         -- Called by policies and by other functions, within a statement that has its own end.
-        and p.proname not in ('is_member', 'is_admin', 'caller', 'require_reader', 'readable_repositories', 'readable_references', 'first_readable_row', 'first_readable_id', 'first_readable_text')`,
+        and p.proname not in (
+          'band_of', 'bucket_of', 'buckets_of', 'caller', 'checked_word', 'count_deliveries', 'counts_of',
+          'current_generation', 'days_beside_weeks_of', 'days_off_weeks_of', 'delivery_evidence', 'delivery_groups',
+          'delivery_page', 'evidence_after', 'evidence_page_key', 'first_readable_id', 'first_readable_row',
+          'first_readable_text', 'flaky_cases', 'flaky_pairs', 'is_admin', 'is_member', 'key_of_page',
+          'kept_jobs', 'latest_jobs_with_steps', 'midnight', 'nearest_weeks_of', 'page_of', 'percentiles_of', 'period_of',
+          'price_of', 'readable_references', 'readable_repositories', 'reference_text', 'repository_label',
+          'require_measurement', 'require_reader', 'runner_of', 'seconds_of', 'selected_references',
+          'selected_services', 'service_label', 'stretches_of', 'tally_of', 'week_of', 'whole_weeks_of'
+        )
+        -- Ends after the seconds that it is given.
+        and p.proname <> 'rebuild'`,
     fault: "alter function metrics.ingest_health(integer) reset statement_timeout",
     name: "metrics.ingest_health(integer)",
   },

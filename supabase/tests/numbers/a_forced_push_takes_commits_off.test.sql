@@ -1,0 +1,68 @@
+begin;
+set local search_path = extensions;
+create extension if not exists pgtap with schema extensions;
+select plan(4);
+
+-- A delivery that tells these facts.
+create function pg_temp.tell(id text, facts jsonb)
+returns jsonb
+language sql
+as $$
+  select metrics.ingest(
+    jsonb_build_object('source', 'github', 'delivery_id', id, 'sha256', repeat('00', 32), 'size', 2, 'result', 'stored'),
+    facts
+  )
+$$;
+
+-- A push of one commit to the default branch; commits are single letters or digits.
+create function pg_temp.push(before text, after text, at timestamptz, more jsonb default '{}', paths text[] default null)
+returns jsonb
+language sql
+as $$
+  select pg_temp.tell(format('push %s %s %s', before, after, at), jsonb_build_object(
+    'pushes', jsonb_build_array(jsonb_build_object(
+      'repository', 'github:1', 'ref', 'refs/heads/main', 'before', repeat(before, 40), 'after', repeat(after, 40), 'pushed_at', at,
+      'on_default_branch', true, 'commits', jsonb_build_array(repeat(after, 40))
+    ) || more),
+    'commits', jsonb_build_array(jsonb_build_object(
+      'repository', 'github:1', 'sha', repeat(after, 40), 'authored_at', at, 'changed_paths', paths
+    ))
+  ))
+$$;
+
+-- A successful deployment of a commit.
+create function pg_temp.deploy(id text, commit text, at timestamptz, name text default null, environment text default 'production')
+returns jsonb
+language sql
+as $$
+  select pg_temp.tell('deployment ' || id, jsonb_build_object('deployments', jsonb_build_array(jsonb_build_object(
+    'repository', 'github:1', 'external_id', id, 'name', name, 'environment', environment, 'commit_sha', repeat(commit, 40),
+    'status', 'finished', 'outcome', 'success', 'started_at', at, 'finished_at', at
+  ))))
+$$;
+
+select pg_temp.push('0', '1', '2026-03-02T08:00Z');
+select pg_temp.deploy('1', '1', '2026-03-02T09:00Z');
+select pg_temp.push('1', '2', '2026-03-02T10:00Z');
+select pg_temp.push('2', '3', '2026-03-02T11:00Z');
+select pg_temp.push('3', '1', '2026-03-02T12:00Z', '{"forced": true, "commits": []}');
+select pg_temp.push('1', '4', '2026-03-02T13:00Z');
+select pg_temp.deploy('2', '4', '2026-03-02T14:00Z');
+select results_eq(
+  $$select left(sha, 1), gone_reason from metrics.changes where gone_reason is not null order by sha$$,
+  $$values ('2', 'taken_off'), ('3', 'taken_off')$$,
+  'what stood behind it is off the branch'
+);
+select results_eq(
+  $$select changes, excluded from metrics.change_lead_time(since => '2026-03-02', until => '2026-03-09')$$,
+  $$values (1::bigint, '{"first_deployment": 1}'::jsonb)$$,
+  'and was no change'
+);
+select pg_temp.push('4', '5', '2026-03-03T08:00Z');
+select pg_temp.push('5', '6', '2026-03-03T09:00Z', '{"forced": true}');
+select pg_temp.deploy('3', '6', '2026-03-03T10:00Z');
+select is((select gone_reason from metrics.changes where sha = repeat('5', 40)), 'rewritten', 'what another forced push leaves behind is rewritten');
+select is((select excluded ->> 'rewritten' from metrics.change_lead_time(since => '2026-03-02', until => '2026-03-09')), '1', 'and counted as such');
+
+select * from finish();
+rollback;

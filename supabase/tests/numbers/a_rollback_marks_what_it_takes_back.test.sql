@@ -1,0 +1,65 @@
+begin;
+set local search_path = extensions;
+create extension if not exists pgtap with schema extensions;
+select plan(4);
+
+-- A delivery that tells these facts.
+create function pg_temp.tell(id text, facts jsonb)
+returns jsonb
+language sql
+as $$
+  select metrics.ingest(
+    jsonb_build_object('source', 'github', 'delivery_id', id, 'sha256', repeat('00', 32), 'size', 2, 'result', 'stored'),
+    facts
+  )
+$$;
+
+-- A push of one commit to the default branch; commits are single letters or digits.
+create function pg_temp.push(before text, after text, at timestamptz, more jsonb default '{}', paths text[] default null)
+returns jsonb
+language sql
+as $$
+  select pg_temp.tell(format('push %s %s %s', before, after, at), jsonb_build_object(
+    'pushes', jsonb_build_array(jsonb_build_object(
+      'repository', 'github:1', 'ref', 'refs/heads/main', 'before', repeat(before, 40), 'after', repeat(after, 40), 'pushed_at', at,
+      'on_default_branch', true, 'commits', jsonb_build_array(repeat(after, 40))
+    ) || more),
+    'commits', jsonb_build_array(jsonb_build_object(
+      'repository', 'github:1', 'sha', repeat(after, 40), 'authored_at', at, 'changed_paths', paths
+    ))
+  ))
+$$;
+
+-- A successful deployment of a commit.
+create function pg_temp.deploy(id text, commit text, at timestamptz, name text default null, environment text default 'production')
+returns jsonb
+language sql
+as $$
+  select pg_temp.tell('deployment ' || id, jsonb_build_object('deployments', jsonb_build_array(jsonb_build_object(
+    'repository', 'github:1', 'external_id', id, 'name', name, 'environment', environment, 'commit_sha', repeat(commit, 40),
+    'status', 'finished', 'outcome', 'success', 'started_at', at, 'finished_at', at
+  ))))
+$$;
+
+select pg_temp.push('0', '1', '2026-03-02T08:00Z');
+select pg_temp.push('1', '2', '2026-03-02T09:00Z');
+select pg_temp.push('2', '3', '2026-03-02T10:00Z');
+select pg_temp.deploy('1', '1', '2026-03-03T08:00Z');
+select pg_temp.deploy('2', '2', '2026-03-03T09:00Z');
+select pg_temp.deploy('3', '3', '2026-03-03T10:00Z');
+select pg_temp.deploy('4', '1', '2026-03-03T12:00Z');
+select results_eq(
+  $$select d.external_id, d.causes from metrics.service_deployments as d where d.causes is not null$$,
+  $$values ('2', array['rolled_back'])$$,
+  'V1 V2 V3 V1 marks V2'
+);
+select results_eq(
+  $$select deployments, failed_changes, rate from metrics.change_fail_rate(since => '2026-03-02', until => '2026-03-09')$$,
+  $$values (4::bigint, 1::bigint, 0.25::float8)$$,
+  'one of four'
+);
+select is((select p50_seconds from metrics.failed_deployment_recovery_time(since => '2026-03-02', until => '2026-03-09')), 10800::float8, 'from V2 to the rollback');
+select is((select rework_deployments from metrics.deployment_rework_rate(since => '2026-03-02', until => '2026-03-09')), 1::bigint, 'the rollback is rework');
+
+select * from finish();
+rollback;

@@ -1,0 +1,146 @@
+/** Numbers of CI are read from few facts one by one and from many by their weeks: both ways must give the same. */
+
+import { assert, assertEquals } from "@std/assert";
+import type postgres from "postgres";
+import { differencesOf, readNumbers } from "../support/compare_numbers.ts";
+import { randomRunsAndJobs } from "../support/history_ci.ts";
+import { testDatabase } from "../support/database.ts";
+import { deep } from "../support/depth.ts";
+import { ingestPatiently } from "../support/history_calls.ts";
+import { newSeed, randomFrom } from "../support/history_random.ts";
+import type { NumberRow } from "../support/model_numbers.ts";
+import { representative } from "../support/model_percentiles.ts";
+
+const REPOSITORIES = ["github:1", "github:2"];
+
+/** By which words each function groups, and what else it may be asked for. */
+const FUNCTIONS: Record<string, { by: string[]; takes: string[] }> = {
+  pipeline_health: { by: ["nothing", "repository", "pipeline"], takes: ["bucket", "branch", "bots", "pipeline"] },
+  job_health: { by: ["nothing", "repository", "pipeline", "job"], takes: ["bucket", "pipeline", "job"] },
+  slowest_jobs: { by: ["duration", "minutes"], takes: ["pipeline"] },
+};
+
+/** Makes the functions read by weeks even what is little. */
+async function readByWeeks(sql: postgres.Sql): Promise<void> {
+  for (const name of Object.keys(FUNCTIONS)) {
+    const [row] = await sql`select pg_get_functiondef(${`metrics.${name}`}::regproc) as text`;
+    const text = String(row?.["text"]);
+    assert(text.includes("sum(c.runs) > 10000"), `${name} decides by the number of runs`);
+    await sql.unsafe(text.replace("sum(c.runs) > 10000", "true"));
+  }
+}
+
+/** What a row read one by one is by weeks: its percentiles are the middles of their buckets. */
+function asByWeeks(row: NumberRow): NumberRow {
+  return Object.fromEntries(
+    Object.entries(row).map(([column, value]) =>
+      /_p\d\d_seconds$/.test(column) && typeof value === "number"
+        ? [column, representative(value)]
+        : column === "is_exact"
+        ? [column, false]
+        : [column, value]
+    ),
+  );
+}
+
+/** Random arguments, with the ends of the period anywhere in a week. */
+function someArguments(random: () => number, takes: string[]): Record<string, unknown> {
+  const one = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
+  const day = (from: string, days: number) =>
+    Temporal.PlainDate.from(from).add({ days: Math.floor(random() * days) }).toString();
+  const others: Record<string, unknown> = {
+    bucket: one(["day", "week", "month", "none"]),
+    branch: one([null, null, "default"]),
+    bots: one([true, false]),
+    pipeline: one([null, null, "build"]),
+    job: one([null, null, "test"]),
+  };
+  return {
+    since: day("2026-02-20", 12),
+    until: day("2026-03-05", 20),
+    repository: one([null, null, REPOSITORIES[0]]),
+    ...Object.fromEntries(takes.map((name) => [name, others[name]])),
+  };
+}
+
+async function compared(seed: number, plant?: (sql: postgres.Sql) => Promise<unknown>): Promise<string[]> {
+  const random = randomFrom(seed);
+  await using database = await testDatabase({ max: 1 });
+  const { sql } = database;
+  if (random() < 0.5) await sql`update metrics.generations set time_zone = 'America/New_York' where state = 'current'`;
+  const calls = randomRunsAndJobs(random, "call", 60, 8, { repositories: REPOSITORIES, ids: 40 });
+  for (const call of calls) await ingestPatiently(sql, call);
+  const questions = Object.entries(FUNCTIONS).flatMap(([name, { by, takes }]) =>
+    by.flatMap((word) =>
+      Array.from({ length: 4 }, () => ({ name, args: { by: word, ...someArguments(random, takes) } }))
+    )
+  );
+  const oneByOne: NumberRow[][] = [];
+  for (const { name, args } of questions) oneByOne.push(await readNumbers(sql, name, args));
+  assert(oneByOne.flat().some(({ is_exact }) => is_exact === true));
+  await readByWeeks(sql);
+  await plant?.(sql);
+  const wrong: string[] = [];
+  for (const [i, { name, args }] of questions.entries()) {
+    const rows = await readNumbers(sql, name, args);
+    // The order of what is equally slow by its bucket is another one.
+    const sorted = (some: NumberRow[]) =>
+      name === "slowest_jobs"
+        ? some.toSorted((a, b) => JSON.stringify(keyOf(a)) < JSON.stringify(keyOf(b)) ? -1 : 1)
+        : some;
+    const differs = differencesOf(sorted(rows), sorted((oneByOne[i] as NumberRow[]).map(asByWeeks)));
+    if (Object.keys(differs).length > 0) wrong.push(`${name} ${JSON.stringify(args)} ${JSON.stringify(differs)}`);
+  }
+  return wrong;
+}
+
+function keyOf({ repository, pipeline, job }: NumberRow) {
+  return [repository, pipeline, job];
+}
+
+Deno.test("aggregates equal facts: numbers read by weeks are those of the facts", async () => {
+  const seed = newSeed("numbers_from_weeks");
+  for (let i = 0; i < deep(2, 40); i++) assertEquals(await compared(seed + i), [], `seed ${seed + i}`);
+});
+
+Deno.test("aggregates equal facts: a week that counts one run too many is noticed in the numbers", async () => {
+  const wrong = await compared(
+    7,
+    (sql) => sql`update metrics.pipeline_weeks set success = success + 1 where week = '2026-03-02'`,
+  );
+  assert(wrong.length > 0);
+});
+
+Deno.test("aggregates equal facts: what jobs cost is the sum of what each of them cost", async () => {
+  const seed = newSeed("numbers_from_weeks");
+  for (let i = 0; i < deep(2, 40); i++) {
+    const random = randomFrom(seed + i);
+    await using database = await testDatabase({ max: 1 });
+    const { sql } = database;
+    await sql`select metrics.set_price('arm', 0.05, '2026-02-23', is_hosted => true)`;
+    await sql`select metrics.set_price('arm', 0.07, '2026-03-09')`;
+    const calls = randomRunsAndJobs(random, "call", 60, 8, { repositories: REPOSITORIES, ids: 40 });
+    for (const call of calls) await ingestPatiently(sql, call);
+    for (let n = 0; n < 6; n++) {
+      const args = someArguments(random, ["pipeline", "job"]);
+      const [cost] = await readNumbers(sql, "pipeline_cost", args);
+      const jobs = await readNumbers(sql, "pipeline_cost_evidence", args);
+      const sum = (of: (job: NumberRow) => unknown) => jobs.reduce((total, job) => total + Number(of(job) ?? 0), 0);
+      const detail = (job: NumberRow) => job["detail"] as Record<string, number | null>;
+      const differs = differencesOf([{
+        jobs: cost!["jobs"],
+        cost: cost!["cost"] ?? 0,
+        minutes: cost!["minutes"] ?? 0,
+        billed: cost!["billed_minutes"] ?? 0,
+        unpriced: cost!["unpriced_minutes"] ?? 0,
+      }], [{
+        jobs: jobs.length,
+        cost: sum(({ value }) => value),
+        minutes: sum((job) => detail(job)["minutes"]),
+        billed: sum((job) => detail(job)["billed_minutes"]),
+        unpriced: sum((job) => detail(job)["price_per_minute"] === null ? detail(job)["minutes"] : 0),
+      }]);
+      assertEquals(differs, {}, `seed ${seed + i} ${JSON.stringify(args)}`);
+    }
+  }
+});
