@@ -8,7 +8,7 @@ import { type BenchStack, benchStack } from "./environment.ts";
 import { Connection, paced, post } from "./http.ts";
 import { asCall, asOneCall, type Call, type JobDelivery, JobStream, signature } from "./jobs.ts";
 import { Report } from "./report.ts";
-import { alternate, loops, rate, ratios, type Side, type SliceOptions, spread } from "./slices.ts";
+import { alternate, loops, percentile, rate, ratios, type Side, type SliceOptions, spread } from "./slices.ts";
 import type { RunningStack } from "../../tests/support/stack.ts";
 
 const usage = `deno task bench ingest [--seconds S] [--slices N] [--parts http,sql,batch,latency] [--check]
@@ -218,7 +218,7 @@ async function inSql(sql: Sql, timing: SliceOptions, report: Report, withBatch: 
 }
 
 /** Calls the database as the function does: a serialisation failure is tried once more. */
-async function ingest(sql: Sql, call: Call, isSecond = false): Promise<void> {
+export async function ingest(sql: Sql, call: Call, isSecond = false): Promise<void> {
   const { delivery, facts, body } = call;
   try {
     const [row] = await sql`
@@ -238,9 +238,4 @@ function cpuSeconds(stack: RunningStack): number {
   const stat = Deno.readTextFileSync(`/proc/${stack.processes.functions["ingest-metrics"]}/stat`);
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
-function percentile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)] ?? NaN;
 }

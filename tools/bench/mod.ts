@@ -2,6 +2,7 @@
 
 const benches: Readonly<Record<string, () => Promise<{ run: (args: string[]) => Promise<number> }>>> = {
   ingest: () => import("./ingest.ts"),
+  queries: () => import("./queries.ts"),
   sources: () => import("./sources.ts"),
 };
 

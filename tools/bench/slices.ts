@@ -88,3 +88,9 @@ export function spread(values: readonly number[]): Spread {
 export function ratios(numerator: readonly Slice[], denominator: readonly Slice[]): number[] {
   return numerator.map((slice, round) => rate(slice) / rate(denominator[round]!));
 }
+
+/** The nearest rank: the least value that so large a share of them does not exceed. NaN when there are none. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)] ?? NaN;
+}

@@ -71,8 +71,13 @@ export class Cluster {
   }
 }
 
-/** Copies the bootstrapped database `postgres`; nobody may be connected to it. */
-async function copyBootstrapped(sql: Sql, name: string): Promise<void> {
+/**
+ * Copies the bootstrapped database `postgres`; nobody may be connected to it.
+ *
+ * @param sql as the superuser, connected to another database
+ * @param name needs no quoting
+ */
+export async function copyBootstrapped(sql: Sql, name: string): Promise<void> {
   await sql.unsafe(`create database ${name} template postgres owner postgres`);
   // Privileges on the database itself are not copied.
   await sql.unsafe(`grant create on database ${name} to supabase_auth_admin`);

@@ -15,6 +15,8 @@ export interface RestOptions {
   jwtSecret: string;
   publishableKey: string;
   secretKey: string;
+  /** How many rows a request gets at most; what config.toml says, unless it is said here. */
+  maxRows?: number;
 }
 
 /** REST and Auth: what answers `/rest/v1` and `/auth/v1`. */
@@ -201,7 +203,7 @@ async function live(options: RestOptions, api: { schemas: string[]; max_rows: nu
   const app = new App(
     {
       connection,
-      api: { enabled: true, schemas: api.schemas, max_rows: api.max_rows },
+      api: { enabled: true, schemas: api.schemas, max_rows: options.maxRows ?? api.max_rows },
       auth: {
         enabled: true,
         site_url: options.origin,
