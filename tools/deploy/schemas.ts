@@ -1,4 +1,5 @@
-// What the function takes and answers, as docs/schemas/*.json and docs/openapi.json: written from the code, compared in tests and in CI.
+// What the function takes and answers, as docs/schemas/*.json and docs/openapi.json, written from the code; and what the functions of the
+// numbers take and answer, as docs/openapi-rest.json, written from the catalog of a migrated database. Compared in tests and in CI.
 //
 //   deno task schemas            writes the files again
 //   deno task schemas --check    says which differ, and fails
@@ -7,38 +8,49 @@ import { dirname, join } from "@std/path";
 import { schemas } from "../../supabase/functions/ingest-metrics/facts.ts";
 import { measurementsBody } from "../../supabase/functions/ingest-metrics/reports/measurements.ts";
 import { sarifBody } from "../../supabase/functions/ingest-metrics/reports/sarif.ts";
+import type { Sql } from "postgres";
+import { templateDatabase, temporaryCluster } from "../stack/cluster.ts";
+import { pushMigrations } from "../stack/migrate.ts";
 import { repository } from "../stack/packages.ts";
 import { openapi } from "./openapi.ts";
+import { openapiRest } from "./openapi_rest.ts";
 
 /** JSON as a program holds it. */
 export type Json = { [name: string]: unknown };
 
 const dialect = "https://json-schema.org/draft/2020-12/schema";
 
-/** Every generated file by its path in the repository. */
-export function generatedFiles(): Map<string, string> {
+/**
+ * Every generated file by its path in the repository.
+ *
+ * @param sql connected to a migrated database, as any role
+ */
+export async function generatedFiles(sql: Sql): Promise<Map<string, string>> {
   const files: Record<string, Json> = {
     "docs/schemas/facts.json": factsSchema(),
     "docs/schemas/measurements.json": input(measurementsBody),
     "docs/schemas/sarif.json": input(sarifBody),
     "docs/openapi.json": openapi(),
+    "docs/openapi-rest.json": await openapiRest(sql),
   };
   return new Map(Object.entries(files).map(([path, json]) => [path, `${JSON.stringify(json, null, 2)}\n`]));
 }
 
 /**
- * Which files differ from what the code says.
+ * Which files differ from what the code and the migrations say.
  *
+ * @param files as {@link generatedFiles} makes them
  * @param read the text of a file, undefined when there is none
  * @returns undefined when none differs, else sentences that name them
  */
 export async function schemasDifference(
+  files: ReadonlyMap<string, string>,
   read: (path: string) => Promise<string | undefined>,
 ): Promise<string | undefined> {
   const wrong: string[] = [];
-  for (const [path, text] of generatedFiles()) if (await read(path) !== text) wrong.push(path);
+  for (const [path, text] of files) if (await read(path) !== text) wrong.push(path);
   if (wrong.length === 0) return undefined;
-  return `Not what the code says: ${wrong.join(", ")}.\n` +
+  return `Not what the code and the migrations say: ${wrong.join(", ")}.\n` +
     'If the change is meant, run "deno task schemas" and commit the files.';
 }
 
@@ -95,14 +107,21 @@ if (import.meta.main) {
       Deno.exit(2);
     },
   });
+  const cluster = await temporaryCluster(pushMigrations);
+  let files: Map<string, string>;
+  try {
+    files = await cluster.with(cluster.url(templateDatabase), generatedFiles);
+  } finally {
+    await cluster.server.stop();
+  }
   if (check) {
-    const sentence = await schemasDifference(readRepositoryFile);
+    const sentence = await schemasDifference(files, readRepositoryFile);
     if (sentence) {
       console.error(sentence);
       Deno.exit(1);
     }
   } else {
-    for (const [path, text] of generatedFiles()) {
+    for (const [path, text] of files) {
       await Deno.mkdir(join(repository, dirname(path)), { recursive: true });
       await Deno.writeTextFile(join(repository, path), text);
     }
