@@ -35,7 +35,7 @@ const ours = /^(schema metrics|role metrics_reader|member of metrics_reader: .*)
 const ourJob = "metrics-maintain";
 
 /** What the schema says of itself that `--force` leaves, so that it is known again. */
-const placeholder = "Empty: stands in for the schema that was removed, while the Data API may still list it.";
+const standIn = "Empty: stands in for the schema that was removed, while the Data API may still list it.";
 
 /** What is ours by the repository, and what must be known of it before it goes. */
 interface Known {
@@ -251,18 +251,18 @@ async function drop(
 
 async function dropWithin(sql: TransactionSql, known: Known, keepEmpty: boolean): Promise<string[]> {
   const notes: string[] = [];
-  const [has] = await sql<{ jobs: boolean; schema: boolean; settings: boolean; placeholder: boolean; role: boolean }[]>`
+  const [has] = await sql<{ jobs: boolean; schema: boolean; settings: boolean; stand_in: boolean; role: boolean }[]>`
     select
       to_regclass('cron.job') is not null as jobs,
       to_regnamespace('metrics') is not null as schema,
       to_regclass('metrics.settings') is not null as settings,
-      coalesce(obj_description(to_regnamespace('metrics'), 'pg_namespace') = ${placeholder}, false) as placeholder,
+      coalesce(obj_description(to_regnamespace('metrics'), 'pg_namespace') = ${standIn}, false) as stand_in,
       to_regrole('metrics_reader') is not null as role
   `;
   const versions = await ourVersions(sql, known);
   // The first of our migrations makes the schema, the second its settings.
   const isOurs = has!.settings ? versions.length > 0 : versions.length === 1;
-  if (has!.schema && !isOurs && !has!.placeholder) {
+  if (has!.schema && !isOurs && !has!.stand_in) {
     throw new Undone({
       code: "not_ours",
       sentence:
@@ -277,7 +277,7 @@ async function dropWithin(sql: TransactionSql, known: Known, keepEmpty: boolean)
     if (jobs.length > 0) notes.push(`Unscheduled ${ourJob}.`);
   }
   if (has!.schema) await sql`drop schema metrics cascade`;
-  if (keepEmpty) await sql.unsafe(`create schema metrics; comment on schema metrics is '${placeholder}'`);
+  if (keepEmpty) await sql.unsafe(`create schema metrics; comment on schema metrics is '${standIn}'`);
   notes.push(
     !has!.schema
       ? "There was no schema metrics."
