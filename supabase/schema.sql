@@ -48,6 +48,7 @@ create type metrics.counted_run as (
 -- type metrics.delivery_counts
 create type metrics.delivery_counts as (
   name text,
+  is_asked boolean,
   bucket_start date,
   is_unknown boolean,
   days integer,
@@ -423,6 +424,7 @@ CREATE INDEX changes_repository_position_idx ON metrics.changes USING btree (gen
 CREATE INDEX changes_reverts_idx ON metrics.changes USING btree (generation, service_id) WHERE ((reverts IS NOT NULL) OR is_hotfix);
 CREATE INDEX changes_shipped_at_idx ON metrics.changes USING btree (generation, service_id, shipped_at);
 CREATE INDEX changes_shipped_by_idx ON metrics.changes USING btree (shipped_by) WHERE (shipped_by IS NOT NULL);
+CREATE INDEX changes_unshipped_idx ON metrics.changes USING btree (generation, service_id, started_at) WHERE (exclusion = ANY (ARRAY['rewritten'::text, 'order_unknown'::text]));
 CREATE TRIGGER count_deleted AFTER DELETE ON metrics.changes REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.changes_changed();
 CREATE TRIGGER count_deploys_of_deleted AFTER DELETE ON metrics.changes REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_deploys();
 CREATE TRIGGER count_deploys_of_inserted AFTER INSERT ON metrics.changes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_deploys();
@@ -1102,50 +1104,24 @@ comment on column metrics.jobs.updated_at is 'When this row last changed here. N
 comment on column metrics.jobs.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.jobs is 'One attempt of a job within a run each. Clocks compare by rank of the state, then time.';
 
--- table metrics.lead_time_week_buckets
-create table metrics.lead_time_week_buckets (
-  generation integer not null,
-  service_id bigint not null,
-  week date not null,
-  bucket smallint not null,
-  repository_id bigint not null,
-  human integer default 0 not null,
-  bot integer default 0 not null
-);
-alter table metrics.lead_time_week_buckets add constraint lead_time_week_buckets_pkey PRIMARY KEY (generation, service_id, week, bucket);
-alter table metrics.lead_time_week_buckets enable row level security;
-create policy members_read on metrics.lead_time_week_buckets
-  as permissive
-  for select
-  to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (repository_id IN ( SELECT metrics.readable_repositories() AS readable_repositories))));
-create policy readers_read on metrics.lead_time_week_buckets
-  as permissive
-  for select
-  to metrics_reader
-  using (true);
-grant select on table metrics.lead_time_week_buckets to authenticated;
-grant select on table metrics.lead_time_week_buckets to metrics_reader;
-comment on column metrics.lead_time_week_buckets.bot is 'Changes by bots.';
-comment on column metrics.lead_time_week_buckets.bucket is 'Bucket of the seconds.';
-comment on column metrics.lead_time_week_buckets.generation is 'The generation that it belongs to.';
-comment on column metrics.lead_time_week_buckets.human is 'Changes by humans.';
-comment on column metrics.lead_time_week_buckets.repository_id is 'Repository of the service.';
-comment on column metrics.lead_time_week_buckets.service_id is 'Service.';
-comment on column metrics.lead_time_week_buckets.week is 'Monday of the week in which they were shipped.';
-comment on table metrics.lead_time_week_buckets is 'Lead times of services by ISO week, counted by bucket_of. Equals its recomputation from changes.';
-
 -- table metrics.lead_time_weeks
 create table metrics.lead_time_weeks (
   generation integer not null,
   service_id bigint not null,
   week date not null,
-  label text not null,
+  is_bot boolean not null,
   repository_id bigint not null,
-  human integer default 0 not null,
-  bot integer default 0 not null
+  from_commit integer not null,
+  from_first_commit integer not null,
+  from_pull_request_opened integer not null,
+  first_deployment integer not null,
+  rewritten integer not null,
+  order_unknown integer not null,
+  start_unknown integer not null,
+  start_after_shipping integer not null,
+  lead_tally numeric not null
 );
-alter table metrics.lead_time_weeks add constraint lead_time_weeks_pkey PRIMARY KEY (generation, service_id, week, label);
+alter table metrics.lead_time_weeks add constraint lead_time_weeks_pkey PRIMARY KEY (generation, service_id, week, is_bot);
 alter table metrics.lead_time_weeks enable row level security;
 create policy members_read on metrics.lead_time_weeks
   as permissive
@@ -1159,12 +1135,19 @@ create policy readers_read on metrics.lead_time_weeks
   using (true);
 grant select on table metrics.lead_time_weeks to authenticated;
 grant select on table metrics.lead_time_weeks to metrics_reader;
-comment on column metrics.lead_time_weeks.bot is 'Changes by bots.';
+comment on column metrics.lead_time_weeks.first_deployment is 'Left out: shipped by the first deployment of the service.';
+comment on column metrics.lead_time_weeks.from_commit is 'Changes that began with their own commit.';
+comment on column metrics.lead_time_weeks.from_first_commit is 'Changes that began with the first commit of their pull request.';
+comment on column metrics.lead_time_weeks.from_pull_request_opened is 'Changes that began as their pull request was opened.';
 comment on column metrics.lead_time_weeks.generation is 'The generation that it belongs to.';
-comment on column metrics.lead_time_weeks.human is 'Changes by humans.';
-comment on column metrics.lead_time_weeks.label is 'Basis, or exclusion.';
+comment on column metrics.lead_time_weeks.is_bot is 'Whether by bots or by humans.';
+comment on column metrics.lead_time_weeks.lead_tally is 'How long those took that count: a tally of their seconds, see metrics.tally_of.';
+comment on column metrics.lead_time_weeks.order_unknown is 'Left out: nobody knows whether they were shipped.';
 comment on column metrics.lead_time_weeks.repository_id is 'Repository of the service.';
+comment on column metrics.lead_time_weeks.rewritten is 'Left out: taken off the branch by force before they were shipped.';
 comment on column metrics.lead_time_weeks.service_id is 'Service.';
+comment on column metrics.lead_time_weeks.start_after_shipping is 'Left out: begun after they were shipped, by the clocks of those who say so.';
+comment on column metrics.lead_time_weeks.start_unknown is 'Left out: nobody knows when they began.';
 comment on column metrics.lead_time_weeks.week is 'Monday of the week in which they were shipped, or, of those that were not, begun.';
 comment on table metrics.lead_time_weeks is 'Changes of services by ISO week: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
 
@@ -1962,7 +1945,9 @@ create table metrics.service_weeks (
   incidents integer default 0 not null,
   fixed_forward integer default 0 not null,
   rework integer default 0 not null,
-  by_day integer[] default '{0,0,0,0,0,0,0}'::integer[] not null
+  by_day integer[] default '{0,0,0,0,0,0,0}'::integer[] not null,
+  recovered integer default 0 not null,
+  recovery_tally numeric default 0 not null
 );
 alter table metrics.service_weeks add constraint service_weeks_pkey PRIMARY KEY (generation, service_id, week, environment);
 alter table metrics.service_weeks enable row level security;
@@ -1988,13 +1973,15 @@ comment on column metrics.service_weeks.fixed_forward is 'Failed ones that were 
 comment on column metrics.service_weeks.generation is 'The generation that it belongs to.';
 comment on column metrics.service_weeks.incidents is 'Failed ones with an incident.';
 comment on column metrics.service_weeks.open_failures is 'Those of them that nothing has ended yet.';
+comment on column metrics.service_weeks.recovered is 'Failures that ended in this week, whenever they were deployed.';
+comment on column metrics.service_weeks.recovery_tally is 'How long those took to end: a tally of their seconds, see metrics.tally_of.';
 comment on column metrics.service_weeks.redeploys is 'Successful ones of the commit that was there.';
 comment on column metrics.service_weeks.repository_id is 'Repository of the service.';
 comment on column metrics.service_weeks.rework is 'Successful ones that rolled back or fixed another.';
 comment on column metrics.service_weeks.rolled_back is 'Failed ones that were rolled back.';
 comment on column metrics.service_weeks.service_id is 'Service.';
 comment on column metrics.service_weeks.unknown_commits is 'Successful ones of a commit that is not on the default branch.';
-comment on column metrics.service_weeks.week is 'Monday of the week in which they were done.';
+comment on column metrics.service_weeks.week is 'Monday of the week in which they were done, or ended.';
 comment on table metrics.service_weeks is 'Production deployments of services by ISO week and environment. Equals its recomputation from service_deployments.';
 
 -- table metrics.services
@@ -3080,25 +3067,6 @@ end
 $function$;
 comment on function metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[]) is 'Finished production deployments of a repository''s services, of these commits (and of these ids, where they have none) or all, before those of one rollout are put together.';
 
--- function metrics.band_of(metric text, value double precision, report_year integer)
-CREATE OR REPLACE FUNCTION metrics.band_of(metric text, value double precision, report_year integer)
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO ''
-AS $function$
-  select b.band
-  from metrics.bands as b
-  where b.report_year = band_of.report_year
-    and b.metric = band_of.metric
-    and (value <= b.at_most or value < b.below or value >= b.at_least)
-  order by b.rank
-  limit 1
-$function$;
-grant execute on function metrics.band_of(metric text, value double precision, report_year integer) to authenticated;
-grant execute on function metrics.band_of(metric text, value double precision, report_year integer) to metrics_reader;
-comment on function metrics.band_of(metric text, value double precision, report_year integer) is 'The band that a report puts a value into; NULL where it has none.';
-
 -- function metrics.begin_generation()
 CREATE OR REPLACE FUNCTION metrics.begin_generation()
  RETURNS integer
@@ -3717,16 +3685,27 @@ CREATE OR REPLACE FUNCTION metrics.count_changes(gone metrics.changes[], come me
  SET search_path TO ''
  SET enable_hashjoin TO 'on'
 AS $function$
-  with counted as materialized (
+  insert into metrics.lead_time_weeks as t (
+    generation, service_id, week, is_bot, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
+    start_unknown, start_after_shipping, lead_tally
+  )
+  select *
+  from (
     select
       c.generation,
       c.service_id,
       metrics.week_of(l.at, g.time_zone) as week,
-      l.label,
-      case when c.exclusion is null then metrics.bucket_of(c.lead_seconds) end as bucket,
-      c.repository_id,
-      u.n * (not c.is_bot)::integer as human,
-      u.n * c.is_bot::integer as bot
+      c.is_bot,
+      min(c.repository_id) as repository_id,
+      coalesce(sum(u.n) filter (where l.label = 'commit'), 0) as from_commit,
+      coalesce(sum(u.n) filter (where l.label = 'first_commit'), 0) as from_first_commit,
+      coalesce(sum(u.n) filter (where l.label = 'pull_request_opened'), 0) as from_pull_request_opened,
+      coalesce(sum(u.n) filter (where l.label = 'first_deployment'), 0) as first_deployment,
+      coalesce(sum(u.n) filter (where l.label = 'rewritten'), 0) as rewritten,
+      coalesce(sum(u.n) filter (where l.label = 'order_unknown'), 0) as order_unknown,
+      coalesce(sum(u.n) filter (where l.label = 'start_unknown'), 0) as start_unknown,
+      coalesce(sum(u.n) filter (where l.label = 'start_after_shipping'), 0) as start_after_shipping,
+      coalesce(sum(u.n * metrics.tally_of(metrics.bucket_of(c.lead_seconds))) filter (where c.exclusion is null), 0) as lead_tally
     from (
       select o as c, -1 as n
       from unnest(gone) as o
@@ -3745,35 +3724,28 @@ AS $function$
       and g.state <> 'retired'
     where l.at is not null
       and coalesce(c.exclusion, '') not in ('no_change', 'merge_commit', 'taken_off', 'waiting')
-  ),
-  labels as (
-    insert into metrics.lead_time_weeks as t (generation, service_id, week, label, repository_id, human, bot)
-    select c.generation, c.service_id, c.week, c.label, min(c.repository_id), sum(c.human), sum(c.bot)
-    from counted as c
-    group by c.generation, c.service_id, c.week, c.label
-    having sum(c.human) <> 0
-      or sum(c.bot) <> 0
-    order by 1, 2, 3, 4
-    on conflict on constraint lead_time_weeks_pkey do update set
-      human = t.human + excluded.human,
-      bot = t.bot + excluded.bot
-  )
-  insert into metrics.lead_time_week_buckets as t (generation, service_id, week, bucket, repository_id, human, bot)
-  select c.generation, c.service_id, c.week, c.bucket, min(c.repository_id), sum(c.human), sum(c.bot)
-  from counted as c
-  where c.bucket is not null
-  group by c.generation, c.service_id, c.week, c.bucket
-  having sum(c.human) <> 0
-    or sum(c.bot) <> 0
-  order by 1, 2, 3, 4
-  on conflict on constraint lead_time_week_buckets_pkey do update set
-    human = t.human + excluded.human,
-    bot = t.bot + excluded.bot;
+    group by c.generation, c.service_id, 3, c.is_bot
+  ) as a
+  where (
+    a.from_commit, a.from_first_commit, a.from_pull_request_opened, a.first_deployment, a.rewritten, a.order_unknown, a.start_unknown, a.start_after_shipping,
+    a.lead_tally
+  ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
+  order by a.generation, a.service_id, a.week, a.is_bot
+  on conflict on constraint lead_time_weeks_pkey do update set
+    from_commit = t.from_commit + excluded.from_commit,
+    from_first_commit = t.from_first_commit + excluded.from_first_commit,
+    from_pull_request_opened = t.from_pull_request_opened + excluded.from_pull_request_opened,
+    first_deployment = t.first_deployment + excluded.first_deployment,
+    rewritten = t.rewritten + excluded.rewritten,
+    order_unknown = t.order_unknown + excluded.order_unknown,
+    start_unknown = t.start_unknown + excluded.start_unknown,
+    start_after_shipping = t.start_after_shipping + excluded.start_after_shipping,
+    lead_tally = t.lead_tally + excluded.lead_tally;
 
   -- A week in which nothing is left has no row.
   delete from metrics.lead_time_weeks as t
   using (
-    select distinct o.generation, o.service_id, metrics.week_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as week
+    select distinct o.generation, o.service_id, metrics.week_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as week, o.is_bot
     from unnest(gone) as o
     join metrics.generations as g
       on g.id = o.generation
@@ -3783,27 +3755,14 @@ AS $function$
   where t.generation = k.generation
     and t.service_id = k.service_id
     and t.week = k.week
-    and t.human = 0
-    and t.bot = 0;
-  delete from metrics.lead_time_week_buckets as t
-  using (
-    select distinct o.generation, o.service_id, metrics.week_of(o.shipped_at, g.time_zone) as week
-    from unnest(gone) as o
-    join metrics.generations as g
-      on g.id = o.generation
-      and g.state <> 'retired'
-    where o.shipped_at is not null
-  ) as k
-  where t.generation = k.generation
-    and t.service_id = k.service_id
-    and t.week = k.week
-    and t.human = 0
-    and t.bot = 0
+    and t.is_bot = k.is_bot
+    and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
+      + t.start_after_shipping = 0
 $function$;
-comment on function metrics.count_changes(gone metrics.changes[], come metrics.changes[]) is 'Keeps lead_time_weeks and lead_time_week_buckets equal to changes, of which these rows went and these came.';
+comment on function metrics.count_changes(gone metrics.changes[], come metrics.changes[]) is 'Keeps lead_time_weeks equal to changes, of which these rows went and these came.';
 
--- function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
-CREATE OR REPLACE FUNCTION metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
+-- function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
+CREATE OR REPLACE FUNCTION metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
  RETURNS SETOF metrics.delivery_counts
  LANGUAGE plpgsql
  STABLE
@@ -3811,22 +3770,23 @@ CREATE OR REPLACE FUNCTION metrics.count_deliveries(asked metrics.period, wanted
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 #variable_conflict use_variable
 declare
   with_bots constant boolean := coalesce(bots, true);
+  time_zone constant text := (asked).time_zone;
   today constant date := (now() at time zone (asked).time_zone)::date;
-  whole metrics.period;
-  first_week date;
-  last_week date;
+  first_day constant date := least((asked).since, (earlier).since);
+  first_week constant date := date_trunc('week', first_day::timestamp)::date;
+  first_at constant timestamptz := metrics.midnight(first_day, time_zone);
+  ends_at constant timestamptz := metrics.midnight((asked).until, time_zone);
+  is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
   service_ids bigint[];
   repository_ids bigint[];
   names text[];
-  is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
   is_unknown boolean;
   has_incidents boolean := false;
-  is_lead_small boolean := true;
-  is_recovery_small boolean := true;
 begin
   select
     coalesce(array_agg(s.service_id order by s.service_id), '{}'),
@@ -3835,110 +3795,75 @@ begin
   into service_ids, repository_ids, names
   from metrics.selected_services((asked).generation, service, repository, team) as s;
   is_unknown := is_restricted and names = '{}';
-
-  whole := asked;
-  whole.bucket := 'none';
-  select min(w.week), max(w.week)
-  into first_week, last_week
-  from metrics.whole_weeks_of(whole) as w;
-
-  -- Whether percentiles are exact is a matter of the whole selection, whatever the page shows of it.
-  if 'lead' = any(wanted) then
-    select coalesce(sum(u.n), 0) <= 10000
-    into is_lead_small
-    from (
-      select t.human + case when with_bots then t.bot else 0 end as n
-      from unnest(service_ids) as c (service_id)
-      join metrics.lead_time_weeks as t
-        on t.generation = (asked).generation
-        and t.service_id = c.service_id
-        and t.week between first_week and last_week
-      where environment is null
-        and t.label in ('commit', 'first_commit', 'pull_request_opened')
-      union all
-      select count(*)
-      from (
-        select d.starts_at, d.ends_at
-        from metrics.days_beside_weeks_of(whole) as d
-        where environment is null
-        union all
-        select d.starts_at, d.ends_at
-        from metrics.stretches_of(whole) as d
-        where environment is not null
-      ) as d
-      cross join unnest(service_ids) as c (service_id)
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at >= d.starts_at
-          and o.shipped_at < d.ends_at
-        offset 0
-      ) as t
-      where t.exclusion is null
-        and (with_bots or not t.is_bot)
-    ) as u;
-  end if;
-  if 'recovery' = any(wanted) then
-    select count(*) <= 10000
-    into is_recovery_small
-    from metrics.stretches_of(whole) as d
-    cross join unnest(service_ids) as c (service_id)
-    cross join lateral (
-      select o.*
-      from metrics.service_deployments as o
-      where o.generation = (asked).generation
-        and o.service_id = c.service_id
-        and o.causes is not null
-        and o.recovered_at >= d.starts_at
-        and o.recovered_at < d.ends_at
-      offset 0
-    ) as t
-    where t.recovery_seconds is not null
-      and (environment is null or t.environment = environment);
-  end if;
   if wanted && array['failures', 'recovery'] then
     has_incidents := exists (select from metrics.incidents);
   end if;
 
-  -- Facts are read of what stands on the page alone.
-  if shown is not null then
-    select coalesce(array_agg(c.service_id), '{}'), coalesce(array_agg(c.repository_id), '{}'), coalesce(array_agg(c.name), '{}')
-    into service_ids, repository_ids, names
-    from unnest(service_ids, repository_ids, names) as c (service_id, repository_id, name)
-    where c.name = any(shown);
-  end if;
-
   return query
-  with chosen as materialized (
-    select c.service_id, c.repository_id, c.name
+  with periods as materialized (
+    select true as is_asked, asked as period
+    union all
+    select false, earlier
+    where (earlier).since is not null
+  ),
+  -- Whether percentiles are exact is a matter of the whole selection, whatever the page shows of it.
+  selection as materialized (
+    select c.service_id, c.repository_id, c.name, shown is null or c.name = any(shown) as is_shown
     from unnest(service_ids, repository_ids, names) as c (service_id, repository_id, name)
   ),
-  weeks as materialized (
-    select w.bucket_start, w.week
-    from metrics.whole_weeks_of(asked) as w
+  chosen as materialized (
+    select s.service_id, s.repository_id, s.name
+    from selection as s
+    where s.is_shown
+  ),
+  buckets as materialized (
+    select p.is_asked, b.bucket_start, b.first_day, b.end_day
+    from periods as p
+    cross join lateral metrics.buckets_of(p.period) as b
   ),
   days as materialized (
-    select d.bucket_start, d.starts_at, d.ends_at
-    from metrics.days_beside_weeks_of(asked) as d
+    select b.is_asked, b.bucket_start, b.first_day + i.n as day
+    from buckets as b
+    cross join lateral generate_series(0, b.end_day - b.first_day - 1) as i (n)
   ),
-  stretches as materialized (
-    select s.bucket_start, s.starts_at, s.ends_at
-    from metrics.stretches_of(asked) as s
+  weeks as materialized (
+    select p.is_asked, w.bucket_start, w.week, w.first_day, w.end_day, w.is_counted
+    from periods as p
+    cross join lateral metrics.nearest_weeks_of(p.period) as w
+  ),
+  -- The days by which the counted weeks of a bucket miss it.
+  days_off as materialized (
+    select w.is_asked, w.bucket_start, d.first_day + i.n as day, d.times
+    from weeks as w
+    cross join lateral (
+      values
+        (w.first_day, w.end_day, case when not w.is_counted then 1 end),
+        (w.week, w.first_day, case when w.is_counted then -1 end),
+        (w.end_day, w.week + 7, case when w.is_counted then -1 end)
+    ) as d (first_day, end_day, times)
+    cross join lateral generate_series(0, d.end_day - d.first_day - 1) as i (n)
+    where d.times is not null
+  ),
+  stretches_off as materialized (
+    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
+    from (
+      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
+      from days_off as d
+    ) as r
   ),
   grid as materialized (
     select
       g.name,
+      b.is_asked,
       b.bucket_start,
       greatest(least(b.end_day, today + 1) - b.first_day, 0) as days,
-      metrics.midnight(b.end_day, (asked).time_zone) as ends_at
+      metrics.midnight(b.end_day, time_zone) as ends_at
     from (
       select distinct c.name from chosen as c
       union
       select '' where by = 'nothing' or is_unknown
     ) as g
-    cross join metrics.buckets_of(asked) as b
+    cross join buckets as b
   ),
   firsts as materialized (
     select c.name, min(f.at) as at
@@ -3955,21 +3880,44 @@ begin
     ) as f
     group by c.name
   ),
-  week_rows as materialized (
-    select c.name, w.bucket_start, t.*
-    from chosen as c
-    join metrics.service_weeks as t
-      on t.generation = (asked).generation
-      and t.service_id = c.service_id
-      and t.week between first_week and last_week
-    join weeks as w
-      on w.week = t.week
-    where environment is null
-      or t.environment = environment
+  service_weeks as materialized (
+    select
+      c.name,
+      c.is_shown,
+      t.week,
+      sum(t.deployments) as deployments,
+      sum(t.redeploys) as redeploys,
+      sum(t.firsts) as firsts,
+      sum(t.unknown_commits) as unknown_commits,
+      sum(t.failed_attempts) as failed_attempts,
+      sum(t.failed_changes) as failed_changes,
+      sum(t.open_failures) as open_failures,
+      sum(t.rolled_back) as rolled_back,
+      sum(t.incidents) as incidents,
+      sum(t.fixed_forward) as fixed_forward,
+      sum(t.rework) as rework,
+      (sum(t.by_day[1]) > 0)::integer + (sum(t.by_day[2]) > 0)::integer + (sum(t.by_day[3]) > 0)::integer
+        + (sum(t.by_day[4]) > 0)::integer + (sum(t.by_day[5]) > 0)::integer + (sum(t.by_day[6]) > 0)::integer
+        + (sum(t.by_day[7]) > 0)::integer as days,
+      sum(t.recovered) as recovered,
+      sum(t.recovery_tally) as recovery_tally
+    from selection as c
+    cross join lateral (
+      select *
+      from metrics.service_weeks as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.week >= first_week
+        and o.week < (asked).until
+        and (environment is null or o.environment = environment)
+      offset 0
+    ) as t
+    group by c.name, c.is_shown, t.week
   ),
   deployed as (
     select
       u.name,
+      u.is_asked,
       u.bucket_start,
       sum(u.deployments) as deployments,
       sum(u.redeploys) as redeploys,
@@ -3984,285 +3932,404 @@ begin
       sum(u.rework) as rework
     from (
       select
-        r.name, r.bucket_start, r.deployments, r.redeploys, r.firsts, r.unknown_commits, r.failed_attempts, r.failed_changes, r.open_failures,
-        r.rolled_back, r.incidents, r.fixed_forward, r.rework
-      from week_rows as r
+        r.name, w.is_asked, w.bucket_start, r.deployments, r.redeploys, r.firsts, r.unknown_commits, r.failed_attempts, r.failed_changes,
+        r.open_failures, r.rolled_back, r.incidents, r.fixed_forward, r.rework
+      from service_weeks as r
+      join weeks as w
+        on w.week = r.week
+        and w.is_counted
+      where r.is_shown
       union all
       select
         c.name,
+        d.is_asked,
         d.bucket_start,
-        (t.outcome = 'success')::integer,
-        t.is_redeploy::integer,
-        t.is_first::integer,
-        (t.outcome = 'success' and t.position is null)::integer,
-        (t.outcome = 'failure')::integer,
-        (t.causes is not null)::integer,
-        (t.causes is not null and t.recovered_at is null)::integer,
-        coalesce('rolled_back' = any(t.causes), false)::integer,
-        coalesce('incident' = any(t.causes), false)::integer,
-        coalesce('fixed_forward' = any(t.causes), false)::integer,
-        t.is_rework::integer
-      from days as d
+        d.times * (t.outcome = 'success')::integer,
+        d.times * t.is_redeploy::integer,
+        d.times * t.is_first::integer,
+        d.times * (t.outcome = 'success' and t.position is null)::integer,
+        d.times * (t.outcome = 'failure')::integer,
+        d.times * (t.causes is not null)::integer,
+        d.times * (t.causes is not null and t.recovered_at is null)::integer,
+        d.times * coalesce('rolled_back' = any(t.causes), false)::integer,
+        d.times * coalesce('incident' = any(t.causes), false)::integer,
+        d.times * coalesce('fixed_forward' = any(t.causes), false)::integer,
+        d.times * t.is_rework::integer
+      from stretches_off as s
       cross join chosen as c
       cross join lateral (
-        select o.*
+        select o.*, (o.at at time zone time_zone)::date as day
         from metrics.service_deployments as o
         where o.generation = (asked).generation
           and o.service_id = c.service_id
-          and o.at >= d.starts_at
-          and o.at < d.ends_at
+          and o.at >= s.starts_at
+          and o.at < s.ends_at
+          and (environment is null or o.environment = environment)
         offset 0
       ) as t
-      where environment is null
-        or t.environment = environment
+      join days_off as d
+        on d.day = t.day
     ) as u
-    group by u.name, u.bucket_start
+    group by u.name, u.is_asked, u.bucket_start
   ),
   -- Days with a deployment, of each whole week since the group's first.
   weekly as (
     select
       f.name,
+      w.is_asked,
       w.bucket_start,
       percentile_disc(0.5) within group (order by coalesce(r.days, 0)) as days_per_week
     from firsts as f
     join weeks as w
-      on w.week >= metrics.week_of(f.at, (asked).time_zone)
+      on w.end_day = w.first_day + 7
+      and w.week >= metrics.week_of(f.at, time_zone)
       and w.week + 7 <= today
-    left join (
-      select
-        r.name,
-        r.week,
-        (sum(r.by_day[1]) > 0)::integer + (sum(r.by_day[2]) > 0)::integer + (sum(r.by_day[3]) > 0)::integer
-          + (sum(r.by_day[4]) > 0)::integer + (sum(r.by_day[5]) > 0)::integer + (sum(r.by_day[6]) > 0)::integer
-          + (sum(r.by_day[7]) > 0)::integer as days
-      from week_rows as r
-      group by r.name, r.week
-    ) as r
+    left join service_weeks as r
       on r.name = f.name
       and r.week = w.week
     where 'frequency' = any(wanted)
-    group by f.name, w.bucket_start
+    group by f.name, w.is_asked, w.bucket_start
   ),
-  labels as (
-    select u.name, u.bucket_start, u.label, sum(u.n) as n
+  -- Few are read one by one, so that their percentiles are exact; many by their weeks.
+  recovery_sizes as materialized (
+    select p.is_asked, coalesce(sum(r.recovered), 0) <= 2000 as is_small
+    from periods as p
+    left join weeks as w
+      on w.is_asked = p.is_asked
+    left join service_weeks as r
+      on r.week = w.week
+    where 'recovery' = any(wanted)
+    group by p.is_asked
+  ),
+  recovery_days as materialized (
+    select d.is_asked, d.bucket_start, d.day, 1 as times
+    from recovery_sizes as z
+    join days as d
+      on d.is_asked = z.is_asked
+    where z.is_small
+    union all
+    select d.is_asked, d.bucket_start, d.day, d.times
+    from recovery_sizes as z
+    join days_off as d
+      on d.is_asked = z.is_asked
+    where not z.is_small
+  ),
+  recovery_stretches as materialized (
+    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
     from (
-      select c.name, w.bucket_start, t.label, t.human + case when with_bots then t.bot else 0 end as n
-      from chosen as c
-      join metrics.lead_time_weeks as t
-        on t.generation = (asked).generation
-        and t.service_id = c.service_id
-        and t.week between first_week and last_week
-      join weeks as w
-        on w.week = t.week
-      where 'lead' = any(wanted)
-        and environment is null
-      union all
-      select c.name, d.bucket_start, coalesce(t.exclusion, t.basis), 1
+      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
+      from recovery_days as d
+    ) as r
+  ),
+  recovery_values as materialized (
+    select u.name, u.is_asked, u.bucket_start, u.value, sum(u.n) as n
+    from (
+      select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
       from (
-        select d.bucket_start, d.starts_at, d.ends_at from days as d where environment is null
-        union all
-        select s.bucket_start, s.starts_at, s.ends_at from stretches as s where environment is not null
-      ) as d
-      cross join chosen as c
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at >= d.starts_at
-          and o.shipped_at < d.ends_at
-        offset 0
-      ) as t
-      where 'lead' = any(wanted)
-        and coalesce(t.exclusion, '') not in ('no_change', 'merge_commit')
-        and (with_bots or not t.is_bot)
-        and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
+        select r.name, w.is_asked, w.bucket_start, sum(r.recovery_tally) as tally
+        from recovery_sizes as z
+        join weeks as w
+          on w.is_asked = z.is_asked
+          and w.is_counted
+        join service_weeks as r
+          on r.week = w.week
+          and r.is_shown
+        where not z.is_small
+        group by r.name, w.is_asked, w.bucket_start
+      ) as r
+      cross join lateral metrics.counts_of(r.tally) as k
       union all
-      -- What was not shipped counts in the days in which it began.
-      select c.name, d.bucket_start, t.exclusion, 1
-      from (
-        select d.bucket_start, d.starts_at, d.ends_at from days as d where environment is null
-        union all
-        select s.bucket_start, s.starts_at, s.ends_at from stretches as s where environment is not null
-      ) as d
-      cross join chosen as c
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at is null
-          and o.started_at >= d.starts_at
-          and o.started_at < d.ends_at
-        offset 0
-      ) as t
-      where 'lead' = any(wanted)
-        and t.exclusion in ('rewritten', 'order_unknown')
-        and (with_bots or not t.is_bot)
-    ) as u
-    group by u.name, u.bucket_start, u.label
-    having sum(u.n) > 0
-  ),
-  told as (
-    select
-      l.name,
-      l.bucket_start,
-      coalesce(sum(l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), 0) as changes,
-      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), '{}') as basis,
-      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label not in ('commit', 'first_commit', 'pull_request_opened')), '{}') as excluded
-    from labels as l
-    group by l.name, l.bucket_start
-  ),
-  lead_values as (
-    select u.name, u.bucket_start, u.value, sum(u.n) as n
-    from (
-      select c.name, s.bucket_start, t.lead_seconds as value, 1 as n
-      from stretches as s
-      cross join chosen as c
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at >= s.starts_at
-          and o.shipped_at < s.ends_at
-        offset 0
-      ) as t
-      where 'lead' = any(wanted)
-        and (is_lead_small or environment is not null)
-        and t.exclusion is null
-        and (with_bots or not t.is_bot)
-        and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
-      union all
-      select b.name, b.bucket_start, metrics.seconds_of(b.bucket), b.n
-      from (
-        select u.name, u.bucket_start, u.bucket, sum(u.n) as n
-        from (
-          select c.name, w.bucket_start, t.bucket, t.human + case when with_bots then t.bot else 0 end as n
-          from chosen as c
-          join metrics.lead_time_week_buckets as t
-            on t.generation = (asked).generation
-            and t.service_id = c.service_id
-            and t.week between first_week and last_week
-          join weeks as w
-            on w.week = t.week
-          where 'lead' = any(wanted)
-            and not is_lead_small
-            and environment is null
-          union all
-          select c.name, d.bucket_start, metrics.bucket_of(t.lead_seconds), 1
-          from days as d
-          cross join chosen as c
-          cross join lateral (
-            select o.*
-            from metrics.changes as o
-            where o.generation = (asked).generation
-              and o.service_id = c.service_id
-              and o.shipped_at >= d.starts_at
-              and o.shipped_at < d.ends_at
-            offset 0
-          ) as t
-          where 'lead' = any(wanted)
-            and not is_lead_small
-            and environment is null
-            and t.exclusion is null
-            and (with_bots or not t.is_bot)
-        ) as u
-        group by u.name, u.bucket_start, u.bucket
-      ) as b
-    ) as u
-    group by u.name, u.bucket_start, u.value
-    having sum(u.n) > 0
-  ),
-  leads as (
-    select
-      v.name,
-      v.bucket_start,
-      min(v.value) filter (where v.reached >= ceil(0.5 * v.n)) as p50,
-      min(v.value) filter (where v.reached >= ceil(0.75 * v.n)) as p75,
-      min(v.value) filter (where v.reached >= ceil(0.95 * v.n)) as p95
-    from (
-      select
-        l.name,
-        l.bucket_start,
-        l.value,
-        sum(l.n) over (partition by l.name, l.bucket_start order by l.value) as reached,
-        sum(l.n) over (partition by l.name, l.bucket_start) as n
-      from lead_values as l
-    ) as v
-    group by v.name, v.bucket_start
-  ),
-  recoveries as (
-    select
-      r.name,
-      r.bucket_start,
-      count(*) as recovered,
-      percentile_disc(0.5) within group (order by r.value) as p50,
-      percentile_disc(0.75) within group (order by r.value) as p75,
-      percentile_disc(0.95) within group (order by r.value) as p95
-    from (
       select
         c.name,
-        s.bucket_start,
-        case when is_recovery_small then t.recovery_seconds else metrics.seconds_of(metrics.bucket_of(t.recovery_seconds)) end as value
-      from stretches as s
+        d.is_asked,
+        d.bucket_start,
+        case when z.is_small then t.recovery_seconds else metrics.seconds_of(metrics.bucket_of(t.recovery_seconds)) end,
+        d.times
+      from recovery_stretches as s
       cross join chosen as c
       cross join lateral (
-        select o.*
+        select o.recovery_seconds, (o.recovered_at at time zone time_zone)::date as day
         from metrics.service_deployments as o
         where o.generation = (asked).generation
           and o.service_id = c.service_id
           and o.causes is not null
           and o.recovered_at >= s.starts_at
           and o.recovered_at < s.ends_at
+          and o.recovery_seconds is not null
+          and (environment is null or o.environment = environment)
         offset 0
       ) as t
-      where 'recovery' = any(wanted)
-        and t.recovery_seconds is not null
-        and (environment is null or t.environment = environment)
-    ) as r
-    group by r.name, r.bucket_start
+      join recovery_days as d
+        on d.day = t.day
+      join recovery_sizes as z
+        on z.is_asked = d.is_asked
+    ) as u
+    group by u.name, u.is_asked, u.bucket_start, u.value
+    having sum(u.n) > 0
   ),
-  unlinked as (
-    select u.name, u.bucket_start, count(*) as n
+  recoveries as (
+    select
+      v.name,
+      v.is_asked,
+      v.bucket_start,
+      max(v.total) as recovered,
+      min(v.value) filter (where v.up_to >= ceil(0.5 * v.total)) as p50,
+      min(v.value) filter (where v.up_to >= ceil(0.75 * v.total)) as p75,
+      min(v.value) filter (where v.up_to >= ceil(0.95 * v.total)) as p95
     from (
       select
-        coalesce(
-          (select c.name from chosen as c where c.service_id = f.service_id),
-          case
-            when f.service_id is null and service is null and by <> 'service' then
-              case
-                when f.repository_id is not null then (select c.name from chosen as c where c.repository_id = f.repository_id limit 1)
-                when not is_restricted and by = 'nothing' then ''
-              end
-          end
-        ) as name,
-        s.bucket_start
-      from stretches as s
-      join metrics.deployment_failures as f
-        on f.generation = (asked).generation
-        and f.failed_id is null
-        and f.at >= s.starts_at
-        and f.at < s.ends_at
+        r.*,
+        sum(r.n) over (partition by r.name, r.is_asked, r.bucket_start order by r.value) as up_to,
+        sum(r.n) over (partition by r.name, r.is_asked, r.bucket_start) as total
+      from recovery_values as r
+    ) as v
+    group by v.name, v.is_asked, v.bucket_start
+  ),
+  lead_weeks as materialized (
+    select
+      c.name,
+      c.is_shown,
+      t.week,
+      sum(t.from_commit) as from_commit,
+      sum(t.from_first_commit) as from_first_commit,
+      sum(t.from_pull_request_opened) as from_pull_request_opened,
+      sum(t.first_deployment) as first_deployment,
+      sum(t.rewritten) as rewritten,
+      sum(t.order_unknown) as order_unknown,
+      sum(t.start_unknown) as start_unknown,
+      sum(t.start_after_shipping) as start_after_shipping,
+      sum(t.lead_tally) as lead_tally
+    from selection as c
+    cross join lateral (
+      select *
+      from metrics.lead_time_weeks as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.week >= first_week
+        and o.week < (asked).until
+        and (with_bots or not o.is_bot)
+      offset 0
+    ) as t
+    where 'lead' = any(wanted)
+      and environment is null
+    group by c.name, c.is_shown, t.week
+  ),
+  -- Of one environment, which weeks do not tell apart, each is read.
+  lead_sizes as materialized (
+    select
+      p.is_asked,
+      environment is not null or coalesce(sum(r.from_commit + r.from_first_commit + r.from_pull_request_opened), 0) <= 2000 as is_small
+    from periods as p
+    left join weeks as w
+      on w.is_asked = p.is_asked
+    left join lead_weeks as r
+      on r.week = w.week
+    where 'lead' = any(wanted)
+    group by p.is_asked
+  ),
+  lead_days as materialized (
+    select d.is_asked, d.bucket_start, d.day, 1 as times
+    from lead_sizes as z
+    join days as d
+      on d.is_asked = z.is_asked
+    where z.is_small
+    union all
+    select d.is_asked, d.bucket_start, d.day, d.times
+    from lead_sizes as z
+    join days_off as d
+      on d.is_asked = z.is_asked
+    where not z.is_small
+  ),
+  lead_stretches as materialized (
+    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
+    from (
+      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
+      from lead_days as d
+    ) as r
+  ),
+  lead_bucket_weeks as materialized (
+    select
+      r.name,
+      w.is_asked,
+      w.bucket_start,
+      sum(r.from_commit) as from_commit,
+      sum(r.from_first_commit) as from_first_commit,
+      sum(r.from_pull_request_opened) as from_pull_request_opened,
+      sum(r.first_deployment) as first_deployment,
+      sum(r.rewritten) as rewritten,
+      sum(r.order_unknown) as order_unknown,
+      sum(r.start_unknown) as start_unknown,
+      sum(r.start_after_shipping) as start_after_shipping,
+      sum(r.lead_tally) as lead_tally
+    from lead_sizes as z
+    join weeks as w
+      on w.is_asked = z.is_asked
+      and w.is_counted
+    join lead_weeks as r
+      on r.week = w.week
+      and r.is_shown
+    where not z.is_small
+    group by r.name, w.is_asked, w.bucket_start
+  ),
+  lead_rows as materialized (
+    select c.name, d.is_asked, d.bucket_start, d.times, t.label, t.lead_seconds
+    from lead_stretches as s
+    cross join chosen as c
+    cross join lateral (
+      select
+        coalesce(o.exclusion, o.basis) as label,
+        case when o.exclusion is null then o.lead_seconds end as lead_seconds,
+        (o.shipped_at at time zone time_zone)::date as day
+      from metrics.changes as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.shipped_at >= s.starts_at
+        and o.shipped_at < s.ends_at
+        and coalesce(o.exclusion, '') not in ('no_change', 'merge_commit')
+        and (with_bots or not o.is_bot)
+        and (environment is null or exists (select from metrics.service_deployments as d where d.id = o.shipped_by and d.environment = environment))
+      offset 0
+    ) as t
+    join lead_days as d
+      on d.day = t.day
+    union all
+    -- What was not shipped counts in the days in which it began.
+    select c.name, d.is_asked, d.bucket_start, d.times, t.exclusion, null
+    from chosen as c
+    cross join lateral (
+      select o.exclusion, (o.started_at at time zone time_zone)::date as day
+      from metrics.changes as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.exclusion in ('rewritten', 'order_unknown')
+        and o.started_at >= first_at
+        and o.started_at < ends_at
+        and (with_bots or not o.is_bot)
+      offset 0
+    ) as t
+    join lead_days as d
+      on d.day = t.day
+    where 'lead' = any(wanted)
+  ),
+  told as (
+    select
+      l.name,
+      l.is_asked,
+      l.bucket_start,
+      coalesce(sum(l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), 0) as changes,
+      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), '{}') as basis,
+      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label not in ('commit', 'first_commit', 'pull_request_opened')), '{}') as excluded
+    from (
+      select u.name, u.is_asked, u.bucket_start, u.label, sum(u.n) as n
+      from (
+        select r.name, r.is_asked, r.bucket_start, v.label, v.n
+        from lead_bucket_weeks as r
+        cross join lateral (
+          values
+            ('commit', r.from_commit),
+            ('first_commit', r.from_first_commit),
+            ('pull_request_opened', r.from_pull_request_opened),
+            ('first_deployment', r.first_deployment),
+            ('rewritten', r.rewritten),
+            ('order_unknown', r.order_unknown),
+            ('start_unknown', r.start_unknown),
+            ('start_after_shipping', r.start_after_shipping)
+        ) as v (label, n)
+        union all
+        select r.name, r.is_asked, r.bucket_start, r.label, sum(r.times)
+        from lead_rows as r
+        group by r.name, r.is_asked, r.bucket_start, r.label
+      ) as u
+      group by u.name, u.is_asked, u.bucket_start, u.label
+      having sum(u.n) > 0
+    ) as l
+    group by l.name, l.is_asked, l.bucket_start
+  ),
+  leads as (
+    select
+      v.name,
+      v.is_asked,
+      v.bucket_start,
+      min(v.value) filter (where v.up_to >= ceil(0.5 * v.total)) as p50,
+      min(v.value) filter (where v.up_to >= ceil(0.75 * v.total)) as p75,
+      min(v.value) filter (where v.up_to >= ceil(0.95 * v.total)) as p95
+    from (
+      select
+        l.*,
+        sum(l.n) over (partition by l.name, l.is_asked, l.bucket_start order by l.value) as up_to,
+        sum(l.n) over (partition by l.name, l.is_asked, l.bucket_start) as total
+      from (
+        select u.name, u.is_asked, u.bucket_start, u.value, sum(u.n) as n
+        from (
+          select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
+          from lead_bucket_weeks as r
+          cross join lateral metrics.counts_of(r.lead_tally) as k
+          union all
+          select
+            r.name,
+            r.is_asked,
+            r.bucket_start,
+            case when z.is_small then r.lead_seconds else metrics.seconds_of(metrics.bucket_of(r.lead_seconds)) end,
+            r.times
+          from lead_rows as r
+          join lead_sizes as z
+            on z.is_asked = r.is_asked
+          where r.lead_seconds is not null
+        ) as u
+        group by u.name, u.is_asked, u.bucket_start, u.value
+        having sum(u.n) > 0
+      ) as l
+    ) as v
+    group by v.name, v.is_asked, v.bucket_start
+  ),
+  unlinked as (
+    select u.name, u.is_asked, u.bucket_start, count(*) as n
+    from (
+      select
+        case
+          when f.service_id is not null then c.name
+          when service is null and by <> 'service' then
+            case
+              when f.repository_id is not null then (select o.name from chosen as o where o.repository_id = f.repository_id limit 1)
+              when not is_restricted and by = 'nothing' then ''
+            end
+        end as name,
+        d.is_asked,
+        d.bucket_start
+      from metrics.deployment_failures as f
+      join days as d
+        on d.day = (f.at at time zone time_zone)::date
+      left join chosen as c
+        on c.service_id = f.service_id
       where 'failures' = any(wanted)
+        and f.generation = (asked).generation
+        and f.failed_id is null
+        and f.at >= first_at
+        and f.at < ends_at
     ) as u
     where u.name is not null
-    group by u.name, u.bucket_start
+    group by u.name, u.is_asked, u.bucket_start
   ),
   truncated as (
-    select c.name, s.bucket_start, count(*) as n
-    from stretches as s
-    cross join (select distinct o.name, o.repository_id from chosen as o) as c
-    join metrics.branch_moves as m
-      on m.generation = (asked).generation
-      and m.repository_id = c.repository_id
-      and m.is_truncated
-      and m.pushed_at >= s.starts_at
-      and m.pushed_at < s.ends_at
+    select c.name, d.is_asked, d.bucket_start, count(*) as n
+    from (select distinct o.name, o.repository_id from chosen as o) as c
+    cross join lateral (
+      select (m.pushed_at at time zone time_zone)::date as day
+      from metrics.branch_moves as m
+      where m.generation = (asked).generation
+        and m.repository_id = c.repository_id
+        and m.is_truncated
+        and m.pushed_at >= first_at
+        and m.pushed_at < ends_at
+      offset 0
+    ) as m
+    join days as d
+      on d.day = m.day
     where 'lead' = any(wanted)
-    group by c.name, s.bucket_start
+    group by c.name, d.is_asked, d.bucket_start
   ),
-  having_changes as (
+  -- Looked for only where no change was shipped.
+  having_changes as materialized (
     select
       c.name,
       bool_or(
@@ -4278,11 +4345,11 @@ begin
         )
       ) as has_changes
     from chosen as c
-    where 'lead' = any(wanted)
     group by c.name
   )
   select
     g.name,
+    g.is_asked,
     g.bucket_start,
     is_unknown,
     g.days,
@@ -4301,7 +4368,11 @@ begin
     w.days_per_week::double precision,
     coalesce(f.at < g.ends_at, false),
     f.at is not null,
-    coalesce(h.has_changes, false),
+    case
+      when not 'lead' = any(wanted) then false
+      when t.changes > 0 then true
+      else coalesce((select h.has_changes from having_changes as h where h.name = g.name), false)
+    end,
     has_incidents,
     l.p50,
     l.p75,
@@ -4310,43 +4381,48 @@ begin
     coalesce(t.basis, '{}'),
     coalesce(t.excluded, '{}'),
     coalesce(c.n, 0)::bigint,
-    is_lead_small,
+    (select z.is_small from lead_sizes as z where z.is_asked = g.is_asked),
     r.p50,
     r.p75,
     r.p95,
     coalesce(r.recovered, 0)::bigint,
-    is_recovery_small
+    (select z.is_small from recovery_sizes as z where z.is_asked = g.is_asked)
   from grid as g
   left join deployed as d
     on d.name = g.name
+    and d.is_asked = g.is_asked
     and d.bucket_start is not distinct from g.bucket_start
   left join weekly as w
     on w.name = g.name
+    and w.is_asked = g.is_asked
     and w.bucket_start is not distinct from g.bucket_start
   left join told as t
     on t.name = g.name
+    and t.is_asked = g.is_asked
     and t.bucket_start is not distinct from g.bucket_start
   left join leads as l
     on l.name = g.name
+    and l.is_asked = g.is_asked
     and l.bucket_start is not distinct from g.bucket_start
   left join recoveries as r
     on r.name = g.name
+    and r.is_asked = g.is_asked
     and r.bucket_start is not distinct from g.bucket_start
   left join unlinked as n
     on n.name = g.name
+    and n.is_asked = g.is_asked
     and n.bucket_start is not distinct from g.bucket_start
   left join truncated as c
     on c.name = g.name
+    and c.is_asked = g.is_asked
     and c.bucket_start is not distinct from g.bucket_start
   left join firsts as f
-    on f.name = g.name
-  left join having_changes as h
-    on h.name = g.name;
+    on f.name = g.name;
 end
 $function$;
-grant execute on function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to authenticated;
-grant execute on function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to metrics_reader;
-comment on function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) is 'Counts what numbers about deployments are made of, for each bucket and group: from whole weeks as they were counted, and from the facts of the days beside them.';
+grant execute on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to authenticated;
+grant execute on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to metrics_reader;
+comment on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) is 'Counts what numbers about deployments are made of, for each bucket and group of a period and of one before it, if any: from the weeks nearest to each bucket as they were counted, and from the facts of the days by which those miss it.';
 
 -- function metrics.count_deploys(added metrics.changes[], removed metrics.changes[])
 CREATE OR REPLACE FUNCTION metrics.count_deploys(added metrics.changes[], removed metrics.changes[])
@@ -4886,18 +4962,22 @@ AS $function$
     select
       c.generation,
       c.service_id,
-      metrics.week_of(c.at, g.time_zone) as week,
+      metrics.week_of(w.at, g.time_zone) as week,
       c.environment,
       c.repository_id,
       u.n,
-      c.outcome = 'success' as is_deployed,
+      w.is_end,
+      not w.is_end and c.outcome = 'success' as is_deployed,
+      not w.is_end and c.outcome = 'failure' as is_failed_attempt,
+      not w.is_end and c.causes is not null as is_failed_change,
       extract(isodow from c.at at time zone g.time_zone) as day,
-      c.is_redeploy,
-      c.is_first,
+      not w.is_end and c.is_redeploy as is_redeploy,
+      not w.is_end and c.is_first as is_first,
+      not w.is_end and c.is_rework as is_rework,
       c.position,
       c.causes,
       c.recovered_at,
-      c.is_rework
+      c.recovery_seconds
     from (
       select o as c, -1 as n
       from unnest(gone) as o
@@ -4906,6 +4986,10 @@ AS $function$
       from unnest(come) as o
     ) as u
     cross join lateral (select (u.c).*) as c
+    -- Once where it was done, and once where its failure ended.
+    join lateral (values (c.at, false), (c.recovered_at, true)) as w (at, is_end)
+      on not w.is_end
+      or (c.causes is not null and c.recovery_seconds is not null)
     join metrics.generations as g
       on g.id = c.generation
       and g.state <> 'retired'
@@ -4921,12 +5005,12 @@ AS $function$
       coalesce(sum(c.n) filter (where c.is_redeploy), 0) as redeploys,
       coalesce(sum(c.n) filter (where c.is_first), 0) as firsts,
       coalesce(sum(c.n) filter (where c.is_deployed and c.position is null), 0) as unknown_commits,
-      coalesce(sum(c.n) filter (where not c.is_deployed), 0) as failed_attempts,
-      coalesce(sum(c.n) filter (where c.causes is not null), 0) as failed_changes,
-      coalesce(sum(c.n) filter (where c.causes is not null and c.recovered_at is null), 0) as open_failures,
-      coalesce(sum(c.n) filter (where 'rolled_back' = any(c.causes)), 0) as rolled_back,
-      coalesce(sum(c.n) filter (where 'incident' = any(c.causes)), 0) as incidents,
-      coalesce(sum(c.n) filter (where 'fixed_forward' = any(c.causes)), 0) as fixed_forward,
+      coalesce(sum(c.n) filter (where c.is_failed_attempt), 0) as failed_attempts,
+      coalesce(sum(c.n) filter (where c.is_failed_change), 0) as failed_changes,
+      coalesce(sum(c.n) filter (where c.is_failed_change and c.recovered_at is null), 0) as open_failures,
+      coalesce(sum(c.n) filter (where c.is_failed_change and 'rolled_back' = any(c.causes)), 0) as rolled_back,
+      coalesce(sum(c.n) filter (where c.is_failed_change and 'incident' = any(c.causes)), 0) as incidents,
+      coalesce(sum(c.n) filter (where c.is_failed_change and 'fixed_forward' = any(c.causes)), 0) as fixed_forward,
       coalesce(sum(c.n) filter (where c.is_rework), 0) as rework,
       array[
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 1), 0),
@@ -4936,22 +5020,25 @@ AS $function$
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 5), 0),
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 6), 0),
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 7), 0)
-      ] as by_day
+      ] as by_day,
+      coalesce(sum(c.n) filter (where c.is_end), 0) as recovered,
+      coalesce(sum(c.n * metrics.tally_of(metrics.bucket_of(c.recovery_seconds))) filter (where c.is_end), 0) as recovery_tally
     from counted as c
     group by c.generation, c.service_id, c.week, c.environment
   )
   insert into metrics.service_weeks as t (
     generation, service_id, week, environment, repository_id, deployments, redeploys, firsts, unknown_commits, failed_attempts,
-    failed_changes, open_failures, rolled_back, incidents, fixed_forward, rework, by_day
+    failed_changes, open_failures, rolled_back, incidents, fixed_forward, rework, by_day, recovered, recovery_tally
   )
   select
     a.generation, a.service_id, a.week, a.environment, a.repository_id, a.deployments, a.redeploys, a.firsts, a.unknown_commits,
-    a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents, a.fixed_forward, a.rework, a.by_day
+    a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents, a.fixed_forward, a.rework, a.by_day, a.recovered,
+    a.recovery_tally
   from added as a
   where (
     a.deployments, a.redeploys, a.firsts, a.unknown_commits, a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents,
-    a.fixed_forward, a.rework, a.by_day
-  ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, array[0, 0, 0, 0, 0, 0, 0]::bigint[])
+    a.fixed_forward, a.rework, a.by_day, a.recovered, a.recovery_tally
+  ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, array[0, 0, 0, 0, 0, 0, 0]::bigint[], 0, 0)
   order by 1, 2, 3, 4
   on conflict on constraint service_weeks_pkey do update set
     deployments = t.deployments + excluded.deployments,
@@ -4973,13 +5060,17 @@ AS $function$
       t.by_day[5] + excluded.by_day[5],
       t.by_day[6] + excluded.by_day[6],
       t.by_day[7] + excluded.by_day[7]
-    ];
+    ],
+    recovered = t.recovered + excluded.recovered,
+    recovery_tally = t.recovery_tally + excluded.recovery_tally;
 
   -- A week in which nothing is left has no row.
   delete from metrics.service_weeks as t
   using (
-    select distinct o.generation, o.service_id, metrics.week_of(o.at, g.time_zone) as week, o.environment
+    select distinct o.generation, o.service_id, metrics.week_of(w.at, g.time_zone) as week, o.environment
     from unnest(gone) as o
+    join lateral (values (o.at), (o.recovered_at)) as w (at)
+      on w.at is not null
     join metrics.generations as g
       on g.id = o.generation
       and g.state <> 'retired'
@@ -4990,6 +5081,7 @@ AS $function$
     and t.environment = k.environment
     and t.deployments = 0
     and t.failed_attempts = 0
+    and t.recovered = 0
 $function$;
 comment on function metrics.count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[]) is 'Keeps service_weeks equal to service_deployments, of which these rows went and these came.';
 
@@ -5994,7 +6086,7 @@ begin
   return query
   select p.name, c, p.page_key, p.total
   from metrics.page_of(asked, groups, array['']) with ordinality as p (name, bucket_start, part, page_key, total, n)
-  join metrics.count_deliveries(asked, wanted, by, service, repository, team, environment, bots, shown) as c
+  join metrics.count_deliveries(asked, null, wanted, by, service, repository, team, environment, bots, shown) as c
     on c.name = coalesce(p.name, '')
     and c.bucket_start is not distinct from p.bucket_start
   order by p.n;
@@ -6892,15 +6984,16 @@ begin
 
   return query
   with counted as materialized (
-    select c.*, true as is_asked
+    select *
     from metrics.count_deliveries(
-      asked, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
-    ) as c
-    union all
-    select c.*, false
-    from metrics.count_deliveries(
-      earlier, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
-    ) as c
+      asked, earlier, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
+    )
+  ),
+  -- Read once: each look would ask for the caller's rights.
+  bounds as materialized (
+    select b.metric, b.band, b.rank, b.at_most, b.below, b.at_least
+    from metrics.bands as b
+    where b.report_year = band_year
   ),
   valued as (
     select
@@ -6921,13 +7014,8 @@ begin
             when not c.has_deployed then 'no_deployments'
             when c.days = 0 then 'too_few'
           end,
-          case
-            when c.days_per_week is null then null
-            else coalesce(
-              metrics.band_of('deployment_frequency', c.days_per_week, band_year),
-              metrics.band_of('deployments_per_month', c.deployments * 30 / nullif(c.days, 0)::double precision, band_year)
-            )
-          end,
+          c.days_per_week,
+          case when c.days_per_week is not null then c.deployments * 30 / nullif(c.days, 0)::double precision end,
           case when c.has_deployed then c.deployments end,
           true,
           jsonb_build_object(
@@ -6950,7 +7038,8 @@ begin
             when not c.has_changes then 'no_changes_seen'
             else 'too_few'
           end,
-          metrics.band_of('change_lead_time', c.lead_p50, band_year),
+          c.lead_p50,
+          null,
           c.changes,
           c.is_lead_exact,
           jsonb_build_object(
@@ -6972,10 +7061,8 @@ begin
             when c.deployments = 0 then 'no_deployments'
             when c.failed_changes = 0 and not c.has_incidents then 'no_incident_source'
           end,
-          case
-            when c.failed_changes > 0 or c.has_incidents
-              then metrics.band_of('change_fail_rate', c.failed_changes / nullif(c.deployments, 0)::double precision, band_year)
-          end,
+          case when c.failed_changes > 0 or c.has_incidents then c.failed_changes / nullif(c.deployments, 0)::double precision end,
+          null,
           c.deployments,
           true,
           jsonb_build_object(
@@ -7000,7 +7087,8 @@ begin
             when not c.has_ever_deployed then 'no_deployments'
             else 'too_few'
           end,
-          metrics.band_of('failed_deployment_recovery_time', c.recovery_p50, band_year),
+          c.recovery_p50,
+          null,
           c.recovered,
           c.is_recovery_exact,
           jsonb_build_object('p75_seconds', c.recovery_p75, 'p95_seconds', c.recovery_p95, 'recovered', c.recovered, 'open_failures', c.open_failures)
@@ -7012,11 +7100,12 @@ begin
           c.rework / nullif(c.deployments, 0)::double precision,
           case when c.deployments = 0 then 'no_deployments' end,
           null,
+          null,
           c.deployments,
           true,
           jsonb_build_object('deployments', c.deployments, 'rework_deployments', c.rework)
         )
-    ) as v (part, metric, unit, value, reason, band, sample_size, is_exact, notes)
+    ) as v (part, metric, unit, value, reason, banded, banded_a_month, sample_size, is_exact, notes)
   )
   select
     p.bucket_start,
@@ -7025,9 +7114,9 @@ begin
     v.value,
     v.unit,
     case when c.is_unknown then 'unknown_service' else v.reason end,
-    v.band,
+    b.band,
     case
-      when v.band is not null then null
+      when b.band is not null then null
       when v.metric = 'deployment_rework_rate' then 'no_band'
       when c.is_unknown then 'unknown_service'
       else coalesce(v.reason, 'too_few')
@@ -7049,6 +7138,20 @@ begin
     on c.is_asked
     and c.name = v.name
     and c.bucket_start is not distinct from v.bucket_start
+  left join lateral (
+    select o.band
+    from bounds as o
+    cross join lateral (
+      select case o.metric when v.metric then v.banded when 'deployments_per_month' then v.banded_a_month end as value
+    ) as u
+    where u.value <= o.at_most
+      or u.value < o.below
+      or u.value >= o.at_least
+    -- What a month holds says something only where weeks do not.
+    order by o.metric = v.metric desc, o.rank
+    limit 1
+  ) as b
+    on true
   order by p.n;
 end
 $function$;
@@ -7301,11 +7404,13 @@ comment on function metrics.failed_deployment_recovery_time_evidence(since date,
 -- function metrics.first_readable_id()
 CREATE OR REPLACE FUNCTION metrics.first_readable_id()
  RETURNS bigint
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select case when metrics.is_member() then -9223372036854775808 end
+begin
+  return case when metrics.is_member() then -9223372036854775808 end;
+end
 $function$;
 grant execute on function metrics.first_readable_id() to authenticated;
 comment on function metrics.first_readable_id() is 'Where a scan in the order of an index that begins with a number may begin: at the first for members, nowhere for everyone else.';
@@ -7313,11 +7418,13 @@ comment on function metrics.first_readable_id() is 'Where a scan in the order of
 -- function metrics.first_readable_row()
 CREATE OR REPLACE FUNCTION metrics.first_readable_row()
  RETURNS tid
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select case when metrics.is_member() then '(0,0)'::tid else '(4294967295,65535)'::tid end
+begin
+  return case when metrics.is_member() then '(0,0)'::tid else '(4294967295,65535)'::tid end;
+end
 $function$;
 grant execute on function metrics.first_readable_row() to authenticated;
 comment on function metrics.first_readable_row() is 'Where a scan may begin: at the first row for members, behind the last for everyone else. A policy that only says is_member() is evaluated once and then filters every row; this one ends the scan before it reads a page.';
@@ -7325,11 +7432,13 @@ comment on function metrics.first_readable_row() is 'Where a scan may begin: at 
 -- function metrics.first_readable_text()
 CREATE OR REPLACE FUNCTION metrics.first_readable_text()
  RETURNS text
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select case when metrics.is_member() then '' end
+begin
+  return case when metrics.is_member() then '' end;
+end
 $function$;
 grant execute on function metrics.first_readable_text() to authenticated;
 comment on function metrics.first_readable_text() is 'Where a scan in the order of an index that begins with a text may begin: at the first for members, nowhere for everyone else.';
@@ -10418,7 +10527,7 @@ begin
 
   -- What was derived of it. Changes and deployments last: as they go, so does what was counted of them.
   foreach fact_table in array array['deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_weeks',
-    'lead_time_week_buckets', 'service_weeks', 'services'
+    'service_weeks', 'services'
   ] loop
     exit when erased >= step;
     execute format(
@@ -11270,16 +11379,18 @@ comment on function metrics.ingest_together(calls jsonb) is 'Stores those of sev
 -- function metrics.is_admin()
 CREATE OR REPLACE FUNCTION metrics.is_admin()
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select exists (
+begin
+  return exists (
     select
     from metrics.members as m
     where m.user_id = (select auth.uid())
       and m.role = 'admin'
-  )
+  );
+end
 $function$;
 grant execute on function metrics.is_admin() to authenticated;
 grant execute on function metrics.is_admin() to metrics_reader;
@@ -11288,15 +11399,17 @@ comment on function metrics.is_admin() is 'Whether the signed-in user is an admi
 -- function metrics.is_member()
 CREATE OR REPLACE FUNCTION metrics.is_member()
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select exists (
+begin
+  return exists (
     select
     from metrics.members as m
     where m.user_id = (select auth.uid())
-  )
+  );
+end
 $function$;
 grant execute on function metrics.is_member() to authenticated;
 grant execute on function metrics.is_member() to metrics_reader;
@@ -15513,13 +15626,16 @@ comment on function metrics.read_body(source text, delivery_id text) is 'The bod
 -- function metrics.readable_references()
 CREATE OR REPLACE FUNCTION metrics.readable_references()
  RETURNS SETOF bigint
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER ROWS 400
  SET search_path TO ''
 AS $function$
+begin
+  return query
   select r.id
   from metrics.repository_references as r
-  where r.repository_id in (select metrics.readable_repositories())
+  where r.repository_id in (select metrics.readable_repositories());
+end
 $function$;
 grant execute on function metrics.readable_references() to authenticated;
 comment on function metrics.readable_references() is 'Repository references whose repository the signed-in member may read.';
@@ -15527,24 +15643,29 @@ comment on function metrics.readable_references() is 'Repository references whos
 -- function metrics.readable_repositories()
 CREATE OR REPLACE FUNCTION metrics.readable_repositories()
  RETURNS SETOF bigint
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER ROWS 200
  SET search_path TO ''
 AS $function$
-  select r.id
-  from metrics.repositories as r
-  where (select metrics.is_admin())
-  union
-  select g.repository_id
-  from metrics.members as m
-  join metrics.team_members as t
-    on t.email = m.email
-  join metrics.team_repositories as g
-    on g.team_id = t.team_id
-  where m.user_id = (select auth.uid())
+begin
+  if metrics.is_admin() then
+    return query
+    select r.id
+    from metrics.repositories as r;
+  else
+    return query
+    select g.repository_id
+    from metrics.members as m
+    join metrics.team_members as t
+      on t.email = m.email
+    join metrics.team_repositories as g
+      on g.team_id = t.team_id
+    where m.user_id = (select auth.uid());
+  end if;
+end
 $function$;
 grant execute on function metrics.readable_repositories() to authenticated;
-comment on function metrics.readable_repositories() is 'Repositories that the signed-in member may read.';
+comment on function metrics.readable_repositories() is 'Repositories that the signed-in member may read; one that several teams were given comes as often.';
 
 -- function metrics.rebuild(seconds double precision)
 CREATE OR REPLACE FUNCTION metrics.rebuild(seconds double precision DEFAULT 1)

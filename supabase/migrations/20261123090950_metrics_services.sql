@@ -139,26 +139,6 @@ join (
   on b.report_year = y.report_year
 on conflict do nothing;
 
-drop function if exists metrics.band_of(text, double precision, integer);
-
-create function metrics.band_of(metric text, value double precision, report_year integer)
-returns text
-language sql
-stable
-set search_path = ''
-as $$
-  select b.band
-  from metrics.bands as b
-  where b.report_year = band_of.report_year
-    and b.metric = band_of.metric
-    and (value <= b.at_most or value < b.below or value >= b.at_least)
-  order by b.rank
-  limit 1
-$$;
-revoke execute on function metrics.band_of(text, double precision, integer) from public;
-
-comment on function metrics.band_of(text, double precision, integer) is 'The band that a report puts a value into; NULL where it has none.';
-
 -- Postgres matches without going back over the text as long as nothing refers to what was matched before, so that with a bound on the length
 -- no pattern can keep it busy.
 drop function if exists metrics.checked_pattern(text, text);

@@ -86,6 +86,9 @@ create index if not exists changes_position_idx on metrics.changes (generation, 
 create index if not exists changes_repository_position_idx on metrics.changes (generation, repository_id, line, position);
 create index if not exists changes_shipped_by_idx on metrics.changes (shipped_by) where shipped_by is not null;
 create index if not exists changes_shipped_at_idx on metrics.changes (generation, service_id, shipped_at);
+create index if not exists changes_unshipped_idx
+  on metrics.changes (generation, service_id, started_at)
+  where exclusion in ('rewritten', 'order_unknown');
 create index if not exists changes_merged_at_idx on metrics.changes (generation, repository_id, merged_at) where merged_at is not null;
 create index if not exists changes_pull_request_idx
   on metrics.changes (pull_request_reference_id, pull_request_number)

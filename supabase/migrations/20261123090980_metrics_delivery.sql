@@ -550,13 +550,15 @@ create table if not exists metrics.service_weeks (
   fixed_forward integer not null default 0,
   rework integer not null default 0,
   by_day integer[] not null default '{0,0,0,0,0,0,0}',
+  recovered integer not null default 0,
+  recovery_tally numeric not null default 0,
   constraint service_weeks_pkey primary key (generation, service_id, week, environment)
 );
 
 comment on table metrics.service_weeks is 'Production deployments of services by ISO week and environment. Equals its recomputation from service_deployments.';
 comment on column metrics.service_weeks.generation is 'The generation that it belongs to.';
 comment on column metrics.service_weeks.service_id is 'Service.';
-comment on column metrics.service_weeks.week is 'Monday of the week in which they were done.';
+comment on column metrics.service_weeks.week is 'Monday of the week in which they were done, or ended.';
 comment on column metrics.service_weeks.environment is 'Environment.';
 comment on column metrics.service_weeks.repository_id is 'Repository of the service.';
 comment on column metrics.service_weeks.deployments is 'Successful ones.';
@@ -571,46 +573,42 @@ comment on column metrics.service_weeks.incidents is 'Failed ones with an incide
 comment on column metrics.service_weeks.fixed_forward is 'Failed ones that were fixed forward.';
 comment on column metrics.service_weeks.rework is 'Successful ones that rolled back or fixed another.';
 comment on column metrics.service_weeks.by_day is 'Successful ones by day, Monday first.';
+comment on column metrics.service_weeks.recovered is 'Failures that ended in this week, whenever they were deployed.';
+comment on column metrics.service_weeks.recovery_tally is 'How long those took to end: a tally of their seconds, see metrics.tally_of.';
 
 create table if not exists metrics.lead_time_weeks (
   generation integer not null,
   service_id bigint not null,
   week date not null,
-  label text not null,
+  is_bot boolean not null,
   repository_id bigint not null,
-  human integer not null default 0,
-  bot integer not null default 0,
-  constraint lead_time_weeks_pkey primary key (generation, service_id, week, label)
+  from_commit integer not null,
+  from_first_commit integer not null,
+  from_pull_request_opened integer not null,
+  first_deployment integer not null,
+  rewritten integer not null,
+  order_unknown integer not null,
+  start_unknown integer not null,
+  start_after_shipping integer not null,
+  lead_tally numeric not null,
+  constraint lead_time_weeks_pkey primary key (generation, service_id, week, is_bot)
 );
 
 comment on table metrics.lead_time_weeks is 'Changes of services by ISO week: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
 comment on column metrics.lead_time_weeks.generation is 'The generation that it belongs to.';
 comment on column metrics.lead_time_weeks.service_id is 'Service.';
 comment on column metrics.lead_time_weeks.week is 'Monday of the week in which they were shipped, or, of those that were not, begun.';
-comment on column metrics.lead_time_weeks.label is 'Basis, or exclusion.';
+comment on column metrics.lead_time_weeks.is_bot is 'Whether by bots or by humans.';
 comment on column metrics.lead_time_weeks.repository_id is 'Repository of the service.';
-comment on column metrics.lead_time_weeks.human is 'Changes by humans.';
-comment on column metrics.lead_time_weeks.bot is 'Changes by bots.';
-
-create table if not exists metrics.lead_time_week_buckets (
-  generation integer not null,
-  service_id bigint not null,
-  week date not null,
-  bucket smallint not null,
-  repository_id bigint not null,
-  human integer not null default 0,
-  bot integer not null default 0,
-  constraint lead_time_week_buckets_pkey primary key (generation, service_id, week, bucket)
-);
-
-comment on table metrics.lead_time_week_buckets is 'Lead times of services by ISO week, counted by bucket_of. Equals its recomputation from changes.';
-comment on column metrics.lead_time_week_buckets.generation is 'The generation that it belongs to.';
-comment on column metrics.lead_time_week_buckets.service_id is 'Service.';
-comment on column metrics.lead_time_week_buckets.week is 'Monday of the week in which they were shipped.';
-comment on column metrics.lead_time_week_buckets.bucket is 'Bucket of the seconds.';
-comment on column metrics.lead_time_week_buckets.repository_id is 'Repository of the service.';
-comment on column metrics.lead_time_week_buckets.human is 'Changes by humans.';
-comment on column metrics.lead_time_week_buckets.bot is 'Changes by bots.';
+comment on column metrics.lead_time_weeks.from_commit is 'Changes that began with their own commit.';
+comment on column metrics.lead_time_weeks.from_first_commit is 'Changes that began with the first commit of their pull request.';
+comment on column metrics.lead_time_weeks.from_pull_request_opened is 'Changes that began as their pull request was opened.';
+comment on column metrics.lead_time_weeks.first_deployment is 'Left out: shipped by the first deployment of the service.';
+comment on column metrics.lead_time_weeks.rewritten is 'Left out: taken off the branch by force before they were shipped.';
+comment on column metrics.lead_time_weeks.order_unknown is 'Left out: nobody knows whether they were shipped.';
+comment on column metrics.lead_time_weeks.start_unknown is 'Left out: nobody knows when they began.';
+comment on column metrics.lead_time_weeks.start_after_shipping is 'Left out: begun after they were shipped, by the clocks of those who say so.';
+comment on column metrics.lead_time_weeks.lead_tally is 'How long those took that count: a tally of their seconds, see metrics.tally_of.';
 
 -- Adds to the weeks what came and takes away what went. Both triggers below work so: on insert, update and delete.
 drop function if exists metrics.count_service_deployments(metrics.service_deployments[], metrics.service_deployments[]);
@@ -625,18 +623,22 @@ as $$
     select
       c.generation,
       c.service_id,
-      metrics.week_of(c.at, g.time_zone) as week,
+      metrics.week_of(w.at, g.time_zone) as week,
       c.environment,
       c.repository_id,
       u.n,
-      c.outcome = 'success' as is_deployed,
+      w.is_end,
+      not w.is_end and c.outcome = 'success' as is_deployed,
+      not w.is_end and c.outcome = 'failure' as is_failed_attempt,
+      not w.is_end and c.causes is not null as is_failed_change,
       extract(isodow from c.at at time zone g.time_zone) as day,
-      c.is_redeploy,
-      c.is_first,
+      not w.is_end and c.is_redeploy as is_redeploy,
+      not w.is_end and c.is_first as is_first,
+      not w.is_end and c.is_rework as is_rework,
       c.position,
       c.causes,
       c.recovered_at,
-      c.is_rework
+      c.recovery_seconds
     from (
       select o as c, -1 as n
       from unnest(gone) as o
@@ -645,6 +647,10 @@ as $$
       from unnest(come) as o
     ) as u
     cross join lateral (select (u.c).*) as c
+    -- Once where it was done, and once where its failure ended.
+    join lateral (values (c.at, false), (c.recovered_at, true)) as w (at, is_end)
+      on not w.is_end
+      or (c.causes is not null and c.recovery_seconds is not null)
     join metrics.generations as g
       on g.id = c.generation
       and g.state <> 'retired'
@@ -660,12 +666,12 @@ as $$
       coalesce(sum(c.n) filter (where c.is_redeploy), 0) as redeploys,
       coalesce(sum(c.n) filter (where c.is_first), 0) as firsts,
       coalesce(sum(c.n) filter (where c.is_deployed and c.position is null), 0) as unknown_commits,
-      coalesce(sum(c.n) filter (where not c.is_deployed), 0) as failed_attempts,
-      coalesce(sum(c.n) filter (where c.causes is not null), 0) as failed_changes,
-      coalesce(sum(c.n) filter (where c.causes is not null and c.recovered_at is null), 0) as open_failures,
-      coalesce(sum(c.n) filter (where 'rolled_back' = any(c.causes)), 0) as rolled_back,
-      coalesce(sum(c.n) filter (where 'incident' = any(c.causes)), 0) as incidents,
-      coalesce(sum(c.n) filter (where 'fixed_forward' = any(c.causes)), 0) as fixed_forward,
+      coalesce(sum(c.n) filter (where c.is_failed_attempt), 0) as failed_attempts,
+      coalesce(sum(c.n) filter (where c.is_failed_change), 0) as failed_changes,
+      coalesce(sum(c.n) filter (where c.is_failed_change and c.recovered_at is null), 0) as open_failures,
+      coalesce(sum(c.n) filter (where c.is_failed_change and 'rolled_back' = any(c.causes)), 0) as rolled_back,
+      coalesce(sum(c.n) filter (where c.is_failed_change and 'incident' = any(c.causes)), 0) as incidents,
+      coalesce(sum(c.n) filter (where c.is_failed_change and 'fixed_forward' = any(c.causes)), 0) as fixed_forward,
       coalesce(sum(c.n) filter (where c.is_rework), 0) as rework,
       array[
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 1), 0),
@@ -675,22 +681,25 @@ as $$
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 5), 0),
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 6), 0),
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 7), 0)
-      ] as by_day
+      ] as by_day,
+      coalesce(sum(c.n) filter (where c.is_end), 0) as recovered,
+      coalesce(sum(c.n * metrics.tally_of(metrics.bucket_of(c.recovery_seconds))) filter (where c.is_end), 0) as recovery_tally
     from counted as c
     group by c.generation, c.service_id, c.week, c.environment
   )
   insert into metrics.service_weeks as t (
     generation, service_id, week, environment, repository_id, deployments, redeploys, firsts, unknown_commits, failed_attempts,
-    failed_changes, open_failures, rolled_back, incidents, fixed_forward, rework, by_day
+    failed_changes, open_failures, rolled_back, incidents, fixed_forward, rework, by_day, recovered, recovery_tally
   )
   select
     a.generation, a.service_id, a.week, a.environment, a.repository_id, a.deployments, a.redeploys, a.firsts, a.unknown_commits,
-    a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents, a.fixed_forward, a.rework, a.by_day
+    a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents, a.fixed_forward, a.rework, a.by_day, a.recovered,
+    a.recovery_tally
   from added as a
   where (
     a.deployments, a.redeploys, a.firsts, a.unknown_commits, a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents,
-    a.fixed_forward, a.rework, a.by_day
-  ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, array[0, 0, 0, 0, 0, 0, 0]::bigint[])
+    a.fixed_forward, a.rework, a.by_day, a.recovered, a.recovery_tally
+  ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, array[0, 0, 0, 0, 0, 0, 0]::bigint[], 0, 0)
   order by 1, 2, 3, 4
   on conflict on constraint service_weeks_pkey do update set
     deployments = t.deployments + excluded.deployments,
@@ -712,13 +721,17 @@ as $$
       t.by_day[5] + excluded.by_day[5],
       t.by_day[6] + excluded.by_day[6],
       t.by_day[7] + excluded.by_day[7]
-    ];
+    ],
+    recovered = t.recovered + excluded.recovered,
+    recovery_tally = t.recovery_tally + excluded.recovery_tally;
 
   -- A week in which nothing is left has no row.
   delete from metrics.service_weeks as t
   using (
-    select distinct o.generation, o.service_id, metrics.week_of(o.at, g.time_zone) as week, o.environment
+    select distinct o.generation, o.service_id, metrics.week_of(w.at, g.time_zone) as week, o.environment
     from unnest(gone) as o
+    join lateral (values (o.at), (o.recovered_at)) as w (at)
+      on w.at is not null
     join metrics.generations as g
       on g.id = o.generation
       and g.state <> 'retired'
@@ -729,6 +742,7 @@ as $$
     and t.environment = k.environment
     and t.deployments = 0
     and t.failed_attempts = 0
+    and t.recovered = 0
 $$;
 revoke execute on function metrics.count_service_deployments(metrics.service_deployments[], metrics.service_deployments[]) from public;
 
@@ -789,16 +803,27 @@ language sql
 set search_path = ''
 set enable_hashjoin = on
 as $$
-  with counted as materialized (
+  insert into metrics.lead_time_weeks as t (
+    generation, service_id, week, is_bot, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
+    start_unknown, start_after_shipping, lead_tally
+  )
+  select *
+  from (
     select
       c.generation,
       c.service_id,
       metrics.week_of(l.at, g.time_zone) as week,
-      l.label,
-      case when c.exclusion is null then metrics.bucket_of(c.lead_seconds) end as bucket,
-      c.repository_id,
-      u.n * (not c.is_bot)::integer as human,
-      u.n * c.is_bot::integer as bot
+      c.is_bot,
+      min(c.repository_id) as repository_id,
+      coalesce(sum(u.n) filter (where l.label = 'commit'), 0) as from_commit,
+      coalesce(sum(u.n) filter (where l.label = 'first_commit'), 0) as from_first_commit,
+      coalesce(sum(u.n) filter (where l.label = 'pull_request_opened'), 0) as from_pull_request_opened,
+      coalesce(sum(u.n) filter (where l.label = 'first_deployment'), 0) as first_deployment,
+      coalesce(sum(u.n) filter (where l.label = 'rewritten'), 0) as rewritten,
+      coalesce(sum(u.n) filter (where l.label = 'order_unknown'), 0) as order_unknown,
+      coalesce(sum(u.n) filter (where l.label = 'start_unknown'), 0) as start_unknown,
+      coalesce(sum(u.n) filter (where l.label = 'start_after_shipping'), 0) as start_after_shipping,
+      coalesce(sum(u.n * metrics.tally_of(metrics.bucket_of(c.lead_seconds))) filter (where c.exclusion is null), 0) as lead_tally
     from (
       select o as c, -1 as n
       from unnest(gone) as o
@@ -817,35 +842,28 @@ as $$
       and g.state <> 'retired'
     where l.at is not null
       and coalesce(c.exclusion, '') not in ('no_change', 'merge_commit', 'taken_off', 'waiting')
-  ),
-  labels as (
-    insert into metrics.lead_time_weeks as t (generation, service_id, week, label, repository_id, human, bot)
-    select c.generation, c.service_id, c.week, c.label, min(c.repository_id), sum(c.human), sum(c.bot)
-    from counted as c
-    group by c.generation, c.service_id, c.week, c.label
-    having sum(c.human) <> 0
-      or sum(c.bot) <> 0
-    order by 1, 2, 3, 4
-    on conflict on constraint lead_time_weeks_pkey do update set
-      human = t.human + excluded.human,
-      bot = t.bot + excluded.bot
-  )
-  insert into metrics.lead_time_week_buckets as t (generation, service_id, week, bucket, repository_id, human, bot)
-  select c.generation, c.service_id, c.week, c.bucket, min(c.repository_id), sum(c.human), sum(c.bot)
-  from counted as c
-  where c.bucket is not null
-  group by c.generation, c.service_id, c.week, c.bucket
-  having sum(c.human) <> 0
-    or sum(c.bot) <> 0
-  order by 1, 2, 3, 4
-  on conflict on constraint lead_time_week_buckets_pkey do update set
-    human = t.human + excluded.human,
-    bot = t.bot + excluded.bot;
+    group by c.generation, c.service_id, 3, c.is_bot
+  ) as a
+  where (
+    a.from_commit, a.from_first_commit, a.from_pull_request_opened, a.first_deployment, a.rewritten, a.order_unknown, a.start_unknown, a.start_after_shipping,
+    a.lead_tally
+  ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
+  order by a.generation, a.service_id, a.week, a.is_bot
+  on conflict on constraint lead_time_weeks_pkey do update set
+    from_commit = t.from_commit + excluded.from_commit,
+    from_first_commit = t.from_first_commit + excluded.from_first_commit,
+    from_pull_request_opened = t.from_pull_request_opened + excluded.from_pull_request_opened,
+    first_deployment = t.first_deployment + excluded.first_deployment,
+    rewritten = t.rewritten + excluded.rewritten,
+    order_unknown = t.order_unknown + excluded.order_unknown,
+    start_unknown = t.start_unknown + excluded.start_unknown,
+    start_after_shipping = t.start_after_shipping + excluded.start_after_shipping,
+    lead_tally = t.lead_tally + excluded.lead_tally;
 
   -- A week in which nothing is left has no row.
   delete from metrics.lead_time_weeks as t
   using (
-    select distinct o.generation, o.service_id, metrics.week_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as week
+    select distinct o.generation, o.service_id, metrics.week_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as week, o.is_bot
     from unnest(gone) as o
     join metrics.generations as g
       on g.id = o.generation
@@ -855,26 +873,13 @@ as $$
   where t.generation = k.generation
     and t.service_id = k.service_id
     and t.week = k.week
-    and t.human = 0
-    and t.bot = 0;
-  delete from metrics.lead_time_week_buckets as t
-  using (
-    select distinct o.generation, o.service_id, metrics.week_of(o.shipped_at, g.time_zone) as week
-    from unnest(gone) as o
-    join metrics.generations as g
-      on g.id = o.generation
-      and g.state <> 'retired'
-    where o.shipped_at is not null
-  ) as k
-  where t.generation = k.generation
-    and t.service_id = k.service_id
-    and t.week = k.week
-    and t.human = 0
-    and t.bot = 0
+    and t.is_bot = k.is_bot
+    and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
+      + t.start_after_shipping = 0
 $$;
 revoke execute on function metrics.count_changes(metrics.changes[], metrics.changes[]) from public;
 
-comment on function metrics.count_changes(metrics.changes[], metrics.changes[]) is 'Keeps lead_time_weeks and lead_time_week_buckets equal to changes, of which these rows went and these came.';
+comment on function metrics.count_changes(metrics.changes[], metrics.changes[]) is 'Keeps lead_time_weeks equal to changes, of which these rows went and these came.';
 
 drop trigger if exists count_inserted on metrics.changes;
 drop trigger if exists count_updated on metrics.changes;

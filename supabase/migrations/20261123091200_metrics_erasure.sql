@@ -116,7 +116,7 @@ begin
 
   -- What was derived of it. Changes and deployments last: as they go, so does what was counted of them.
   foreach fact_table in array array['deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_weeks',
-    'lead_time_week_buckets', 'service_weeks', 'services'
+    'service_weeks', 'services'
   ] loop
     exit when erased >= step;
     execute format(

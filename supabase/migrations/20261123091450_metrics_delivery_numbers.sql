@@ -33,6 +33,7 @@ begin
   if to_regtype('metrics.delivery_counts') is null then
     create type metrics.delivery_counts as (
       name text,
+      is_asked boolean,
       bucket_start date,
       is_unknown boolean,
       days integer,
@@ -76,10 +77,11 @@ revoke usage on type metrics.delivery_counts from public;
 comment on type metrics.delivery_counts is 'What all numbers about deployments are made of, for one group and bucket.';
 
 -- What is asked for of it says wanted: frequency, lead, failures, recovery.
-drop function if exists metrics.count_deliveries(metrics.period, text[], text, text, text, text, text, boolean, text[]);
+drop function if exists metrics.count_deliveries(metrics.period, metrics.period, text[], text, text, text, text, text, boolean, text[]);
 
 create function metrics.count_deliveries(
   asked metrics.period,
+  earlier metrics.period,
   wanted text[],
   by text,
   service text,
@@ -98,22 +100,23 @@ set search_path = ''
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_tidscan = off
+set jit = off
 as $$
 #variable_conflict use_variable
 declare
   with_bots constant boolean := coalesce(bots, true);
+  time_zone constant text := (asked).time_zone;
   today constant date := (now() at time zone (asked).time_zone)::date;
-  whole metrics.period;
-  first_week date;
-  last_week date;
+  first_day constant date := least((asked).since, (earlier).since);
+  first_week constant date := date_trunc('week', first_day::timestamp)::date;
+  first_at constant timestamptz := metrics.midnight(first_day, time_zone);
+  ends_at constant timestamptz := metrics.midnight((asked).until, time_zone);
+  is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
   service_ids bigint[];
   repository_ids bigint[];
   names text[];
-  is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
   is_unknown boolean;
   has_incidents boolean := false;
-  is_lead_small boolean := true;
-  is_recovery_small boolean := true;
 begin
   select
     coalesce(array_agg(s.service_id order by s.service_id), '{}'),
@@ -122,110 +125,75 @@ begin
   into service_ids, repository_ids, names
   from metrics.selected_services((asked).generation, service, repository, team) as s;
   is_unknown := is_restricted and names = '{}';
-
-  whole := asked;
-  whole.bucket := 'none';
-  select min(w.week), max(w.week)
-  into first_week, last_week
-  from metrics.whole_weeks_of(whole) as w;
-
-  -- Whether percentiles are exact is a matter of the whole selection, whatever the page shows of it.
-  if 'lead' = any(wanted) then
-    select coalesce(sum(u.n), 0) <= 10000
-    into is_lead_small
-    from (
-      select t.human + case when with_bots then t.bot else 0 end as n
-      from unnest(service_ids) as c (service_id)
-      join metrics.lead_time_weeks as t
-        on t.generation = (asked).generation
-        and t.service_id = c.service_id
-        and t.week between first_week and last_week
-      where environment is null
-        and t.label in ('commit', 'first_commit', 'pull_request_opened')
-      union all
-      select count(*)
-      from (
-        select d.starts_at, d.ends_at
-        from metrics.days_beside_weeks_of(whole) as d
-        where environment is null
-        union all
-        select d.starts_at, d.ends_at
-        from metrics.stretches_of(whole) as d
-        where environment is not null
-      ) as d
-      cross join unnest(service_ids) as c (service_id)
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at >= d.starts_at
-          and o.shipped_at < d.ends_at
-        offset 0
-      ) as t
-      where t.exclusion is null
-        and (with_bots or not t.is_bot)
-    ) as u;
-  end if;
-  if 'recovery' = any(wanted) then
-    select count(*) <= 10000
-    into is_recovery_small
-    from metrics.stretches_of(whole) as d
-    cross join unnest(service_ids) as c (service_id)
-    cross join lateral (
-      select o.*
-      from metrics.service_deployments as o
-      where o.generation = (asked).generation
-        and o.service_id = c.service_id
-        and o.causes is not null
-        and o.recovered_at >= d.starts_at
-        and o.recovered_at < d.ends_at
-      offset 0
-    ) as t
-    where t.recovery_seconds is not null
-      and (environment is null or t.environment = environment);
-  end if;
   if wanted && array['failures', 'recovery'] then
     has_incidents := exists (select from metrics.incidents);
   end if;
 
-  -- Facts are read of what stands on the page alone.
-  if shown is not null then
-    select coalesce(array_agg(c.service_id), '{}'), coalesce(array_agg(c.repository_id), '{}'), coalesce(array_agg(c.name), '{}')
-    into service_ids, repository_ids, names
-    from unnest(service_ids, repository_ids, names) as c (service_id, repository_id, name)
-    where c.name = any(shown);
-  end if;
-
   return query
-  with chosen as materialized (
-    select c.service_id, c.repository_id, c.name
+  with periods as materialized (
+    select true as is_asked, asked as period
+    union all
+    select false, earlier
+    where (earlier).since is not null
+  ),
+  -- Whether percentiles are exact is a matter of the whole selection, whatever the page shows of it.
+  selection as materialized (
+    select c.service_id, c.repository_id, c.name, shown is null or c.name = any(shown) as is_shown
     from unnest(service_ids, repository_ids, names) as c (service_id, repository_id, name)
   ),
-  weeks as materialized (
-    select w.bucket_start, w.week
-    from metrics.whole_weeks_of(asked) as w
+  chosen as materialized (
+    select s.service_id, s.repository_id, s.name
+    from selection as s
+    where s.is_shown
+  ),
+  buckets as materialized (
+    select p.is_asked, b.bucket_start, b.first_day, b.end_day
+    from periods as p
+    cross join lateral metrics.buckets_of(p.period) as b
   ),
   days as materialized (
-    select d.bucket_start, d.starts_at, d.ends_at
-    from metrics.days_beside_weeks_of(asked) as d
+    select b.is_asked, b.bucket_start, b.first_day + i.n as day
+    from buckets as b
+    cross join lateral generate_series(0, b.end_day - b.first_day - 1) as i (n)
   ),
-  stretches as materialized (
-    select s.bucket_start, s.starts_at, s.ends_at
-    from metrics.stretches_of(asked) as s
+  weeks as materialized (
+    select p.is_asked, w.bucket_start, w.week, w.first_day, w.end_day, w.is_counted
+    from periods as p
+    cross join lateral metrics.nearest_weeks_of(p.period) as w
+  ),
+  -- The days by which the counted weeks of a bucket miss it.
+  days_off as materialized (
+    select w.is_asked, w.bucket_start, d.first_day + i.n as day, d.times
+    from weeks as w
+    cross join lateral (
+      values
+        (w.first_day, w.end_day, case when not w.is_counted then 1 end),
+        (w.week, w.first_day, case when w.is_counted then -1 end),
+        (w.end_day, w.week + 7, case when w.is_counted then -1 end)
+    ) as d (first_day, end_day, times)
+    cross join lateral generate_series(0, d.end_day - d.first_day - 1) as i (n)
+    where d.times is not null
+  ),
+  stretches_off as materialized (
+    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
+    from (
+      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
+      from days_off as d
+    ) as r
   ),
   grid as materialized (
     select
       g.name,
+      b.is_asked,
       b.bucket_start,
       greatest(least(b.end_day, today + 1) - b.first_day, 0) as days,
-      metrics.midnight(b.end_day, (asked).time_zone) as ends_at
+      metrics.midnight(b.end_day, time_zone) as ends_at
     from (
       select distinct c.name from chosen as c
       union
       select '' where by = 'nothing' or is_unknown
     ) as g
-    cross join metrics.buckets_of(asked) as b
+    cross join buckets as b
   ),
   firsts as materialized (
     select c.name, min(f.at) as at
@@ -242,21 +210,44 @@ begin
     ) as f
     group by c.name
   ),
-  week_rows as materialized (
-    select c.name, w.bucket_start, t.*
-    from chosen as c
-    join metrics.service_weeks as t
-      on t.generation = (asked).generation
-      and t.service_id = c.service_id
-      and t.week between first_week and last_week
-    join weeks as w
-      on w.week = t.week
-    where environment is null
-      or t.environment = environment
+  service_weeks as materialized (
+    select
+      c.name,
+      c.is_shown,
+      t.week,
+      sum(t.deployments) as deployments,
+      sum(t.redeploys) as redeploys,
+      sum(t.firsts) as firsts,
+      sum(t.unknown_commits) as unknown_commits,
+      sum(t.failed_attempts) as failed_attempts,
+      sum(t.failed_changes) as failed_changes,
+      sum(t.open_failures) as open_failures,
+      sum(t.rolled_back) as rolled_back,
+      sum(t.incidents) as incidents,
+      sum(t.fixed_forward) as fixed_forward,
+      sum(t.rework) as rework,
+      (sum(t.by_day[1]) > 0)::integer + (sum(t.by_day[2]) > 0)::integer + (sum(t.by_day[3]) > 0)::integer
+        + (sum(t.by_day[4]) > 0)::integer + (sum(t.by_day[5]) > 0)::integer + (sum(t.by_day[6]) > 0)::integer
+        + (sum(t.by_day[7]) > 0)::integer as days,
+      sum(t.recovered) as recovered,
+      sum(t.recovery_tally) as recovery_tally
+    from selection as c
+    cross join lateral (
+      select *
+      from metrics.service_weeks as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.week >= first_week
+        and o.week < (asked).until
+        and (environment is null or o.environment = environment)
+      offset 0
+    ) as t
+    group by c.name, c.is_shown, t.week
   ),
   deployed as (
     select
       u.name,
+      u.is_asked,
       u.bucket_start,
       sum(u.deployments) as deployments,
       sum(u.redeploys) as redeploys,
@@ -271,285 +262,404 @@ begin
       sum(u.rework) as rework
     from (
       select
-        r.name, r.bucket_start, r.deployments, r.redeploys, r.firsts, r.unknown_commits, r.failed_attempts, r.failed_changes, r.open_failures,
-        r.rolled_back, r.incidents, r.fixed_forward, r.rework
-      from week_rows as r
+        r.name, w.is_asked, w.bucket_start, r.deployments, r.redeploys, r.firsts, r.unknown_commits, r.failed_attempts, r.failed_changes,
+        r.open_failures, r.rolled_back, r.incidents, r.fixed_forward, r.rework
+      from service_weeks as r
+      join weeks as w
+        on w.week = r.week
+        and w.is_counted
+      where r.is_shown
       union all
       select
         c.name,
+        d.is_asked,
         d.bucket_start,
-        (t.outcome = 'success')::integer,
-        t.is_redeploy::integer,
-        t.is_first::integer,
-        (t.outcome = 'success' and t.position is null)::integer,
-        (t.outcome = 'failure')::integer,
-        (t.causes is not null)::integer,
-        (t.causes is not null and t.recovered_at is null)::integer,
-        coalesce('rolled_back' = any(t.causes), false)::integer,
-        coalesce('incident' = any(t.causes), false)::integer,
-        coalesce('fixed_forward' = any(t.causes), false)::integer,
-        t.is_rework::integer
-      from days as d
+        d.times * (t.outcome = 'success')::integer,
+        d.times * t.is_redeploy::integer,
+        d.times * t.is_first::integer,
+        d.times * (t.outcome = 'success' and t.position is null)::integer,
+        d.times * (t.outcome = 'failure')::integer,
+        d.times * (t.causes is not null)::integer,
+        d.times * (t.causes is not null and t.recovered_at is null)::integer,
+        d.times * coalesce('rolled_back' = any(t.causes), false)::integer,
+        d.times * coalesce('incident' = any(t.causes), false)::integer,
+        d.times * coalesce('fixed_forward' = any(t.causes), false)::integer,
+        d.times * t.is_rework::integer
+      from stretches_off as s
       cross join chosen as c
       cross join lateral (
-        select o.*
+        select o.*, (o.at at time zone time_zone)::date as day
         from metrics.service_deployments as o
         where o.generation = (asked).generation
           and o.service_id = c.service_id
-          and o.at >= d.starts_at
-          and o.at < d.ends_at
+          and o.at >= s.starts_at
+          and o.at < s.ends_at
+          and (environment is null or o.environment = environment)
         offset 0
       ) as t
-      where environment is null
-        or t.environment = environment
+      join days_off as d
+        on d.day = t.day
     ) as u
-    group by u.name, u.bucket_start
+    group by u.name, u.is_asked, u.bucket_start
   ),
   -- Days with a deployment, of each whole week since the group's first.
   weekly as (
     select
       f.name,
+      w.is_asked,
       w.bucket_start,
       percentile_disc(0.5) within group (order by coalesce(r.days, 0)) as days_per_week
     from firsts as f
     join weeks as w
-      on w.week >= metrics.week_of(f.at, (asked).time_zone)
+      on w.end_day = w.first_day + 7
+      and w.week >= metrics.week_of(f.at, time_zone)
       and w.week + 7 <= today
-    left join (
-      select
-        r.name,
-        r.week,
-        (sum(r.by_day[1]) > 0)::integer + (sum(r.by_day[2]) > 0)::integer + (sum(r.by_day[3]) > 0)::integer
-          + (sum(r.by_day[4]) > 0)::integer + (sum(r.by_day[5]) > 0)::integer + (sum(r.by_day[6]) > 0)::integer
-          + (sum(r.by_day[7]) > 0)::integer as days
-      from week_rows as r
-      group by r.name, r.week
-    ) as r
+    left join service_weeks as r
       on r.name = f.name
       and r.week = w.week
     where 'frequency' = any(wanted)
-    group by f.name, w.bucket_start
+    group by f.name, w.is_asked, w.bucket_start
   ),
-  labels as (
-    select u.name, u.bucket_start, u.label, sum(u.n) as n
+  -- Few are read one by one, so that their percentiles are exact; many by their weeks.
+  recovery_sizes as materialized (
+    select p.is_asked, coalesce(sum(r.recovered), 0) <= 2000 as is_small
+    from periods as p
+    left join weeks as w
+      on w.is_asked = p.is_asked
+    left join service_weeks as r
+      on r.week = w.week
+    where 'recovery' = any(wanted)
+    group by p.is_asked
+  ),
+  recovery_days as materialized (
+    select d.is_asked, d.bucket_start, d.day, 1 as times
+    from recovery_sizes as z
+    join days as d
+      on d.is_asked = z.is_asked
+    where z.is_small
+    union all
+    select d.is_asked, d.bucket_start, d.day, d.times
+    from recovery_sizes as z
+    join days_off as d
+      on d.is_asked = z.is_asked
+    where not z.is_small
+  ),
+  recovery_stretches as materialized (
+    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
     from (
-      select c.name, w.bucket_start, t.label, t.human + case when with_bots then t.bot else 0 end as n
-      from chosen as c
-      join metrics.lead_time_weeks as t
-        on t.generation = (asked).generation
-        and t.service_id = c.service_id
-        and t.week between first_week and last_week
-      join weeks as w
-        on w.week = t.week
-      where 'lead' = any(wanted)
-        and environment is null
-      union all
-      select c.name, d.bucket_start, coalesce(t.exclusion, t.basis), 1
+      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
+      from recovery_days as d
+    ) as r
+  ),
+  recovery_values as materialized (
+    select u.name, u.is_asked, u.bucket_start, u.value, sum(u.n) as n
+    from (
+      select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
       from (
-        select d.bucket_start, d.starts_at, d.ends_at from days as d where environment is null
-        union all
-        select s.bucket_start, s.starts_at, s.ends_at from stretches as s where environment is not null
-      ) as d
-      cross join chosen as c
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at >= d.starts_at
-          and o.shipped_at < d.ends_at
-        offset 0
-      ) as t
-      where 'lead' = any(wanted)
-        and coalesce(t.exclusion, '') not in ('no_change', 'merge_commit')
-        and (with_bots or not t.is_bot)
-        and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
+        select r.name, w.is_asked, w.bucket_start, sum(r.recovery_tally) as tally
+        from recovery_sizes as z
+        join weeks as w
+          on w.is_asked = z.is_asked
+          and w.is_counted
+        join service_weeks as r
+          on r.week = w.week
+          and r.is_shown
+        where not z.is_small
+        group by r.name, w.is_asked, w.bucket_start
+      ) as r
+      cross join lateral metrics.counts_of(r.tally) as k
       union all
-      -- What was not shipped counts in the days in which it began.
-      select c.name, d.bucket_start, t.exclusion, 1
-      from (
-        select d.bucket_start, d.starts_at, d.ends_at from days as d where environment is null
-        union all
-        select s.bucket_start, s.starts_at, s.ends_at from stretches as s where environment is not null
-      ) as d
-      cross join chosen as c
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at is null
-          and o.started_at >= d.starts_at
-          and o.started_at < d.ends_at
-        offset 0
-      ) as t
-      where 'lead' = any(wanted)
-        and t.exclusion in ('rewritten', 'order_unknown')
-        and (with_bots or not t.is_bot)
-    ) as u
-    group by u.name, u.bucket_start, u.label
-    having sum(u.n) > 0
-  ),
-  told as (
-    select
-      l.name,
-      l.bucket_start,
-      coalesce(sum(l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), 0) as changes,
-      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), '{}') as basis,
-      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label not in ('commit', 'first_commit', 'pull_request_opened')), '{}') as excluded
-    from labels as l
-    group by l.name, l.bucket_start
-  ),
-  lead_values as (
-    select u.name, u.bucket_start, u.value, sum(u.n) as n
-    from (
-      select c.name, s.bucket_start, t.lead_seconds as value, 1 as n
-      from stretches as s
-      cross join chosen as c
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at >= s.starts_at
-          and o.shipped_at < s.ends_at
-        offset 0
-      ) as t
-      where 'lead' = any(wanted)
-        and (is_lead_small or environment is not null)
-        and t.exclusion is null
-        and (with_bots or not t.is_bot)
-        and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
-      union all
-      select b.name, b.bucket_start, metrics.seconds_of(b.bucket), b.n
-      from (
-        select u.name, u.bucket_start, u.bucket, sum(u.n) as n
-        from (
-          select c.name, w.bucket_start, t.bucket, t.human + case when with_bots then t.bot else 0 end as n
-          from chosen as c
-          join metrics.lead_time_week_buckets as t
-            on t.generation = (asked).generation
-            and t.service_id = c.service_id
-            and t.week between first_week and last_week
-          join weeks as w
-            on w.week = t.week
-          where 'lead' = any(wanted)
-            and not is_lead_small
-            and environment is null
-          union all
-          select c.name, d.bucket_start, metrics.bucket_of(t.lead_seconds), 1
-          from days as d
-          cross join chosen as c
-          cross join lateral (
-            select o.*
-            from metrics.changes as o
-            where o.generation = (asked).generation
-              and o.service_id = c.service_id
-              and o.shipped_at >= d.starts_at
-              and o.shipped_at < d.ends_at
-            offset 0
-          ) as t
-          where 'lead' = any(wanted)
-            and not is_lead_small
-            and environment is null
-            and t.exclusion is null
-            and (with_bots or not t.is_bot)
-        ) as u
-        group by u.name, u.bucket_start, u.bucket
-      ) as b
-    ) as u
-    group by u.name, u.bucket_start, u.value
-    having sum(u.n) > 0
-  ),
-  leads as (
-    select
-      v.name,
-      v.bucket_start,
-      min(v.value) filter (where v.reached >= ceil(0.5 * v.n)) as p50,
-      min(v.value) filter (where v.reached >= ceil(0.75 * v.n)) as p75,
-      min(v.value) filter (where v.reached >= ceil(0.95 * v.n)) as p95
-    from (
-      select
-        l.name,
-        l.bucket_start,
-        l.value,
-        sum(l.n) over (partition by l.name, l.bucket_start order by l.value) as reached,
-        sum(l.n) over (partition by l.name, l.bucket_start) as n
-      from lead_values as l
-    ) as v
-    group by v.name, v.bucket_start
-  ),
-  recoveries as (
-    select
-      r.name,
-      r.bucket_start,
-      count(*) as recovered,
-      percentile_disc(0.5) within group (order by r.value) as p50,
-      percentile_disc(0.75) within group (order by r.value) as p75,
-      percentile_disc(0.95) within group (order by r.value) as p95
-    from (
       select
         c.name,
-        s.bucket_start,
-        case when is_recovery_small then t.recovery_seconds else metrics.seconds_of(metrics.bucket_of(t.recovery_seconds)) end as value
-      from stretches as s
+        d.is_asked,
+        d.bucket_start,
+        case when z.is_small then t.recovery_seconds else metrics.seconds_of(metrics.bucket_of(t.recovery_seconds)) end,
+        d.times
+      from recovery_stretches as s
       cross join chosen as c
       cross join lateral (
-        select o.*
+        select o.recovery_seconds, (o.recovered_at at time zone time_zone)::date as day
         from metrics.service_deployments as o
         where o.generation = (asked).generation
           and o.service_id = c.service_id
           and o.causes is not null
           and o.recovered_at >= s.starts_at
           and o.recovered_at < s.ends_at
+          and o.recovery_seconds is not null
+          and (environment is null or o.environment = environment)
         offset 0
       ) as t
-      where 'recovery' = any(wanted)
-        and t.recovery_seconds is not null
-        and (environment is null or t.environment = environment)
-    ) as r
-    group by r.name, r.bucket_start
+      join recovery_days as d
+        on d.day = t.day
+      join recovery_sizes as z
+        on z.is_asked = d.is_asked
+    ) as u
+    group by u.name, u.is_asked, u.bucket_start, u.value
+    having sum(u.n) > 0
   ),
-  unlinked as (
-    select u.name, u.bucket_start, count(*) as n
+  recoveries as (
+    select
+      v.name,
+      v.is_asked,
+      v.bucket_start,
+      max(v.total) as recovered,
+      min(v.value) filter (where v.up_to >= ceil(0.5 * v.total)) as p50,
+      min(v.value) filter (where v.up_to >= ceil(0.75 * v.total)) as p75,
+      min(v.value) filter (where v.up_to >= ceil(0.95 * v.total)) as p95
     from (
       select
-        coalesce(
-          (select c.name from chosen as c where c.service_id = f.service_id),
-          case
-            when f.service_id is null and service is null and by <> 'service' then
-              case
-                when f.repository_id is not null then (select c.name from chosen as c where c.repository_id = f.repository_id limit 1)
-                when not is_restricted and by = 'nothing' then ''
-              end
-          end
-        ) as name,
-        s.bucket_start
-      from stretches as s
-      join metrics.deployment_failures as f
-        on f.generation = (asked).generation
-        and f.failed_id is null
-        and f.at >= s.starts_at
-        and f.at < s.ends_at
+        r.*,
+        sum(r.n) over (partition by r.name, r.is_asked, r.bucket_start order by r.value) as up_to,
+        sum(r.n) over (partition by r.name, r.is_asked, r.bucket_start) as total
+      from recovery_values as r
+    ) as v
+    group by v.name, v.is_asked, v.bucket_start
+  ),
+  lead_weeks as materialized (
+    select
+      c.name,
+      c.is_shown,
+      t.week,
+      sum(t.from_commit) as from_commit,
+      sum(t.from_first_commit) as from_first_commit,
+      sum(t.from_pull_request_opened) as from_pull_request_opened,
+      sum(t.first_deployment) as first_deployment,
+      sum(t.rewritten) as rewritten,
+      sum(t.order_unknown) as order_unknown,
+      sum(t.start_unknown) as start_unknown,
+      sum(t.start_after_shipping) as start_after_shipping,
+      sum(t.lead_tally) as lead_tally
+    from selection as c
+    cross join lateral (
+      select *
+      from metrics.lead_time_weeks as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.week >= first_week
+        and o.week < (asked).until
+        and (with_bots or not o.is_bot)
+      offset 0
+    ) as t
+    where 'lead' = any(wanted)
+      and environment is null
+    group by c.name, c.is_shown, t.week
+  ),
+  -- Of one environment, which weeks do not tell apart, each is read.
+  lead_sizes as materialized (
+    select
+      p.is_asked,
+      environment is not null or coalesce(sum(r.from_commit + r.from_first_commit + r.from_pull_request_opened), 0) <= 2000 as is_small
+    from periods as p
+    left join weeks as w
+      on w.is_asked = p.is_asked
+    left join lead_weeks as r
+      on r.week = w.week
+    where 'lead' = any(wanted)
+    group by p.is_asked
+  ),
+  lead_days as materialized (
+    select d.is_asked, d.bucket_start, d.day, 1 as times
+    from lead_sizes as z
+    join days as d
+      on d.is_asked = z.is_asked
+    where z.is_small
+    union all
+    select d.is_asked, d.bucket_start, d.day, d.times
+    from lead_sizes as z
+    join days_off as d
+      on d.is_asked = z.is_asked
+    where not z.is_small
+  ),
+  lead_stretches as materialized (
+    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
+    from (
+      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
+      from lead_days as d
+    ) as r
+  ),
+  lead_bucket_weeks as materialized (
+    select
+      r.name,
+      w.is_asked,
+      w.bucket_start,
+      sum(r.from_commit) as from_commit,
+      sum(r.from_first_commit) as from_first_commit,
+      sum(r.from_pull_request_opened) as from_pull_request_opened,
+      sum(r.first_deployment) as first_deployment,
+      sum(r.rewritten) as rewritten,
+      sum(r.order_unknown) as order_unknown,
+      sum(r.start_unknown) as start_unknown,
+      sum(r.start_after_shipping) as start_after_shipping,
+      sum(r.lead_tally) as lead_tally
+    from lead_sizes as z
+    join weeks as w
+      on w.is_asked = z.is_asked
+      and w.is_counted
+    join lead_weeks as r
+      on r.week = w.week
+      and r.is_shown
+    where not z.is_small
+    group by r.name, w.is_asked, w.bucket_start
+  ),
+  lead_rows as materialized (
+    select c.name, d.is_asked, d.bucket_start, d.times, t.label, t.lead_seconds
+    from lead_stretches as s
+    cross join chosen as c
+    cross join lateral (
+      select
+        coalesce(o.exclusion, o.basis) as label,
+        case when o.exclusion is null then o.lead_seconds end as lead_seconds,
+        (o.shipped_at at time zone time_zone)::date as day
+      from metrics.changes as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.shipped_at >= s.starts_at
+        and o.shipped_at < s.ends_at
+        and coalesce(o.exclusion, '') not in ('no_change', 'merge_commit')
+        and (with_bots or not o.is_bot)
+        and (environment is null or exists (select from metrics.service_deployments as d where d.id = o.shipped_by and d.environment = environment))
+      offset 0
+    ) as t
+    join lead_days as d
+      on d.day = t.day
+    union all
+    -- What was not shipped counts in the days in which it began.
+    select c.name, d.is_asked, d.bucket_start, d.times, t.exclusion, null
+    from chosen as c
+    cross join lateral (
+      select o.exclusion, (o.started_at at time zone time_zone)::date as day
+      from metrics.changes as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.exclusion in ('rewritten', 'order_unknown')
+        and o.started_at >= first_at
+        and o.started_at < ends_at
+        and (with_bots or not o.is_bot)
+      offset 0
+    ) as t
+    join lead_days as d
+      on d.day = t.day
+    where 'lead' = any(wanted)
+  ),
+  told as (
+    select
+      l.name,
+      l.is_asked,
+      l.bucket_start,
+      coalesce(sum(l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), 0) as changes,
+      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), '{}') as basis,
+      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label not in ('commit', 'first_commit', 'pull_request_opened')), '{}') as excluded
+    from (
+      select u.name, u.is_asked, u.bucket_start, u.label, sum(u.n) as n
+      from (
+        select r.name, r.is_asked, r.bucket_start, v.label, v.n
+        from lead_bucket_weeks as r
+        cross join lateral (
+          values
+            ('commit', r.from_commit),
+            ('first_commit', r.from_first_commit),
+            ('pull_request_opened', r.from_pull_request_opened),
+            ('first_deployment', r.first_deployment),
+            ('rewritten', r.rewritten),
+            ('order_unknown', r.order_unknown),
+            ('start_unknown', r.start_unknown),
+            ('start_after_shipping', r.start_after_shipping)
+        ) as v (label, n)
+        union all
+        select r.name, r.is_asked, r.bucket_start, r.label, sum(r.times)
+        from lead_rows as r
+        group by r.name, r.is_asked, r.bucket_start, r.label
+      ) as u
+      group by u.name, u.is_asked, u.bucket_start, u.label
+      having sum(u.n) > 0
+    ) as l
+    group by l.name, l.is_asked, l.bucket_start
+  ),
+  leads as (
+    select
+      v.name,
+      v.is_asked,
+      v.bucket_start,
+      min(v.value) filter (where v.up_to >= ceil(0.5 * v.total)) as p50,
+      min(v.value) filter (where v.up_to >= ceil(0.75 * v.total)) as p75,
+      min(v.value) filter (where v.up_to >= ceil(0.95 * v.total)) as p95
+    from (
+      select
+        l.*,
+        sum(l.n) over (partition by l.name, l.is_asked, l.bucket_start order by l.value) as up_to,
+        sum(l.n) over (partition by l.name, l.is_asked, l.bucket_start) as total
+      from (
+        select u.name, u.is_asked, u.bucket_start, u.value, sum(u.n) as n
+        from (
+          select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
+          from lead_bucket_weeks as r
+          cross join lateral metrics.counts_of(r.lead_tally) as k
+          union all
+          select
+            r.name,
+            r.is_asked,
+            r.bucket_start,
+            case when z.is_small then r.lead_seconds else metrics.seconds_of(metrics.bucket_of(r.lead_seconds)) end,
+            r.times
+          from lead_rows as r
+          join lead_sizes as z
+            on z.is_asked = r.is_asked
+          where r.lead_seconds is not null
+        ) as u
+        group by u.name, u.is_asked, u.bucket_start, u.value
+        having sum(u.n) > 0
+      ) as l
+    ) as v
+    group by v.name, v.is_asked, v.bucket_start
+  ),
+  unlinked as (
+    select u.name, u.is_asked, u.bucket_start, count(*) as n
+    from (
+      select
+        case
+          when f.service_id is not null then c.name
+          when service is null and by <> 'service' then
+            case
+              when f.repository_id is not null then (select o.name from chosen as o where o.repository_id = f.repository_id limit 1)
+              when not is_restricted and by = 'nothing' then ''
+            end
+        end as name,
+        d.is_asked,
+        d.bucket_start
+      from metrics.deployment_failures as f
+      join days as d
+        on d.day = (f.at at time zone time_zone)::date
+      left join chosen as c
+        on c.service_id = f.service_id
       where 'failures' = any(wanted)
+        and f.generation = (asked).generation
+        and f.failed_id is null
+        and f.at >= first_at
+        and f.at < ends_at
     ) as u
     where u.name is not null
-    group by u.name, u.bucket_start
+    group by u.name, u.is_asked, u.bucket_start
   ),
   truncated as (
-    select c.name, s.bucket_start, count(*) as n
-    from stretches as s
-    cross join (select distinct o.name, o.repository_id from chosen as o) as c
-    join metrics.branch_moves as m
-      on m.generation = (asked).generation
-      and m.repository_id = c.repository_id
-      and m.is_truncated
-      and m.pushed_at >= s.starts_at
-      and m.pushed_at < s.ends_at
+    select c.name, d.is_asked, d.bucket_start, count(*) as n
+    from (select distinct o.name, o.repository_id from chosen as o) as c
+    cross join lateral (
+      select (m.pushed_at at time zone time_zone)::date as day
+      from metrics.branch_moves as m
+      where m.generation = (asked).generation
+        and m.repository_id = c.repository_id
+        and m.is_truncated
+        and m.pushed_at >= first_at
+        and m.pushed_at < ends_at
+      offset 0
+    ) as m
+    join days as d
+      on d.day = m.day
     where 'lead' = any(wanted)
-    group by c.name, s.bucket_start
+    group by c.name, d.is_asked, d.bucket_start
   ),
-  having_changes as (
+  -- Looked for only where no change was shipped.
+  having_changes as materialized (
     select
       c.name,
       bool_or(
@@ -565,11 +675,11 @@ begin
         )
       ) as has_changes
     from chosen as c
-    where 'lead' = any(wanted)
     group by c.name
   )
   select
     g.name,
+    g.is_asked,
     g.bucket_start,
     is_unknown,
     g.days,
@@ -588,7 +698,11 @@ begin
     w.days_per_week::double precision,
     coalesce(f.at < g.ends_at, false),
     f.at is not null,
-    coalesce(h.has_changes, false),
+    case
+      when not 'lead' = any(wanted) then false
+      when t.changes > 0 then true
+      else coalesce((select h.has_changes from having_changes as h where h.name = g.name), false)
+    end,
     has_incidents,
     l.p50,
     l.p75,
@@ -597,43 +711,48 @@ begin
     coalesce(t.basis, '{}'),
     coalesce(t.excluded, '{}'),
     coalesce(c.n, 0)::bigint,
-    is_lead_small,
+    (select z.is_small from lead_sizes as z where z.is_asked = g.is_asked),
     r.p50,
     r.p75,
     r.p95,
     coalesce(r.recovered, 0)::bigint,
-    is_recovery_small
+    (select z.is_small from recovery_sizes as z where z.is_asked = g.is_asked)
   from grid as g
   left join deployed as d
     on d.name = g.name
+    and d.is_asked = g.is_asked
     and d.bucket_start is not distinct from g.bucket_start
   left join weekly as w
     on w.name = g.name
+    and w.is_asked = g.is_asked
     and w.bucket_start is not distinct from g.bucket_start
   left join told as t
     on t.name = g.name
+    and t.is_asked = g.is_asked
     and t.bucket_start is not distinct from g.bucket_start
   left join leads as l
     on l.name = g.name
+    and l.is_asked = g.is_asked
     and l.bucket_start is not distinct from g.bucket_start
   left join recoveries as r
     on r.name = g.name
+    and r.is_asked = g.is_asked
     and r.bucket_start is not distinct from g.bucket_start
   left join unlinked as n
     on n.name = g.name
+    and n.is_asked = g.is_asked
     and n.bucket_start is not distinct from g.bucket_start
   left join truncated as c
     on c.name = g.name
+    and c.is_asked = g.is_asked
     and c.bucket_start is not distinct from g.bucket_start
   left join firsts as f
-    on f.name = g.name
-  left join having_changes as h
-    on h.name = g.name;
+    on f.name = g.name;
 end
 $$;
-revoke execute on function metrics.count_deliveries(metrics.period, text[], text, text, text, text, text, boolean, text[]) from public;
+revoke execute on function metrics.count_deliveries(metrics.period, metrics.period, text[], text, text, text, text, text, boolean, text[]) from public;
 
-comment on function metrics.count_deliveries(metrics.period, text[], text, text, text, text, text, boolean, text[]) is 'Counts what numbers about deployments are made of, for each bucket and group: from whole weeks as they were counted, and from the facts of the days beside them.';
+comment on function metrics.count_deliveries(metrics.period, metrics.period, text[], text, text, text, text, text, boolean, text[]) is 'Counts what numbers about deployments are made of, for each bucket and group of a period and of one before it, if any: from the weeks nearest to each bucket as they were counted, and from the facts of the days by which those miss it.';
 
 drop function if exists metrics.delivery_groups(metrics.period, text, text, text, text);
 
@@ -688,7 +807,7 @@ begin
   return query
   select p.name, c, p.page_key, p.total
   from metrics.page_of(asked, groups, array['']) with ordinality as p (name, bucket_start, part, page_key, total, n)
-  join metrics.count_deliveries(asked, wanted, by, service, repository, team, environment, bots, shown) as c
+  join metrics.count_deliveries(asked, null, wanted, by, service, repository, team, environment, bots, shown) as c
     on c.name = coalesce(p.name, '')
     and c.bucket_start is not distinct from p.bucket_start
   order by p.n;
@@ -1094,15 +1213,16 @@ begin
 
   return query
   with counted as materialized (
-    select c.*, true as is_asked
+    select *
     from metrics.count_deliveries(
-      asked, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
-    ) as c
-    union all
-    select c.*, false
-    from metrics.count_deliveries(
-      earlier, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
-    ) as c
+      asked, earlier, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
+    )
+  ),
+  -- Read once: each look would ask for the caller's rights.
+  bounds as materialized (
+    select b.metric, b.band, b.rank, b.at_most, b.below, b.at_least
+    from metrics.bands as b
+    where b.report_year = band_year
   ),
   valued as (
     select
@@ -1123,13 +1243,8 @@ begin
             when not c.has_deployed then 'no_deployments'
             when c.days = 0 then 'too_few'
           end,
-          case
-            when c.days_per_week is null then null
-            else coalesce(
-              metrics.band_of('deployment_frequency', c.days_per_week, band_year),
-              metrics.band_of('deployments_per_month', c.deployments * 30 / nullif(c.days, 0)::double precision, band_year)
-            )
-          end,
+          c.days_per_week,
+          case when c.days_per_week is not null then c.deployments * 30 / nullif(c.days, 0)::double precision end,
           case when c.has_deployed then c.deployments end,
           true,
           jsonb_build_object(
@@ -1152,7 +1267,8 @@ begin
             when not c.has_changes then 'no_changes_seen'
             else 'too_few'
           end,
-          metrics.band_of('change_lead_time', c.lead_p50, band_year),
+          c.lead_p50,
+          null,
           c.changes,
           c.is_lead_exact,
           jsonb_build_object(
@@ -1174,10 +1290,8 @@ begin
             when c.deployments = 0 then 'no_deployments'
             when c.failed_changes = 0 and not c.has_incidents then 'no_incident_source'
           end,
-          case
-            when c.failed_changes > 0 or c.has_incidents
-              then metrics.band_of('change_fail_rate', c.failed_changes / nullif(c.deployments, 0)::double precision, band_year)
-          end,
+          case when c.failed_changes > 0 or c.has_incidents then c.failed_changes / nullif(c.deployments, 0)::double precision end,
+          null,
           c.deployments,
           true,
           jsonb_build_object(
@@ -1202,7 +1316,8 @@ begin
             when not c.has_ever_deployed then 'no_deployments'
             else 'too_few'
           end,
-          metrics.band_of('failed_deployment_recovery_time', c.recovery_p50, band_year),
+          c.recovery_p50,
+          null,
           c.recovered,
           c.is_recovery_exact,
           jsonb_build_object('p75_seconds', c.recovery_p75, 'p95_seconds', c.recovery_p95, 'recovered', c.recovered, 'open_failures', c.open_failures)
@@ -1214,11 +1329,12 @@ begin
           c.rework / nullif(c.deployments, 0)::double precision,
           case when c.deployments = 0 then 'no_deployments' end,
           null,
+          null,
           c.deployments,
           true,
           jsonb_build_object('deployments', c.deployments, 'rework_deployments', c.rework)
         )
-    ) as v (part, metric, unit, value, reason, band, sample_size, is_exact, notes)
+    ) as v (part, metric, unit, value, reason, banded, banded_a_month, sample_size, is_exact, notes)
   )
   select
     p.bucket_start,
@@ -1227,9 +1343,9 @@ begin
     v.value,
     v.unit,
     case when c.is_unknown then 'unknown_service' else v.reason end,
-    v.band,
+    b.band,
     case
-      when v.band is not null then null
+      when b.band is not null then null
       when v.metric = 'deployment_rework_rate' then 'no_band'
       when c.is_unknown then 'unknown_service'
       else coalesce(v.reason, 'too_few')
@@ -1251,6 +1367,20 @@ begin
     on c.is_asked
     and c.name = v.name
     and c.bucket_start is not distinct from v.bucket_start
+  left join lateral (
+    select o.band
+    from bounds as o
+    cross join lateral (
+      select case o.metric when v.metric then v.banded when 'deployments_per_month' then v.banded_a_month end as value
+    ) as u
+    where u.value <= o.at_most
+      or u.value < o.below
+      or u.value >= o.at_least
+    -- What a month holds says something only where weeks do not.
+    order by o.metric = v.metric desc, o.rank
+    limit 1
+  ) as b
+    on true
   order by p.n;
 end
 $$;

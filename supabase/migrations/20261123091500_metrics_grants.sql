@@ -18,8 +18,7 @@ declare
   ];
   -- So are those that were derived from them, or counted.
   derived_tables constant text[] := array[
-    'services', 'branch_moves', 'changes', 'service_deployments', 'deployment_failures', 'service_weeks', 'lead_time_weeks',
-    'lead_time_week_buckets'
+    'services', 'branch_moves', 'changes', 'service_deployments', 'deployment_failures', 'service_weeks', 'lead_time_weeks'
   ];
   -- What holds for all.
   common_tables constant text[] := array['settings', 'generations', 'horizons', 'frozen_weeks', 'prices', 'environment_rules', 'bands'];
@@ -151,9 +150,8 @@ grant execute on function metrics.runner_of(text[]) to authenticated, metrics_re
 grant execute on function metrics.price_of(text, date) to authenticated, metrics_reader;
 grant execute on function metrics.flaky_pairs(metrics.period, bigint[], text, text, text) to authenticated, metrics_reader;
 grant execute on function metrics.latest_jobs_with_steps(metrics.period, bigint[], text, text, text) to authenticated, metrics_reader;
-grant execute on function metrics.band_of(text, double precision, integer) to authenticated, metrics_reader;
 grant execute on function metrics.selected_services(integer, text, text, text) to authenticated, metrics_reader;
-grant execute on function metrics.count_deliveries(metrics.period, text[], text, text, text, text, text, boolean, text[]) to authenticated, metrics_reader;
+grant execute on function metrics.count_deliveries(metrics.period, metrics.period, text[], text, text, text, text, text, boolean, text[]) to authenticated, metrics_reader;
 grant execute on function metrics.delivery_groups(metrics.period, text, text, text, text) to authenticated, metrics_reader;
 grant execute on function metrics.delivery_page(metrics.period, text[], text, text, text, text, text, boolean) to authenticated, metrics_reader;
 grant execute on function metrics.tally_of(smallint) to authenticated, metrics_reader;

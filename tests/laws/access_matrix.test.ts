@@ -62,7 +62,6 @@ const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Rea
       "deployment_failures",
       "service_weeks",
       "lead_time_weeks",
-      "lead_time_week_buckets",
       "pull_request_events",
       "deployment_events",
       "rule_compliance_events",
@@ -246,9 +245,8 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
       "percentiles_of(tally numeric, fractions double precision[])": "percentiles_of(null, null)",
       "require_measurement(name text, attributes jsonb)": "require_measurement('size', null)",
       "tally_of(bucket smallint)": "tally_of(null)",
-      "band_of(metric text, value double precision, report_year integer)": "band_of('change_fail_rate', 0.1, 2023)",
-      "count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])":
-        "count_deliveries(metrics.period_of(null, null, null, null, null), '{lead}', 'nothing', null, null, null, null, true, null)",
+      "count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])":
+        "count_deliveries(metrics.period_of(null, null, null, null, null), null, '{lead}', 'nothing', null, null, null, null, true, null)",
       "delivery_evidence(asked metrics.period, about text, service text, repository text, team text, environment text, bots boolean)":
         "delivery_evidence(metrics.period_of(null, null, null, null, null), 'deployments', null, null, null, null, true)",
       "delivery_groups(asked metrics.period, by text, service text, repository text, team text)":

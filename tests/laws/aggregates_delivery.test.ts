@@ -183,11 +183,11 @@ const FAULTS: Record<string, string> = {
   "a rollback that nobody saw":
     `delete from metrics.deployment_failures where ctid = (select ctid from metrics.deployment_failures where ${present} limit 1)`,
   "a lead time in another bucket": `
-    update metrics.lead_time_week_buckets set bucket = bucket + 7
-    where ctid = (select ctid from metrics.lead_time_week_buckets where ${present} limit 1)`,
+    update metrics.lead_time_weeks set lead_tally = lead_tally * 1e8
+    where ctid = (select ctid from metrics.lead_time_weeks where ${present} and lead_tally > 0 limit 1)`,
   "a row that counts nothing": `
-    insert into metrics.lead_time_weeks (generation, service_id, week, label, repository_id)
-    select generation, id, '2026-03-02', 'nothing', repository_id from metrics.services where ${present} limit 1`,
+    insert into metrics.lead_time_weeks
+    select generation, id, '2026-03-02', false, repository_id, 0, 0, 0, 0, 0, 0, 0, 0, 0 from metrics.services where ${present} limit 1`,
   "a run that is not counted": `
     alter table metrics.pipeline_runs disable trigger user;
     delete from metrics.pipeline_runs where true`,

@@ -109,7 +109,7 @@ const rules: Record<string, Rule> = {
         and not coalesce(p.proconfig, '{}') @> array['statement_timeout=5s']
         -- Called by policies and by other functions, within a statement that has its own end.
         and p.proname not in (
-          'band_of', 'bucket_of', 'buckets_of', 'caller', 'checked_word', 'count_deliveries', 'counts_of',
+          'bucket_of', 'buckets_of', 'caller', 'checked_word', 'count_deliveries', 'counts_of',
           'current_generation', 'days_beside_weeks_of', 'days_off_weeks_of', 'delivery_evidence', 'delivery_groups',
           'delivery_page', 'evidence_after', 'evidence_page_key', 'first_readable_id', 'first_readable_row',
           'first_readable_text', 'flaky_cases', 'flaky_pairs', 'is_admin', 'is_member', 'key_of_page',

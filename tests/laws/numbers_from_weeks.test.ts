@@ -1,15 +1,19 @@
-/** Numbers of CI are read from few facts one by one and from many by their weeks: both ways must give the same. */
+/** Percentiles are read from few facts one by one and from many by their weeks: both ways must give the same. */
 
 import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
 import type postgres from "postgres";
 import { differencesOf, readNumbers } from "../support/compare_numbers.ts";
 import { randomRunsAndJobs } from "../support/history_ci.ts";
 import { testDatabase } from "../support/database.ts";
 import { deep } from "../support/depth.ts";
 import { ingestPatiently } from "../support/history_calls.ts";
+import { rolledBack } from "../support/history_copies.ts";
+import { type NumbersCase, numbersCase } from "../support/history_numbers.ts";
 import { newSeed, randomFrom } from "../support/history_random.ts";
 import type { NumberRow } from "../support/model_numbers.ts";
 import { representative } from "../support/model_percentiles.ts";
+import { story, tell } from "../support/tell_numbers.ts";
 
 const REPOSITORIES = ["github:1", "github:2"];
 
@@ -34,7 +38,7 @@ async function readByWeeks(sql: postgres.Sql): Promise<void> {
 function asByWeeks(row: NumberRow): NumberRow {
   return Object.fromEntries(
     Object.entries(row).map(([column, value]) =>
-      /_p\d\d_seconds$/.test(column) && typeof value === "number"
+      /(^|_)p\d\d_seconds$/.test(column) && typeof value === "number"
         ? [column, representative(value)]
         : column === "is_exact"
         ? [column, false]
@@ -109,6 +113,69 @@ Deno.test("aggregates equal facts: a week that counts one run too many is notice
     (sql) => sql`update metrics.pipeline_weeks set success = success + 1 where week = '2026-03-02'`,
   );
   assert(wrong.length > 0);
+});
+
+/** Numbers about deployments whose percentiles are read by weeks. Those of dora are the same two, as values and in notes. */
+const DELIVERY = ["change_lead_time", "failed_deployment_recovery_time"];
+
+async function comparedDelivery(history: NumbersCase, sql: postgres.TransactionSql, fault?: string): Promise<string[]> {
+  await tell(sql, history);
+  const questions = DELIVERY.flatMap((name) =>
+    history.arguments.flatMap(({ branch: _, bots, ...some }) =>
+      ["nothing", "service", "repository"].map((by) => ({
+        name,
+        args: { by, ...some, ...(name === "change_lead_time" && bots !== undefined ? { bots } : {}) },
+      }))
+    )
+  );
+  const oneByOne: NumberRow[][] = [];
+  for (const { name, args } of questions) oneByOne.push(await readNumbers(sql, name, args));
+  const [row] = await sql`select pg_get_functiondef('metrics.count_deliveries'::regproc) as text`;
+  const byWeeks = String(row!["text"]).replaceAll(", 0) <= 2000 as is_small", ", 0) < 0 as is_small");
+  assertEquals(byWeeks.split("< 0 as is_small").length, 3, "both percentiles are decided by the number of values");
+  await sql.unsafe(byWeeks);
+  if (fault) await sql.unsafe(fault);
+  const wrong: string[] = [];
+  for (const [i, { name, args }] of questions.entries()) {
+    // Of one environment, which weeks do not tell apart, changes are always read one by one.
+    const isByWeeks = name !== "change_lead_time" || args.environment === undefined;
+    // Where nothing is counted, there is no percentile to be exact.
+    const expected = (oneByOne[i] as NumberRow[]).map((row) =>
+      isByWeeks && row["is_exact"] !== null ? asByWeeks(row) : row
+    );
+    const differs = differencesOf(await readNumbers(sql, name, args), expected);
+    if (Object.keys(differs).length > 0) wrong.push(`${name} ${JSON.stringify(args)} ${JSON.stringify(differs)}`);
+  }
+  return wrong;
+}
+
+Deno.test("aggregates equal facts: lead and recovery times read by weeks are those of the facts", async () => {
+  const seed = newSeed("numbers_from_weeks");
+  await using database = await testDatabase({ max: 1 });
+  for (const history of fc.sample(fc.noBias(numbersCase()), { seed, numRuns: deep(10, 300) })) {
+    await rolledBack(database.sql, async (sql) => {
+      assertEquals(await comparedDelivery(history, sql), [], `seed ${seed}: ${story(history)}`);
+    });
+  }
+});
+
+Deno.test("aggregates equal facts: weeks that hold other times are noticed in the numbers", async () => {
+  await using database = await testDatabase({ max: 1 });
+  for (
+    const fault of [
+      "update metrics.lead_time_weeks set lead_tally = lead_tally * 1e16",
+      "update metrics.service_weeks set recovery_tally = recovery_tally * 1e16",
+    ]
+  ) {
+    let wrong = 0;
+    for (const history of fc.sample(fc.noBias(numbersCase()), { seed: 7, numRuns: 10 })) {
+      await rolledBack(database.sql, async (sql) => {
+        wrong += (await comparedDelivery(history, sql, fault)).length;
+      });
+      if (wrong > 0) break;
+    }
+    assert(wrong > 0, fault);
+  }
 });
 
 Deno.test("aggregates equal facts: what jobs cost is the sum of what each of them cost", async () => {

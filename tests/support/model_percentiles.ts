@@ -1,7 +1,7 @@
 /** Percentiles of seconds, exact or from a sketch. Part of the model. */
 
 /** More values than this in one call are not sorted but counted in buckets. */
-const EXACT_VALUES = 10_000;
+const EXACT_VALUES = 2_000;
 
 /** Each bucket of a sketch begins so many times higher than the one before. */
 const GROWTH = 1.1;

@@ -101,7 +101,10 @@ function attemptsOf(world: Seen, service: Service, services: Service[]): Attempt
       }];
     })
     .sort(compareAttempts);
-  return rolledOut(world, service, attempts).sort(compareAttempts);
+  // What says that it is production and names no environment is in the one that is called so.
+  return rolledOut(world, service, attempts)
+    .map((attempt) => ({ ...attempt, environment: attempt.environment ?? "production" }))
+    .sort(compareAttempts);
 }
 
 function of({ outcome }: Told): Attempt["outcome"] {
