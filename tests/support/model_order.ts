@@ -56,7 +56,10 @@ export function orderOf(pushes: readonly Row[], defaultBranch: string | null): O
       for (const [index, sha] of move.commits.entries()) put(sha, { ...at, index });
       // A branch that is forced back to a commit does not bring it: the commit stays where it was.
       const stays = move.is_forced && back !== undefined;
-      if (!move.commits.includes(move.after) && !stays) put(move.after, { ...at, index: move.commits.length });
+      const isCommit = !/^0+$/.test(move.after);
+      if (isCommit && !move.commits.includes(move.after) && !stays) {
+        put(move.after, { ...at, index: move.commits.length });
+      }
     }
   }
 
