@@ -1700,6 +1700,29 @@ comment on column metrics.releases.updated_at is 'When this row last changed her
 comment on column metrics.releases.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.releases is 'Published versions. Clocks compare by time.';
 
+-- table metrics.remembered_sources
+create table metrics.remembered_sources (
+  source text not null,
+  last_received_at timestamp with time zone not null
+);
+alter table metrics.remembered_sources add constraint remembered_sources_pkey PRIMARY KEY (source);
+alter table metrics.remembered_sources enable row level security;
+create policy members_read on metrics.remembered_sources
+  as permissive
+  for select
+  to authenticated
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND ( SELECT metrics.is_admin() AS is_admin)));
+create policy readers_read on metrics.remembered_sources
+  as permissive
+  for select
+  to metrics_reader
+  using (true);
+grant select on table metrics.remembered_sources to authenticated;
+grant select on table metrics.remembered_sources to metrics_reader;
+comment on column metrics.remembered_sources.last_received_at is 'When the last of the deliveries that are gone was received.';
+comment on column metrics.remembered_sources.source is 'The configured sender.';
+comment on table metrics.remembered_sources is 'Sources of which deliveries have been removed because they were old. Those of which all are still kept are not here.';
+
 -- table metrics.repositories
 create table metrics.repositories (
   id bigint generated always as identity not null,
@@ -10948,15 +10971,17 @@ $function$;
 grant execute on function metrics.ingest(delivery jsonb, facts jsonb, body text) to service_role;
 comment on function metrics.ingest(delivery jsonb, facts jsonb, body text) is 'Stores a delivery, its facts and all that follows from them in one transaction. The only writer of facts. With an identity, only what that may tell: 28000, 42501, 22008, PT429, and PT422 for an id that came before with other bytes. In place of a delivery it takes a list of calls, {delivery, facts, body} each, and returns a list of what became of them in their order, with null for each that must be made by itself.';
 
--- function metrics.ingest_health(days integer)
-CREATE OR REPLACE FUNCTION metrics.ingest_health(days integer DEFAULT 7)
- RETURNS TABLE(source text, last_received_at timestamp with time zone, seconds_since_last double precision, stored bigint, ignored bigint, quarantined bigint, unknown_words jsonb, last_stored_at timestamp with time zone, ignored_reasons jsonb, quarantined_reasons jsonb, unknown_services jsonb)
+-- function metrics.ingest_health(days integer, page_after text, page_size integer)
+CREATE OR REPLACE FUNCTION metrics.ingest_health(days integer DEFAULT 7, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
+ RETURNS TABLE(source text, last_received_at timestamp with time zone, seconds_since_last double precision, stored bigint, ignored bigint, quarantined bigint, unknown_words jsonb, last_stored_at timestamp with time zone, ignored_reasons jsonb, quarantined_reasons jsonb, unknown_services jsonb, reason text, page_key text, total bigint)
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
 AS $function$
+#variable_conflict use_column
 declare
+  asked metrics.period;
   begins_at timestamptz;
 begin
   perform metrics.require_reader();
@@ -10965,18 +10990,71 @@ begin
       errcode = '22023',
       message = format('days is between 1 and 400, not %s', days);
   end if;
-  begins_at := now() - make_interval(days => ingest_health.days);
+  asked := metrics.period_of(null, null, 'none', page_after, page_size);
+  if asked.after is not null and (jsonb_array_length(asked.after) <> 1 or jsonb_typeof(asked.after -> 0) <> 'string') then
+    raise exception using
+      errcode = '22023',
+      message = format('%s is no key of a page', left(asked.after::text, 100)),
+      hint = 'Pass the page_key of the last row that was read, with the arguments that it was read with.';
+  end if;
+  begins_at := now() - make_interval(days => days);
   return query
-  with received as materialized (
-    select d.source, d.result, d.reason, count(*) as deliveries, max(d.received_at) as last_at
-    from metrics.deliveries as d
-    where d.received_at >= begins_at
-    group by d.source, d.result, d.reason
+  -- Whoever was ever heard, from one source to the next: there are few, however many deliveries there are.
+  with recursive heard (source) as (
+    (
+      select d.source
+      from metrics.deliveries as d
+      order by d.source
+      limit 1
+    )
+    union all
+    select n.source
+    from heard as h
+    cross join lateral (
+      select d.source
+      from metrics.deliveries as d
+      where d.source > h.source
+      order by d.source
+      limit 1
+    ) as n
+  ),
+  known as materialized (
+    select h.source
+    from heard as h
+    union
+    select r.source
+    from metrics.remembered_sources as r
   ),
   senders as materialized (
-    select r.source, max(r.last_at) as last_at
-    from received as r
-    group by r.source
+    select
+      k.source,
+      greatest(l.received_at, r.last_received_at) as last_at,
+      -- Some of what would have to be counted is no longer kept.
+      coalesce(r.last_received_at >= begins_at, false) as is_cut,
+      (select count(*) from known) as senders_in_all
+    from known as k
+    left join metrics.remembered_sources as r
+      on r.source = k.source
+    left join lateral (
+      select d.received_at
+      from metrics.deliveries as d
+      where d.source = k.source
+      order by d.received_at desc
+      limit 1
+    ) as l
+      on true
+    where asked.after is null
+      or k.source collate "C" > asked.after ->> 0
+    order by k.source collate "C"
+    limit asked.page_size
+  ),
+  received as materialized (
+    select s.source, d.result, d.reason, count(*) as deliveries
+    from senders as s
+    join metrics.deliveries as d
+      on d.source = s.source
+      and d.received_at >= begins_at
+    group by s.source, d.result, d.reason
   ),
   words as materialized (
     select o.reference_id, o.provider_outcome, count(*) as times
@@ -11027,27 +11105,44 @@ begin
     s.source,
     s.last_at,
     extract(epoch from now() - s.last_at)::double precision,
-    coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'stored'), 0)::bigint,
-    coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'ignored'), 0)::bigint,
-    coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'quarantined'), 0)::bigint,
+    case
+      when not s.is_cut then coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'stored'), 0)
+    end::bigint,
+    case
+      when not s.is_cut then coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'ignored'), 0)
+    end::bigint,
+    case
+      when not s.is_cut then coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'quarantined'), 0)
+    end::bigint,
     (
       select coalesce(jsonb_object_agg(w.provider_outcome, w.times), '{}')
       from said as w
       where w.source = s.source
     ),
-    (select max(r.last_at) from received as r where r.source = s.source and r.result = 'stored'),
     (
-      select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
-      from received as r
-      where r.source = s.source
-        and r.result = 'ignored'
+      select d.received_at
+      from metrics.deliveries as d
+      where d.source = s.source
+        and d.result = 'stored'
+      order by d.received_at desc
+      limit 1
     ),
-    (
-      select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
-      from received as r
-      where r.source = s.source
-        and r.result = 'quarantined'
-    ),
+    case
+      when not s.is_cut then (
+        select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
+        from received as r
+        where r.source = s.source
+          and r.result = 'ignored'
+      )
+    end,
+    case
+      when not s.is_cut then (
+        select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
+        from received as r
+        where r.source = s.source
+          and r.result = 'quarantined'
+      )
+    end,
     (
       select coalesce(jsonb_object_agg(m.service, m.times), '{}')
       from meant as m
@@ -11060,14 +11155,17 @@ begin
           where v.generation = metrics.current_generation()
             and lower(coalesce(v.name, o.full_name)) = lower(m.service)
         )
-    )
+    ),
+    case when s.is_cut then 'outside_retention' end,
+    jsonb_build_array(s.source)::text,
+    s.senders_in_all
   from senders as s
-  order by s.source;
+  order by s.source collate "C";
 end
 $function$;
-grant execute on function metrics.ingest_health(days integer) to authenticated;
-grant execute on function metrics.ingest_health(days integer) to metrics_reader;
-comment on function metrics.ingest_health(days integer) is 'By source, over the last days: the last delivery and how long ago it came, the last one that was stored, what became of all, why those that were not stored were not, the outcomes that no mapping knows, and the services that incidents name and nobody has. Deliveries are read by admins and BI roles; a viewer sees none.';
+grant execute on function metrics.ingest_health(days integer, page_after text, page_size integer) to authenticated;
+grant execute on function metrics.ingest_health(days integer, page_after text, page_size integer) to metrics_reader;
+comment on function metrics.ingest_health(days integer, page_after text, page_size integer) is 'Each source that was ever heard, by name, the silent ones too: the last delivery and how many seconds ago it came; the last one that is still kept and was stored; of the last days what became of all, and why those that were not stored were not; the outcomes that no mapping knows, and the services that incidents name and nobody has. Reason: outside_retention where some deliveries of those days are no longer kept, and the counts NULL. Deliveries are read by admins and BI roles; a viewer sees none. Raises 22023 for what cannot be asked.';
 
 -- function metrics.ingest_health_evidence(days integer, source text, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.ingest_health_evidence(days integer DEFAULT 7, source text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -12454,23 +12552,37 @@ begin
   get diagnostics rows = row_count;
   deleted := deleted || jsonb_build_object('bodies_default', rows);
 
-  delete from metrics.deliveries as d
-  where (d.source, d.delivery_id) in (
-    select o.source, o.delivery_id
-    from (select distinct s.source from metrics.deliveries as s) as s
-    cross join lateral (
-      select p.source, p.delivery_id
-      from metrics.deliveries as p
-      where p.source = s.source
-        and p.received_at < now() - make_interval(days => chosen.delivery_days)
-        -- While its body may still be there, the delivery is what replaying and erasing find it by.
-        and (p.body_expires_on is null or p.body_expires_on + 7 <= today)
-      order by p.received_at
+  with gone as (
+    delete from metrics.deliveries as d
+    where (d.source, d.delivery_id) in (
+      select o.source, o.delivery_id
+      from (select distinct s.source from metrics.deliveries as s) as s
+      cross join lateral (
+        select p.source, p.delivery_id
+        from metrics.deliveries as p
+        where p.source = s.source
+          and p.received_at < now() - make_interval(days => chosen.delivery_days)
+          -- While its body may still be there, the delivery is what replaying and erasing find it by.
+          and (p.body_expires_on is null or p.body_expires_on + 7 <= today)
+        order by p.received_at
+        limit step
+      ) as o
       limit step
-    ) as o
-    limit step
-  );
-  get diagnostics rows = row_count;
+    )
+    returning d.source, d.received_at
+  ),
+  remembered as (
+    insert into metrics.remembered_sources as r (source, last_received_at)
+    select g.source, max(g.received_at)
+    from gone as g
+    group by g.source
+    order by g.source
+    on conflict (source) do update
+    set last_received_at = greatest(r.last_received_at, excluded.last_received_at)
+  )
+  select count(*)
+  into rows
+  from gone;
   deleted := deleted || jsonb_build_object('deliveries', rows);
 
   -- What was counted of weeks before the horizon is frozen before their jobs go.
@@ -12535,7 +12647,7 @@ begin
   );
 end
 $function$;
-comment on function metrics.maintain(step integer) is 'Makes the partitions of the next weeks, drops what is older than the settings say, at most step rows of a table a call, and goes on with a rebuild.';
+comment on function metrics.maintain(step integer) is 'Makes the partitions of the next weeks, drops what is older than the settings say, at most step rows of a table a call, remembers the sources of deliveries that it drops, and goes on with a rebuild.';
 
 -- function metrics.make_body_partitions(OUT made integer, OUT waiting integer)
 CREATE OR REPLACE FUNCTION metrics.make_body_partitions(OUT made integer, OUT waiting integer)

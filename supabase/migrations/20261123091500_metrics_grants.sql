@@ -46,13 +46,13 @@ begin
 
   -- The first half is evaluated once and ends a stranger's scan before a page is read; the second is a hashed set.
   foreach name in array fact_tables || aggregate_tables || derived_tables || common_tables || array[
-    'repositories', 'repository_references', 'deliveries', 'teams', 'team_repositories', 'members', 'team_members', 'audit'
+    'repositories', 'repository_references', 'deliveries', 'remembered_sources', 'teams', 'team_repositories', 'members', 'team_members', 'audit'
   ] loop
     rule := case
       when name = any(fact_tables || aggregate_tables) then 'and reference_id in (select metrics.readable_references())'
       when name = 'repositories' then 'and id in (select metrics.readable_repositories())'
       when name = any(derived_tables) or name in ('repository_references', 'team_repositories') then 'and repository_id in (select metrics.readable_repositories())'
-      when name in ('deliveries', 'audit') then 'and (select metrics.is_admin())'
+      when name in ('deliveries', 'remembered_sources', 'audit') then 'and (select metrics.is_admin())'
       when name = 'members' then 'and ((select metrics.is_admin()) or user_id = (select auth.uid()))'
       when name = 'team_members' then 'and (select metrics.is_admin())'
       else ''
@@ -87,7 +87,7 @@ begin
 
   -- What an admin sees, but no bodies, identities or people.
   foreach name in array fact_tables || aggregate_tables || derived_tables || common_tables || array[
-    'repositories', 'repository_references', 'deliveries', 'teams', 'team_repositories'
+    'repositories', 'repository_references', 'deliveries', 'remembered_sources', 'teams', 'team_repositories'
   ] loop
     execute format('drop policy if exists readers_read on metrics.%I', name);
     execute format('create policy readers_read on metrics.%I for select to metrics_reader using (true)', name);
@@ -203,7 +203,7 @@ grant execute on function metrics.rule_compliance(date, date, text, text, text, 
 grant execute on function metrics.rule_compliance_evidence(date, date, text, text, text, integer) to authenticated, metrics_reader;
 grant execute on function metrics.measurement_series(text, jsonb, date, date, text, text, text, text, text, integer) to authenticated, metrics_reader;
 grant execute on function metrics.measurement_series_evidence(text, jsonb, date, date, text, text, text, integer) to authenticated, metrics_reader;
-grant execute on function metrics.ingest_health(integer) to authenticated, metrics_reader;
+grant execute on function metrics.ingest_health(integer, text, integer) to authenticated, metrics_reader;
 grant execute on function metrics.ingest_health_evidence(integer, text, text, integer) to authenticated, metrics_reader;
 
 -- Views read as their reader.

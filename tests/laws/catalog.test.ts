@@ -120,8 +120,8 @@ const rules: Record<string, Rule> = {
         )
         -- Ends after the seconds that it is given.
         and p.proname <> 'rebuild'`,
-    fault: "alter function metrics.ingest_health(integer) reset statement_timeout",
-    name: "metrics.ingest_health(integer)",
+    fault: "alter function metrics.ingest_health(integer, text, integer) reset statement_timeout",
+    name: "metrics.ingest_health(integer,text,integer)",
   },
   "every policy is for one role that signs in or reads, for reading, and one for each role": {
     offenders: `
