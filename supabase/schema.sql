@@ -100,6 +100,20 @@ create type metrics.evidence as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.evidence.commit_sha is 'The commit that it is about.';
+comment on composite type column metrics.evidence.detail is 'What else the number depends on: an object, its keys told by the function.';
+comment on composite type column metrics.evidence.external_id is 'The sender''s id of the fact; the sha of a change.';
+comment on composite type column metrics.evidence.happened_at is 'The moment that decides the period to which the row belongs.';
+comment on composite type column metrics.evidence.kind is 'Kind of the fact, in the singular: deployment, change, incident, pipeline_run, job, pull_request, test_run, test_case, rule_check, measurement or delivery.';
+comment on composite type column metrics.evidence.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.evidence.reason is 'Why it is left out of the number, or what it is counted as.';
+comment on composite type column metrics.evidence.repository is 'Full name of the repository, else its first reference; NULL where it is about none.';
+comment on composite type column metrics.evidence.service is 'Name of the service, where the number is about services.';
+comment on composite type column metrics.evidence.title is 'What a reader knows it by: a title, a pipeline, a rule, an event.';
+comment on composite type column metrics.evidence.total is 'Rows of all pages.';
+comment on composite type column metrics.evidence.unit is 'Unit of value: seconds, ratio, minutes, or what was measured in.';
+comment on composite type column metrics.evidence.url is 'Where the provider shows it; https, or NULL.';
+comment on composite type column metrics.evidence.value is 'Its part in the number; NULL where it has none, and reason says why.';
 
 -- type metrics.evidence_key
 create type metrics.evidence_key as (
@@ -122,6 +136,16 @@ create type metrics.flaky_job as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.flaky_job.commits is 'Commits for which it failed and passed within seven days.';
+comment on composite type column metrics.flaky_job.failures is 'How often it failed for them.';
+comment on composite type column metrics.flaky_job.first_at is 'When the first of these failures was.';
+comment on composite type column metrics.flaky_job.job is 'Name of the job, with its matrix.';
+comment on composite type column metrics.flaky_job.last_at is 'When the last of these failures was.';
+comment on composite type column metrics.flaky_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.flaky_job.pipeline is 'Name of the pipeline.';
+comment on composite type column metrics.flaky_job.reason is 'Why there is no flaky job.';
+comment on composite type column metrics.flaky_job.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on composite type column metrics.flaky_job.total is 'Rows of all pages.';
 
 -- type metrics.flaky_test
 create type metrics.flaky_test as (
@@ -137,6 +161,17 @@ create type metrics.flaky_test as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.flaky_test.commits is 'Commits for which it failed and passed, or passed only when tried again.';
+comment on composite type column metrics.flaky_test.failures is 'How often it failed for a commit for which it also passed.';
+comment on composite type column metrics.flaky_test.first_at is 'Start of the first upload that shows it.';
+comment on composite type column metrics.flaky_test.last_at is 'Start of the last upload that shows it.';
+comment on composite type column metrics.flaky_test.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.flaky_test.reason is 'Why there is no flaky test.';
+comment on composite type column metrics.flaky_test.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on composite type column metrics.flaky_test.retried is 'How often it passed only when tried again within one report.';
+comment on composite type column metrics.flaky_test.suite is 'Name of the suite.';
+comment on composite type column metrics.flaky_test.test is 'Name of the test.';
+comment on composite type column metrics.flaky_test.total is 'Rows of all pages.';
 
 -- type metrics.period
 create type metrics.period as (
@@ -164,6 +199,18 @@ create type metrics.series_point as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.series_point.avg is 'Their mean.';
+comment on composite type column metrics.series_point.bucket_start is 'First day of the bucket in the installation''s time zone; NULL for none.';
+comment on composite type column metrics.series_point.last is 'The latest of them.';
+comment on composite type column metrics.series_point.min is 'Least of them.';
+comment on composite type column metrics.series_point.name is 'The repository, where rows are by repository.';
+comment on composite type column metrics.series_point.p50 is 'Their median.';
+comment on composite type column metrics.series_point.p95 is 'Their 95th percentile.';
+comment on composite type column metrics.series_point.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.series_point.reason is 'Why there is no value.';
+comment on composite type column metrics.series_point.sample_size is 'Values in the bucket.';
+comment on composite type column metrics.series_point.total is 'Rows of all pages.';
+comment on composite type column metrics.series_point.unit is 'Unit of the values; NULL where they were sent without one. Values of two units are two rows.';
 
 -- type metrics.slow_job
 create type metrics.slow_job as (
@@ -181,6 +228,19 @@ create type metrics.slow_job as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.slow_job.duration_p50_seconds is 'Median of their seconds, without the queue.';
+comment on composite type column metrics.slow_job.duration_p75_seconds is '75th percentile of their seconds.';
+comment on composite type column metrics.slow_job.duration_p95_seconds is '95th percentile of their seconds.';
+comment on composite type column metrics.slow_job.is_exact is 'Whether the percentiles are exact; else at most 4.9 % off.';
+comment on composite type column metrics.slow_job.is_frozen is 'Whether some of it is of weeks whose jobs were dropped.';
+comment on composite type column metrics.slow_job.job is 'Name of the job, with its matrix.';
+comment on composite type column metrics.slow_job.minutes is 'Minutes that all of them took together, without the queue.';
+comment on composite type column metrics.slow_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.slow_job.pipeline is 'Name of the pipeline.';
+comment on composite type column metrics.slow_job.reason is 'Why a number beside it is NULL.';
+comment on composite type column metrics.slow_job.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on composite type column metrics.slow_job.runs is 'Finished runs of the job in the period.';
+comment on composite type column metrics.slow_job.total is 'Rows of all pages.';
 
 -- type metrics.step_numbers
 create type metrics.step_numbers as (
@@ -207,6 +267,28 @@ create type metrics.step_numbers as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.step_numbers.cancelled is 'How many were cancelled.';
+comment on composite type column metrics.step_numbers.duration_p50_seconds is 'Median of their seconds.';
+comment on composite type column metrics.step_numbers.duration_p75_seconds is '75th percentile of their seconds.';
+comment on composite type column metrics.step_numbers.duration_p95_seconds is '95th percentile of their seconds.';
+comment on composite type column metrics.step_numbers.error is 'How many ended because the machinery failed.';
+comment on composite type column metrics.step_numbers.failure is 'How many failed.';
+comment on composite type column metrics.step_numbers.job is 'Name of the job, with its matrix.';
+comment on composite type column metrics.step_numbers.jobs is 'Finished jobs of the selection that tell their steps.';
+comment on composite type column metrics.step_numbers.neutral is 'How many ended neither well nor badly.';
+comment on composite type column metrics.step_numbers.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.step_numbers.pipeline is 'Name of the pipeline.';
+comment on composite type column metrics.step_numbers.reason is 'Why a number beside it is NULL.';
+comment on composite type column metrics.step_numbers.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on composite type column metrics.step_numbers.runs is 'Finished runs of the step.';
+comment on composite type column metrics.step_numbers.sampled_jobs is 'How many of these jobs were looked at: the latest.';
+comment on composite type column metrics.step_numbers.skipped is 'How many were skipped.';
+comment on composite type column metrics.step_numbers.step is 'Name of the step.';
+comment on composite type column metrics.step_numbers.success is 'How many succeeded.';
+comment on composite type column metrics.step_numbers.success_rate is 'Success / (success + failure + timed_out + error), 0 to 1.';
+comment on composite type column metrics.step_numbers.timed_out is 'How many took too long.';
+comment on composite type column metrics.step_numbers.total is 'Rows of all pages.';
+comment on composite type column metrics.step_numbers.unknown is 'How many ended with a word that no mapping knows.';
 
 -- type metrics.touched
 create type metrics.touched as (

@@ -196,6 +196,20 @@ const rules: Record<string, Rule> = {
     fault: "alter table metrics.jobs add column extra text",
     name: "metrics.jobs.extra",
   },
+  "every column of what a reading function returns says what it is, where the rows are of a type of their own": {
+    offenders: `
+      select distinct t.oid::regtype || '.' || a.attname as name
+      from pg_proc as p
+      join pg_type as t on t.oid = p.prorettype
+      join pg_class as c on c.oid = t.typrelid and c.relkind = 'c'
+      join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      where p.pronamespace = ${here}
+        and has_function_privilege('authenticated', p.oid, 'execute')
+        and coalesce(p.proconfig, '{}') @> array['statement_timeout=5s']
+        and coalesce(col_description(c.oid, a.attnum), '') = ''`,
+    fault: "comment on column metrics.evidence.url is null",
+    name: "metrics.evidence.url",
+  },
   "every column of a fact has a merge rule that parses, unless it is key, computed, derived or bookkeeping": {
     offenders: `
       select c.oid::regclass || '.' || a.attname as name
