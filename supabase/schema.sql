@@ -1008,7 +1008,7 @@ create policy members_read on metrics.incidents
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (source >= ( SELECT metrics.first_readable_text() AS first_readable_text)) AND ((reference_id IN ( SELECT metrics.readable_references() AS readable_references)) OR ( SELECT metrics.is_admin() AS is_admin))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (source >= ( SELECT metrics.first_readable_text() AS first_readable_text)) AND ((reference_id IN ( SELECT metrics.readable_references() AS readable_references)) OR ( SELECT metrics.is_admin() AS is_admin) OR ((reference_id IS NULL) AND (lower(service) IN ( SELECT metrics.readable_service_names() AS readable_service_names))))));
 create policy readers_read on metrics.incidents
   as permissive
   for select
@@ -15739,6 +15739,32 @@ AS $function$
 $function$;
 grant execute on function metrics.readable_repositories() to authenticated;
 comment on function metrics.readable_repositories() is 'Repositories that the signed-in member may read.';
+
+-- function metrics.readable_service_names()
+CREATE OR REPLACE FUNCTION metrics.readable_service_names()
+ RETURNS SETOF text
+ LANGUAGE sql
+ STABLE SECURITY DEFINER ROWS 200
+ SET search_path TO ''
+AS $function$
+  select lower(coalesce(s.name, r.full_name, f.reference))
+  from metrics.services as s
+  join metrics.repositories as r
+    on r.id = s.repository_id
+  left join lateral (
+    select n.reference
+    from metrics.repository_references as n
+    where n.repository_id = r.id
+    order by n.source is null, n.reference collate "C"
+    limit 1
+  ) as f
+    on s.name is null
+    and r.full_name is null
+  where s.generation = (select metrics.current_generation())
+    and s.repository_id in (select metrics.readable_repositories())
+$function$;
+grant execute on function metrics.readable_service_names() to authenticated;
+comment on function metrics.readable_service_names() is 'Names, in lower case, of the services whose repository the signed-in member may read.';
 
 -- function metrics.rebuild(seconds double precision)
 CREATE OR REPLACE FUNCTION metrics.rebuild(seconds double precision DEFAULT 1)

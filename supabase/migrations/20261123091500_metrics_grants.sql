@@ -96,7 +96,7 @@ begin
 end
 $$;
 
--- Incidents may be about no repository: then they are for admins.
+-- Incidents may be about no repository: then they are for those who may read the service that they name, or for admins.
 drop policy if exists members_read on metrics.incidents;
 create policy members_read on metrics.incidents
   for select
@@ -104,7 +104,11 @@ create policy members_read on metrics.incidents
   using (
     ctid >= (select metrics.first_readable_row())
     and source >= (select metrics.first_readable_text())
-    and (reference_id in (select metrics.readable_references()) or (select metrics.is_admin()))
+    and (
+      reference_id in (select metrics.readable_references())
+      or (select metrics.is_admin())
+      or (reference_id is null and lower(service) in (select metrics.readable_service_names()))
+    )
   );
 
 drop policy if exists members_read on metrics.deployment_failures;
@@ -122,6 +126,7 @@ grant execute on function metrics.is_member() to authenticated, metrics_reader;
 grant execute on function metrics.is_admin() to authenticated, metrics_reader;
 grant execute on function metrics.readable_repositories() to authenticated;
 grant execute on function metrics.readable_references() to authenticated;
+grant execute on function metrics.readable_service_names() to authenticated;
 grant execute on function metrics.first_readable_row() to authenticated;
 grant execute on function metrics.first_readable_id() to authenticated;
 grant execute on function metrics.first_readable_text() to authenticated;

@@ -136,6 +136,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
     functions: {
       "readable_repositories()": "readable_repositories()",
       "readable_references()": "readable_references()",
+      "readable_service_names()": "readable_service_names()",
       "first_readable_row()": "first_readable_row()",
       "first_readable_id()": "first_readable_id()",
       "first_readable_text()": "first_readable_text()",

@@ -101,7 +101,10 @@ function attemptsOf(world: Seen, service: Service, services: Service[]): Attempt
       }];
     })
     .sort(compareAttempts);
-  return rolledOut(world, service, attempts).sort(compareAttempts);
+  // Who deploys to production without a name for it means the one production environment that every service has.
+  return rolledOut(world, service, attempts)
+    .map((attempt) => ({ ...attempt, environment: attempt.environment ?? "production" }))
+    .sort(compareAttempts);
 }
 
 function of({ outcome }: Told): Attempt["outcome"] {

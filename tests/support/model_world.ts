@@ -77,13 +77,14 @@ export function seen({ tables, settings = {}, rules = [], now, readable = null }
   const chosen = { ...settings };
   const said = (call: string) => rules.filter((rule) => rule.call === call).map((rule) => rule.arguments);
   for (const { name, value } of said("set_setting")) chosen[String(name)] = value;
+  const services = said("add_service").flatMap((rule) => {
+    const repository = find(rule["repository"]);
+    return repository === undefined ? [] : [serviceRuleOf(rule, repository)];
+  });
   return {
-    tables: visible,
+    tables: { ...visible, incidents: incidentsSeen(tables, isReadable, readable === null, repositories, services) },
     repositories,
-    services: said("add_service").flatMap((rule) => {
-      const repository = find(rule["repository"]);
-      return repository === undefined ? [] : [serviceRuleOf(rule, repository)];
-    }),
+    services,
     tiers: said("set_environment_tier").map(({ pattern, tier }) => ({
       pattern: new RegExp(String(pattern)),
       tier: String(tier),
@@ -95,6 +96,28 @@ export function seen({ tables, settings = {}, rules = [], now, readable = null }
     incident_window_seconds: Number(chosen["incident_window_seconds"] ?? 86_400),
     hotfix_labels: listOf(chosen["hotfix_labels"] ?? "{hotfix}").map((label) => label.toLowerCase()),
   };
+}
+
+/** Incidents of the repositories that the caller sees, and those about none that name a service of one; an admin sees all. */
+function incidentsSeen(
+  tables: Tables,
+  isReadable: (reference: Value | undefined) => boolean,
+  isAdmin: boolean,
+  repositories: readonly Repository[],
+  services: readonly ServiceRule[],
+): Row[] {
+  const names = new Set(
+    repositories.flatMap(({ key, name }) => {
+      const own = services.filter(({ repository }) => repository === key);
+      return own.length === 0 ? [name] : own.map(({ name }) => name);
+    }).map((name) => name.toLowerCase()),
+  );
+  return rowsOf(tables, "incidents").filter((row) =>
+    isAdmin ||
+    (textOf(row, "repository") === null
+      ? names.has((textOf(row, "service") ?? "").toLowerCase())
+      : isReadable(row["repository"]))
+  );
 }
 
 /** The facts of one kind about a repository, whatever reference they name it by. */
