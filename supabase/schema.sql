@@ -7234,6 +7234,11 @@ begin
     if not found then
       delete from metrics.repositories as r
       where r.id = repository;
+    else
+      -- Whatever is told of it first: one that only has pipelines is a service too, which was never deployed.
+      perform metrics.ensure_service(g.id, repository)
+      from metrics.generations as g
+      where g.state <> 'retired';
     end if;
   end loop;
   return array(
@@ -7243,7 +7248,7 @@ begin
   );
 end
 $function$;
-comment on function metrics.ensure_references(names text[]) is 'Makes these repository references and returns their ids. In sorted order, so that two callers cannot wait for each other.';
+comment on function metrics.ensure_references(names text[]) is 'Makes these repository references, each with a repository that is one service, and returns their ids. In sorted order, so that two callers cannot wait for each other.';
 
 -- function metrics.ensure_service(generation integer, repository bigint)
 CREATE OR REPLACE FUNCTION metrics.ensure_service(generation integer, repository bigint)
