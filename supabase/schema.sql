@@ -274,14 +274,14 @@ comment on composite type column metrics.step_numbers.duration_p95_seconds is '9
 comment on composite type column metrics.step_numbers.error is 'How many ended because the machinery failed.';
 comment on composite type column metrics.step_numbers.failure is 'How many failed.';
 comment on composite type column metrics.step_numbers.job is 'Name of the job, with its matrix.';
-comment on composite type column metrics.step_numbers.jobs is 'Finished jobs of the selection that tell their steps.';
+comment on composite type column metrics.step_numbers.jobs is 'Finished jobs of the selection, whether they tell their steps or not.';
 comment on composite type column metrics.step_numbers.neutral is 'How many ended neither well nor badly.';
 comment on composite type column metrics.step_numbers.page_key is 'Key of the row: as page_after it asks for the rows after it.';
 comment on composite type column metrics.step_numbers.pipeline is 'Name of the pipeline.';
 comment on composite type column metrics.step_numbers.reason is 'Why a number beside it is NULL.';
 comment on composite type column metrics.step_numbers.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
 comment on composite type column metrics.step_numbers.runs is 'Finished runs of the step.';
-comment on composite type column metrics.step_numbers.sampled_jobs is 'How many of these jobs were looked at: the latest.';
+comment on composite type column metrics.step_numbers.sampled_jobs is 'How many of these jobs were looked at: the latest that tell their steps.';
 comment on composite type column metrics.step_numbers.skipped is 'How many were skipped.';
 comment on composite type column metrics.step_numbers.step is 'Name of the step.';
 comment on composite type column metrics.step_numbers.success is 'How many succeeded.';
@@ -17582,9 +17582,16 @@ begin
   from_weeks := coalesce(from_weeks, false);
 
   return query
+  -- Several senders may tell of one repository, each by a reference of its own: a job is the same by all of them.
   with repositories as materialized (
-    select r.reference_id, r.label
+    select r.reference_id, r.label, n.first_id
     from unnest(reference_ids, labels) as r (reference_id, label)
+    join (
+      select o.label, min(o.reference_id) as first_id
+      from unnest(reference_ids, labels) as o (reference_id, label)
+      group by o.label
+    ) as n
+      on n.label = r.label
   ),
   -- Of what lies before the horizon only whole weeks are left.
   weeks as materialized (
@@ -17614,7 +17621,7 @@ begin
       and s.ends_at > h.at
   ),
   rows_read as materialized (
-    select r.reference_id, coalesce(j.pipeline, '') as pipeline, coalesce(j.name, '') as job, s.times, j.duration_seconds
+    select r.first_id as reference_id, coalesce(j.pipeline, '') as pipeline, coalesce(j.name, '') as job, s.times, j.duration_seconds
     from repositories as r
     cross join stretches as s
     cross join lateral (
@@ -17642,7 +17649,7 @@ begin
   ),
   by_week as materialized (
     select
-      n.reference_id,
+      r.first_id as reference_id,
       n.pipeline,
       n.job,
       sum(n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown) as runs,
@@ -17661,7 +17668,7 @@ begin
       offset 0
     ) as n
     where n.week in (select w.week from weeks as w)
-    group by n.reference_id, n.pipeline, n.job
+    group by r.first_id, n.pipeline, n.job
   ),
   counted as materialized (
     select c.reference_id, c.pipeline, c.job, sum(c.runs) as runs, sum(c.seconds) as seconds
@@ -17862,10 +17869,21 @@ begin
     select *
     from metrics.latest_jobs_with_steps(asked, reference_ids, step_health.branch, step_health.pipeline, step_health.job)
   ),
+  -- Several senders may tell of one repository, each by a reference of its own: a job is the same by all of them.
+  repositories as materialized (
+    select r.reference_id, n.first_id
+    from unnest(reference_ids, labels) as r (reference_id, label)
+    join (
+      select o.label, min(o.reference_id) as first_id
+      from unnest(reference_ids, labels) as o (reference_id, label)
+      group by o.label
+    ) as n
+      on n.label = r.label
+  ),
   -- How long each took is collected beside the counts, and put in order only for the page.
   numbers as materialized (
     select
-      j.reference_id,
+      g.first_id as reference_id,
       coalesce(j.pipeline, '') collate "C" as pipeline,
       coalesce(j.name, '') collate "C" as job,
       coalesce(s.name, '') collate "C" as step,
@@ -17881,6 +17899,8 @@ begin
       count(*) filter (where s.outcome = 'unknown') as unknown,
       array_agg(s.finished_at - s.started_at) filter (where s.finished_at >= s.started_at) as lengths
     from sample as l
+    join repositories as g
+      on g.reference_id = l.reference_id
     cross join lateral (
       select *
       from metrics.jobs as e
