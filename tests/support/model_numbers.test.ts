@@ -1,6 +1,5 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { matchesGlob } from "./model_changes.ts";
-import { flakyJobs } from "./model_ci.ts";
 import fc from "fast-check";
 import { argumentsFor, COMPARED } from "./compare_numbers.ts";
 import { deep } from "./depth.ts";
@@ -11,7 +10,6 @@ import { apply, type Observation } from "./model.ts";
 import { BadArguments, type NumberRow, numbersOf, type World } from "./model_numbers.ts";
 import { bucketsOf, dateOf, instantOf, midnight } from "./model_periods.ts";
 import { percentile, representative } from "./model_percentiles.ts";
-import { seen } from "./model_world.ts";
 
 type Said = [kind: string, observation: Observation];
 
@@ -983,10 +981,7 @@ Deno.test("numbers: jobs by their names, and those that are flaky", () => {
     ["acme/one / build / test", 2, 1 / 2, "too_few"],
     ["acme/one / build / x", 1, 0, "too_few"],
   ]);
-  const flaky = (...said: Said[]) => {
-    const what = seen(world([named(), ...said]));
-    return what.repositories.flatMap((repository) => flakyJobs(what, repository)).map(({ name }) => name);
-  };
+  const flaky = (...said: Said[]) => numbersOf(world([named(), ...said]), "flaky_jobs", MARCH).map(({ job }) => job);
   assertEquals(flaky(job("1", "timed_out", at(2)), job("2", "success", at(9))), ["test"]);
   assertEquals(flaky(job("1", "failure", at(2)), job("2", "success", at(9, 1))), []);
   assertEquals(flaky(job("1", "failure", at(2)), job("2", "success", at(2), { commit_sha: sha("b") })), []);

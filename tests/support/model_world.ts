@@ -2,9 +2,10 @@
 
 import type { Row, Tables } from "./model.ts";
 import { instantOf } from "./model_periods.ts";
+import { type Price, pricesOf } from "./model_prices.ts";
 import { compareText, type Value } from "./model_values.ts";
 
-/** One call of an administrator: `add_service`, `set_environment_tier`, `set_setting`, `add_team`, `add_team_repository`. */
+/** One call of an administrator: `add_service`, `set_environment_tier`, `set_setting`, `set_price`, `add_team`, `add_team_repository`. */
 export interface Rule {
   call: string;
   arguments: Record<string, unknown>;
@@ -54,6 +55,7 @@ export interface Seen {
   teams: Map<string, Set<string>>;
   now: number;
   zone: string;
+  prices: Price[];
   rollout_seconds: number;
   incident_window_seconds: number;
   hotfix_labels: string[];
@@ -91,6 +93,7 @@ export function seen({ tables, settings = {}, rules = [], now, readable = null }
     })),
     teams: teamsOf(said("add_team"), said("add_team_repository"), find),
     now: instantOf(now) as number,
+    prices: pricesOf(said("set_price")),
     zone: String(chosen["time_zone"] ?? "UTC"),
     rollout_seconds: Number(chosen["rollout_seconds"] ?? 3600),
     incident_window_seconds: Number(chosen["incident_window_seconds"] ?? 86_400),
