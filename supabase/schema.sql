@@ -101,6 +101,20 @@ create type metrics.evidence as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.evidence.commit_sha is 'The commit that it is about.';
+comment on composite type column metrics.evidence.detail is 'What else the number depends on: an object, its keys told by the function.';
+comment on composite type column metrics.evidence.external_id is 'The sender''s id of the fact; the sha of a change.';
+comment on composite type column metrics.evidence.happened_at is 'The moment that decides the period to which the row belongs.';
+comment on composite type column metrics.evidence.kind is 'Kind of the fact, in the singular: deployment, change, incident, pipeline_run, job, pull_request, test_run, test_case, rule_check, measurement or delivery.';
+comment on composite type column metrics.evidence.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.evidence.reason is 'Why it is left out of the number, or what it is counted as.';
+comment on composite type column metrics.evidence.repository is 'Full name of the repository, else its first reference; NULL where it is about none.';
+comment on composite type column metrics.evidence.service is 'Name of the service, where the number is about services.';
+comment on composite type column metrics.evidence.title is 'What a reader knows it by: a title, a pipeline, a rule, an event.';
+comment on composite type column metrics.evidence.total is 'Rows of all pages.';
+comment on composite type column metrics.evidence.unit is 'Unit of value: seconds, ratio, minutes, or what was measured in.';
+comment on composite type column metrics.evidence.url is 'Where the provider shows it; https, or NULL.';
+comment on composite type column metrics.evidence.value is 'Its part in the number; NULL where it has none, and reason says why.';
 
 -- type metrics.evidence_key
 create type metrics.evidence_key as (
@@ -123,6 +137,16 @@ create type metrics.flaky_job as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.flaky_job.commits is 'Commits for which it failed and passed within seven days.';
+comment on composite type column metrics.flaky_job.failures is 'How often it failed for them.';
+comment on composite type column metrics.flaky_job.first_at is 'When the first of these failures was.';
+comment on composite type column metrics.flaky_job.job is 'Name of the job, with its matrix.';
+comment on composite type column metrics.flaky_job.last_at is 'When the last of these failures was.';
+comment on composite type column metrics.flaky_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.flaky_job.pipeline is 'Name of the pipeline.';
+comment on composite type column metrics.flaky_job.reason is 'Why there is no flaky job.';
+comment on composite type column metrics.flaky_job.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on composite type column metrics.flaky_job.total is 'Rows of all pages.';
 
 -- type metrics.flaky_test
 create type metrics.flaky_test as (
@@ -138,6 +162,17 @@ create type metrics.flaky_test as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.flaky_test.commits is 'Commits for which it failed and passed, or passed only when tried again.';
+comment on composite type column metrics.flaky_test.failures is 'How often it failed for a commit for which it also passed.';
+comment on composite type column metrics.flaky_test.first_at is 'Start of the first upload that shows it.';
+comment on composite type column metrics.flaky_test.last_at is 'Start of the last upload that shows it.';
+comment on composite type column metrics.flaky_test.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.flaky_test.reason is 'Why there is no flaky test.';
+comment on composite type column metrics.flaky_test.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on composite type column metrics.flaky_test.retried is 'How often it passed only when tried again within one report.';
+comment on composite type column metrics.flaky_test.suite is 'Name of the suite.';
+comment on composite type column metrics.flaky_test.test is 'Name of the test.';
+comment on composite type column metrics.flaky_test.total is 'Rows of all pages.';
 
 -- type metrics.period
 create type metrics.period as (
@@ -165,6 +200,18 @@ create type metrics.series_point as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.series_point.avg is 'Their mean.';
+comment on composite type column metrics.series_point.bucket_start is 'First day of the bucket in the installation''s time zone; NULL for none.';
+comment on composite type column metrics.series_point.last is 'The latest of them.';
+comment on composite type column metrics.series_point.min is 'Least of them.';
+comment on composite type column metrics.series_point.name is 'The repository, where rows are by repository.';
+comment on composite type column metrics.series_point.p50 is 'Their median.';
+comment on composite type column metrics.series_point.p95 is 'Their 95th percentile.';
+comment on composite type column metrics.series_point.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.series_point.reason is 'Why there is no value.';
+comment on composite type column metrics.series_point.sample_size is 'Values in the bucket.';
+comment on composite type column metrics.series_point.total is 'Rows of all pages.';
+comment on composite type column metrics.series_point.unit is 'Unit of the values; NULL where they were sent without one. Values of two units are two rows.';
 
 -- type metrics.slow_job
 create type metrics.slow_job as (
@@ -182,6 +229,19 @@ create type metrics.slow_job as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.slow_job.duration_p50_seconds is 'Median of their seconds, without the queue.';
+comment on composite type column metrics.slow_job.duration_p75_seconds is '75th percentile of their seconds.';
+comment on composite type column metrics.slow_job.duration_p95_seconds is '95th percentile of their seconds.';
+comment on composite type column metrics.slow_job.is_exact is 'Whether the percentiles are exact; else at most 4.9 % off.';
+comment on composite type column metrics.slow_job.is_frozen is 'Whether some of it is of weeks whose jobs were dropped.';
+comment on composite type column metrics.slow_job.job is 'Name of the job, with its matrix.';
+comment on composite type column metrics.slow_job.minutes is 'Minutes that all of them took together, without the queue.';
+comment on composite type column metrics.slow_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.slow_job.pipeline is 'Name of the pipeline.';
+comment on composite type column metrics.slow_job.reason is 'Why a number beside it is NULL.';
+comment on composite type column metrics.slow_job.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on composite type column metrics.slow_job.runs is 'Finished runs of the job in the period.';
+comment on composite type column metrics.slow_job.total is 'Rows of all pages.';
 
 -- type metrics.step_numbers
 create type metrics.step_numbers as (
@@ -208,6 +268,28 @@ create type metrics.step_numbers as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.step_numbers.cancelled is 'How many were cancelled.';
+comment on composite type column metrics.step_numbers.duration_p50_seconds is 'Median of their seconds.';
+comment on composite type column metrics.step_numbers.duration_p75_seconds is '75th percentile of their seconds.';
+comment on composite type column metrics.step_numbers.duration_p95_seconds is '95th percentile of their seconds.';
+comment on composite type column metrics.step_numbers.error is 'How many ended because the machinery failed.';
+comment on composite type column metrics.step_numbers.failure is 'How many failed.';
+comment on composite type column metrics.step_numbers.job is 'Name of the job, with its matrix.';
+comment on composite type column metrics.step_numbers.jobs is 'Finished jobs of the selection, whether they tell their steps or not.';
+comment on composite type column metrics.step_numbers.neutral is 'How many ended neither well nor badly.';
+comment on composite type column metrics.step_numbers.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.step_numbers.pipeline is 'Name of the pipeline.';
+comment on composite type column metrics.step_numbers.reason is 'Why a number beside it is NULL.';
+comment on composite type column metrics.step_numbers.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on composite type column metrics.step_numbers.runs is 'Finished runs of the step.';
+comment on composite type column metrics.step_numbers.sampled_jobs is 'How many of these jobs were looked at: the latest that tell their steps.';
+comment on composite type column metrics.step_numbers.skipped is 'How many were skipped.';
+comment on composite type column metrics.step_numbers.step is 'Name of the step.';
+comment on composite type column metrics.step_numbers.success is 'How many succeeded.';
+comment on composite type column metrics.step_numbers.success_rate is 'Success / (success + failure + timed_out + error), 0 to 1.';
+comment on composite type column metrics.step_numbers.timed_out is 'How many took too long.';
+comment on composite type column metrics.step_numbers.total is 'Rows of all pages.';
+comment on composite type column metrics.step_numbers.unknown is 'How many ended with a word that no mapping knows.';
 
 -- type metrics.touched
 create type metrics.touched as (
@@ -928,7 +1010,7 @@ create policy members_read on metrics.incidents
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (source >= ( SELECT metrics.first_readable_text() AS first_readable_text)) AND ((reference_id IN ( SELECT metrics.readable_references() AS readable_references)) OR ( SELECT metrics.is_admin() AS is_admin))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (source >= ( SELECT metrics.first_readable_text() AS first_readable_text)) AND ((reference_id IN ( SELECT metrics.readable_references() AS readable_references)) OR ( SELECT metrics.is_admin() AS is_admin) OR ((reference_id IS NULL) AND (lower(service) IN ( SELECT metrics.readable_service_names() AS readable_service_names))))));
 create policy readers_read on metrics.incidents
   as permissive
   for select
@@ -1682,6 +1764,29 @@ comment on column metrics.releases.tag is 'Tag. Merge: latest.';
 comment on column metrics.releases.updated_at is 'When this row last changed here. Never part of a fact.';
 comment on column metrics.releases.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.releases is 'Published versions. Clocks compare by time.';
+
+-- table metrics.remembered_sources
+create table metrics.remembered_sources (
+  source text not null,
+  last_received_at timestamp with time zone not null
+);
+alter table metrics.remembered_sources add constraint remembered_sources_pkey PRIMARY KEY (source);
+alter table metrics.remembered_sources enable row level security;
+create policy members_read on metrics.remembered_sources
+  as permissive
+  for select
+  to authenticated
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND ( SELECT metrics.is_admin() AS is_admin)));
+create policy readers_read on metrics.remembered_sources
+  as permissive
+  for select
+  to metrics_reader
+  using (true);
+grant select on table metrics.remembered_sources to authenticated;
+grant select on table metrics.remembered_sources to metrics_reader;
+comment on column metrics.remembered_sources.last_received_at is 'When the last of the deliveries that are gone was received.';
+comment on column metrics.remembered_sources.source is 'The configured sender.';
+comment on table metrics.remembered_sources is 'Sources of which deliveries have been removed because they were old. Those of which all are still kept are not here.';
 
 -- table metrics.repositories
 create table metrics.repositories (
@@ -7232,6 +7337,11 @@ begin
     if not found then
       delete from metrics.repositories as r
       where r.id = repository;
+    else
+      -- Whatever is told of it first: one that only has pipelines is a service too, which was never deployed.
+      perform metrics.ensure_service(g.id, repository)
+      from metrics.generations as g
+      where g.state <> 'retired';
     end if;
   end loop;
   return array(
@@ -7241,7 +7351,7 @@ begin
   );
 end
 $function$;
-comment on function metrics.ensure_references(names text[]) is 'Makes these repository references and returns their ids. In sorted order, so that two callers cannot wait for each other.';
+comment on function metrics.ensure_references(names text[]) is 'Makes these repository references, each with a repository that is one service, and returns their ids. In sorted order, so that two callers cannot wait for each other.';
 
 -- function metrics.ensure_service(generation integer, repository bigint)
 CREATE OR REPLACE FUNCTION metrics.ensure_service(generation integer, repository bigint)
@@ -11057,15 +11167,17 @@ $function$;
 grant execute on function metrics.ingest(delivery jsonb, facts jsonb, body text) to service_role;
 comment on function metrics.ingest(delivery jsonb, facts jsonb, body text) is 'Stores a delivery, its facts and all that follows from them in one transaction. The only writer of facts. With an identity, only what that may tell: 28000, 42501, 22008, PT429, and PT422 for an id that came before with other bytes. In place of a delivery it takes a list of calls, {delivery, facts, body} each, and returns a list of what became of them in their order, with null for each that must be made by itself.';
 
--- function metrics.ingest_health(days integer)
-CREATE OR REPLACE FUNCTION metrics.ingest_health(days integer DEFAULT 7)
- RETURNS TABLE(source text, last_received_at timestamp with time zone, seconds_since_last double precision, stored bigint, ignored bigint, quarantined bigint, unknown_words jsonb, last_stored_at timestamp with time zone, ignored_reasons jsonb, quarantined_reasons jsonb, unknown_services jsonb)
+-- function metrics.ingest_health(days integer, page_after text, page_size integer)
+CREATE OR REPLACE FUNCTION metrics.ingest_health(days integer DEFAULT 7, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
+ RETURNS TABLE(source text, last_received_at timestamp with time zone, seconds_since_last double precision, stored bigint, ignored bigint, quarantined bigint, unknown_words jsonb, last_stored_at timestamp with time zone, ignored_reasons jsonb, quarantined_reasons jsonb, unknown_services jsonb, reason text, page_key text, total bigint)
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
 AS $function$
+#variable_conflict use_column
 declare
+  asked metrics.period;
   begins_at timestamptz;
 begin
   perform metrics.require_reader();
@@ -11074,18 +11186,71 @@ begin
       errcode = '22023',
       message = format('days is between 1 and 400, not %s', days);
   end if;
-  begins_at := now() - make_interval(days => ingest_health.days);
+  asked := metrics.period_of(null, null, 'none', page_after, page_size);
+  if asked.after is not null and (jsonb_array_length(asked.after) <> 1 or jsonb_typeof(asked.after -> 0) <> 'string') then
+    raise exception using
+      errcode = '22023',
+      message = format('%s is no key of a page', left(asked.after::text, 100)),
+      hint = 'Pass the page_key of the last row that was read, with the arguments that it was read with.';
+  end if;
+  begins_at := now() - make_interval(days => days);
   return query
-  with received as materialized (
-    select d.source, d.result, d.reason, count(*) as deliveries, max(d.received_at) as last_at
-    from metrics.deliveries as d
-    where d.received_at >= begins_at
-    group by d.source, d.result, d.reason
+  -- Whoever was ever heard, from one source to the next: there are few, however many deliveries there are.
+  with recursive heard (source) as (
+    (
+      select d.source
+      from metrics.deliveries as d
+      order by d.source
+      limit 1
+    )
+    union all
+    select n.source
+    from heard as h
+    cross join lateral (
+      select d.source
+      from metrics.deliveries as d
+      where d.source > h.source
+      order by d.source
+      limit 1
+    ) as n
+  ),
+  known as materialized (
+    select h.source
+    from heard as h
+    union
+    select r.source
+    from metrics.remembered_sources as r
   ),
   senders as materialized (
-    select r.source, max(r.last_at) as last_at
-    from received as r
-    group by r.source
+    select
+      k.source,
+      greatest(l.received_at, r.last_received_at) as last_at,
+      -- Some of what would have to be counted is no longer kept.
+      coalesce(r.last_received_at >= begins_at, false) as is_cut,
+      (select count(*) from known) as senders_in_all
+    from known as k
+    left join metrics.remembered_sources as r
+      on r.source = k.source
+    left join lateral (
+      select d.received_at
+      from metrics.deliveries as d
+      where d.source = k.source
+      order by d.received_at desc
+      limit 1
+    ) as l
+      on true
+    where asked.after is null
+      or k.source collate "C" > asked.after ->> 0
+    order by k.source collate "C"
+    limit asked.page_size
+  ),
+  received as materialized (
+    select s.source, d.result, d.reason, count(*) as deliveries
+    from senders as s
+    join metrics.deliveries as d
+      on d.source = s.source
+      and d.received_at >= begins_at
+    group by s.source, d.result, d.reason
   ),
   words as materialized (
     select o.reference_id, o.provider_outcome, count(*) as times
@@ -11136,27 +11301,44 @@ begin
     s.source,
     s.last_at,
     extract(epoch from now() - s.last_at)::double precision,
-    coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'stored'), 0)::bigint,
-    coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'ignored'), 0)::bigint,
-    coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'quarantined'), 0)::bigint,
+    case
+      when not s.is_cut then coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'stored'), 0)
+    end::bigint,
+    case
+      when not s.is_cut then coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'ignored'), 0)
+    end::bigint,
+    case
+      when not s.is_cut then coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'quarantined'), 0)
+    end::bigint,
     (
       select coalesce(jsonb_object_agg(w.provider_outcome, w.times), '{}')
       from said as w
       where w.source = s.source
     ),
-    (select max(r.last_at) from received as r where r.source = s.source and r.result = 'stored'),
     (
-      select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
-      from received as r
-      where r.source = s.source
-        and r.result = 'ignored'
+      select d.received_at
+      from metrics.deliveries as d
+      where d.source = s.source
+        and d.result = 'stored'
+      order by d.received_at desc
+      limit 1
     ),
-    (
-      select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
-      from received as r
-      where r.source = s.source
-        and r.result = 'quarantined'
-    ),
+    case
+      when not s.is_cut then (
+        select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
+        from received as r
+        where r.source = s.source
+          and r.result = 'ignored'
+      )
+    end,
+    case
+      when not s.is_cut then (
+        select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
+        from received as r
+        where r.source = s.source
+          and r.result = 'quarantined'
+      )
+    end,
     (
       select coalesce(jsonb_object_agg(m.service, m.times), '{}')
       from meant as m
@@ -11169,14 +11351,17 @@ begin
           where v.generation = metrics.current_generation()
             and lower(coalesce(v.name, o.full_name)) = lower(m.service)
         )
-    )
+    ),
+    case when s.is_cut then 'outside_retention' end,
+    jsonb_build_array(s.source)::text,
+    s.senders_in_all
   from senders as s
-  order by s.source;
+  order by s.source collate "C";
 end
 $function$;
-grant execute on function metrics.ingest_health(days integer) to authenticated;
-grant execute on function metrics.ingest_health(days integer) to metrics_reader;
-comment on function metrics.ingest_health(days integer) is 'By source, over the last days: the last delivery and how long ago it came, the last one that was stored, what became of all, why those that were not stored were not, the outcomes that no mapping knows, and the services that incidents name and nobody has. Deliveries are read by admins and BI roles; a viewer sees none.';
+grant execute on function metrics.ingest_health(days integer, page_after text, page_size integer) to authenticated;
+grant execute on function metrics.ingest_health(days integer, page_after text, page_size integer) to metrics_reader;
+comment on function metrics.ingest_health(days integer, page_after text, page_size integer) is 'Each source that was ever heard, by name, the silent ones too: the last delivery and how many seconds ago it came; the last one that is still kept and was stored; of the last days what became of all, and why those that were not stored were not; the outcomes that no mapping knows, and the services that incidents name and nobody has. Reason: outside_retention where some deliveries of those days are no longer kept, and the counts NULL. Deliveries are read by admins and BI roles; a viewer sees none. Raises 22023 for what cannot be asked.';
 
 -- function metrics.ingest_health_evidence(days integer, source text, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.ingest_health_evidence(days integer DEFAULT 7, source text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -12567,23 +12752,37 @@ begin
   get diagnostics rows = row_count;
   deleted := deleted || jsonb_build_object('bodies_default', rows);
 
-  delete from metrics.deliveries as d
-  where (d.source, d.delivery_id) in (
-    select o.source, o.delivery_id
-    from (select distinct s.source from metrics.deliveries as s) as s
-    cross join lateral (
-      select p.source, p.delivery_id
-      from metrics.deliveries as p
-      where p.source = s.source
-        and p.received_at < now() - make_interval(days => chosen.delivery_days)
-        -- While its body may still be there, the delivery is what replaying and erasing find it by.
-        and (p.body_expires_on is null or p.body_expires_on + 7 <= today)
-      order by p.received_at
+  with gone as (
+    delete from metrics.deliveries as d
+    where (d.source, d.delivery_id) in (
+      select o.source, o.delivery_id
+      from (select distinct s.source from metrics.deliveries as s) as s
+      cross join lateral (
+        select p.source, p.delivery_id
+        from metrics.deliveries as p
+        where p.source = s.source
+          and p.received_at < now() - make_interval(days => chosen.delivery_days)
+          -- While its body may still be there, the delivery is what replaying and erasing find it by.
+          and (p.body_expires_on is null or p.body_expires_on + 7 <= today)
+        order by p.received_at
+        limit step
+      ) as o
       limit step
-    ) as o
-    limit step
-  );
-  get diagnostics rows = row_count;
+    )
+    returning d.source, d.received_at
+  ),
+  remembered as (
+    insert into metrics.remembered_sources as r (source, last_received_at)
+    select g.source, max(g.received_at)
+    from gone as g
+    group by g.source
+    order by g.source
+    on conflict (source) do update
+    set last_received_at = greatest(r.last_received_at, excluded.last_received_at)
+  )
+  select count(*)
+  into rows
+  from gone;
   deleted := deleted || jsonb_build_object('deliveries', rows);
 
   -- What was counted of weeks before the horizon is frozen before their jobs go.
@@ -12648,7 +12847,7 @@ begin
   );
 end
 $function$;
-comment on function metrics.maintain(step integer) is 'Makes the partitions of the next weeks, drops what is older than the settings say, at most step rows of a table a call, and goes on with a rebuild.';
+comment on function metrics.maintain(step integer) is 'Makes the partitions of the next weeks, drops what is older than the settings say, at most step rows of a table a call, remembers the sources of deliveries that it drops, and goes on with a rebuild.';
 
 -- function metrics.make_body_partitions(OUT made integer, OUT waiting integer)
 CREATE OR REPLACE FUNCTION metrics.make_body_partitions(OUT made integer, OUT waiting integer)
@@ -13556,7 +13755,7 @@ begin
       'pass_rate',
       t.pass_rate,
       'ratio',
-      t.reason,
+      case when t.pass_rate is null then t.reason end,
       null::text,
       t.passed + t.failed,
       null::double precision,
@@ -15667,6 +15866,32 @@ $function$;
 grant execute on function metrics.readable_repositories() to authenticated;
 comment on function metrics.readable_repositories() is 'Repositories that the signed-in member may read; one that several teams were given comes as often.';
 
+-- function metrics.readable_service_names()
+CREATE OR REPLACE FUNCTION metrics.readable_service_names()
+ RETURNS SETOF text
+ LANGUAGE sql
+ STABLE SECURITY DEFINER ROWS 200
+ SET search_path TO ''
+AS $function$
+  select lower(coalesce(s.name, r.full_name, f.reference))
+  from metrics.services as s
+  join metrics.repositories as r
+    on r.id = s.repository_id
+  left join lateral (
+    select n.reference
+    from metrics.repository_references as n
+    where n.repository_id = r.id
+    order by n.source is null, n.reference collate "C"
+    limit 1
+  ) as f
+    on s.name is null
+    and r.full_name is null
+  where s.generation = (select metrics.current_generation())
+    and s.repository_id in (select metrics.readable_repositories())
+$function$;
+grant execute on function metrics.readable_service_names() to authenticated;
+comment on function metrics.readable_service_names() is 'Names, in lower case, of the services whose repository the signed-in member may read.';
+
 -- function metrics.rebuild(seconds double precision)
 CREATE OR REPLACE FUNCTION metrics.rebuild(seconds double precision DEFAULT 1)
  RETURNS jsonb
@@ -17478,9 +17703,16 @@ begin
   from_weeks := coalesce(from_weeks, false);
 
   return query
+  -- Several senders may tell of one repository, each by a reference of its own: a job is the same by all of them.
   with repositories as materialized (
-    select r.reference_id, r.label
+    select r.reference_id, r.label, n.first_id
     from unnest(reference_ids, labels) as r (reference_id, label)
+    join (
+      select o.label, min(o.reference_id) as first_id
+      from unnest(reference_ids, labels) as o (reference_id, label)
+      group by o.label
+    ) as n
+      on n.label = r.label
   ),
   -- Of what lies before the horizon only whole weeks are left.
   weeks as materialized (
@@ -17510,7 +17742,7 @@ begin
       and s.ends_at > h.at
   ),
   rows_read as materialized (
-    select r.reference_id, coalesce(j.pipeline, '') as pipeline, coalesce(j.name, '') as job, s.times, j.duration_seconds
+    select r.first_id as reference_id, coalesce(j.pipeline, '') as pipeline, coalesce(j.name, '') as job, s.times, j.duration_seconds
     from repositories as r
     cross join stretches as s
     cross join lateral (
@@ -17538,7 +17770,7 @@ begin
   ),
   by_week as materialized (
     select
-      n.reference_id,
+      r.first_id as reference_id,
       n.pipeline,
       n.job,
       sum(n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown) as runs,
@@ -17557,7 +17789,7 @@ begin
       offset 0
     ) as n
     where n.week in (select w.week from weeks as w)
-    group by n.reference_id, n.pipeline, n.job
+    group by r.first_id, n.pipeline, n.job
   ),
   counted as materialized (
     select c.reference_id, c.pipeline, c.job, sum(c.runs) as runs, sum(c.seconds) as seconds
@@ -17758,10 +17990,21 @@ begin
     select *
     from metrics.latest_jobs_with_steps(asked, reference_ids, step_health.branch, step_health.pipeline, step_health.job)
   ),
+  -- Several senders may tell of one repository, each by a reference of its own: a job is the same by all of them.
+  repositories as materialized (
+    select r.reference_id, n.first_id
+    from unnest(reference_ids, labels) as r (reference_id, label)
+    join (
+      select o.label, min(o.reference_id) as first_id
+      from unnest(reference_ids, labels) as o (reference_id, label)
+      group by o.label
+    ) as n
+      on n.label = r.label
+  ),
   -- How long each took is collected beside the counts, and put in order only for the page.
   numbers as materialized (
     select
-      j.reference_id,
+      g.first_id as reference_id,
       coalesce(j.pipeline, '') collate "C" as pipeline,
       coalesce(j.name, '') collate "C" as job,
       coalesce(s.name, '') collate "C" as step,
@@ -17777,6 +18020,8 @@ begin
       count(*) filter (where s.outcome = 'unknown') as unknown,
       array_agg(s.finished_at - s.started_at) filter (where s.finished_at >= s.started_at) as lengths
     from sample as l
+    join repositories as g
+      on g.reference_id = l.reference_id
     cross join lateral (
       select *
       from metrics.jobs as e

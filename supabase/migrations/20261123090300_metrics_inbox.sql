@@ -31,8 +31,6 @@ create index if not exists deliveries_identity_id_received_at_idx on metrics.del
   where identity_id is not null;
 create index if not exists deliveries_not_stored_idx on metrics.deliveries (received_at) where result <> 'stored';
 
-create index if not exists deliveries_not_stored_idx on metrics.deliveries (received_at) where result <> 'stored';
-
 comment on table metrics.deliveries is 'One authenticated HTTP request each, with what became of it.';
 comment on column metrics.deliveries.source is 'The configured sender.';
 comment on column metrics.deliveries.delivery_id is 'The sender''s id of the delivery. A conflict is kept under <id>#<first 12 hex of its SHA-256>.';
@@ -48,6 +46,18 @@ comment on column metrics.deliveries.notes is 'What normalisation changed in the
 comment on column metrics.deliveries.reference_ids is 'Repository references that its facts name, for erasing a repository.';
 comment on column metrics.deliveries.body_expires_on is 'The day on which its body may be dropped; NULL when none was kept.';
 comment on column metrics.deliveries.identity_id is 'The identity that reported it; NULL for a webhook.';
+
+-- Deliveries go when they are old, and with them would go the source that has fallen silent: the one that somebody must see. No delivery
+-- writes here, only what removes old ones.
+create table if not exists metrics.remembered_sources (
+  source text not null,
+  last_received_at timestamptz not null,
+  constraint remembered_sources_pkey primary key (source)
+);
+
+comment on table metrics.remembered_sources is 'Sources of which deliveries have been removed because they were old. Those of which all are still kept are not here.';
+comment on column metrics.remembered_sources.source is 'The configured sender.';
+comment on column metrics.remembered_sources.last_received_at is 'When the last of the deliveries that are gone was received.';
 
 create table if not exists metrics.bodies (
   source text not null,

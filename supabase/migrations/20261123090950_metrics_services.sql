@@ -259,3 +259,32 @@ $$;
 revoke execute on function metrics.tier_of(integer, text, text) from public;
 
 comment on function metrics.tier_of(integer, text, text) is 'The tier of an environment: by an admin''s rule, else what the sender said, else what such a name usually means. Matched once for each name.';
+
+-- An incident that names no repository is about whatever service has the name that it gives, and so it is for those who may read that one.
+create or replace function metrics.readable_service_names()
+returns setof text
+language sql
+stable
+security definer
+set search_path = ''
+rows 200
+as $$
+  select lower(coalesce(s.name, r.full_name, f.reference))
+  from metrics.services as s
+  join metrics.repositories as r
+    on r.id = s.repository_id
+  left join lateral (
+    select n.reference
+    from metrics.repository_references as n
+    where n.repository_id = r.id
+    order by n.source is null, n.reference collate "C"
+    limit 1
+  ) as f
+    on s.name is null
+    and r.full_name is null
+  where s.generation = (select metrics.current_generation())
+    and s.repository_id in (select metrics.readable_repositories())
+$$;
+revoke execute on function metrics.readable_service_names() from public;
+
+comment on function metrics.readable_service_names() is 'Names, in lower case, of the services whose repository the signed-in member may read.';

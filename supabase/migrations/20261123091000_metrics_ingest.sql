@@ -177,6 +177,11 @@ begin
     if not found then
       delete from metrics.repositories as r
       where r.id = repository;
+    else
+      -- Whatever is told of it first: one that only has pipelines is a service too, which was never deployed.
+      perform metrics.ensure_service(g.id, repository)
+      from metrics.generations as g
+      where g.state <> 'retired';
     end if;
   end loop;
   return array(
@@ -188,7 +193,7 @@ end
 $$;
 revoke execute on function metrics.ensure_references(text[]) from public;
 
-comment on function metrics.ensure_references(text[]) is 'Makes these repository references and returns their ids. In sorted order, so that two callers cannot wait for each other.';
+comment on function metrics.ensure_references(text[]) is 'Makes these repository references, each with a repository that is one service, and returns their ids. In sorted order, so that two callers cannot wait for each other.';
 
 -- Numbers for tests, in place of their names: {passed: [names]} becomes {passed: [ids]}, and a test case gets its test_id.
 create or replace function metrics.with_test_ids(facts jsonb)

@@ -94,23 +94,37 @@ begin
   get diagnostics rows = row_count;
   deleted := deleted || jsonb_build_object('bodies_default', rows);
 
-  delete from metrics.deliveries as d
-  where (d.source, d.delivery_id) in (
-    select o.source, o.delivery_id
-    from (select distinct s.source from metrics.deliveries as s) as s
-    cross join lateral (
-      select p.source, p.delivery_id
-      from metrics.deliveries as p
-      where p.source = s.source
-        and p.received_at < now() - make_interval(days => chosen.delivery_days)
-        -- While its body may still be there, the delivery is what replaying and erasing find it by.
-        and (p.body_expires_on is null or p.body_expires_on + 7 <= today)
-      order by p.received_at
+  with gone as (
+    delete from metrics.deliveries as d
+    where (d.source, d.delivery_id) in (
+      select o.source, o.delivery_id
+      from (select distinct s.source from metrics.deliveries as s) as s
+      cross join lateral (
+        select p.source, p.delivery_id
+        from metrics.deliveries as p
+        where p.source = s.source
+          and p.received_at < now() - make_interval(days => chosen.delivery_days)
+          -- While its body may still be there, the delivery is what replaying and erasing find it by.
+          and (p.body_expires_on is null or p.body_expires_on + 7 <= today)
+        order by p.received_at
+        limit step
+      ) as o
       limit step
-    ) as o
-    limit step
-  );
-  get diagnostics rows = row_count;
+    )
+    returning d.source, d.received_at
+  ),
+  remembered as (
+    insert into metrics.remembered_sources as r (source, last_received_at)
+    select g.source, max(g.received_at)
+    from gone as g
+    group by g.source
+    order by g.source
+    on conflict (source) do update
+    set last_received_at = greatest(r.last_received_at, excluded.last_received_at)
+  )
+  select count(*)
+  into rows
+  from gone;
   deleted := deleted || jsonb_build_object('deliveries', rows);
 
   -- What was counted of weeks before the horizon is frozen before their jobs go.
@@ -177,7 +191,7 @@ end
 $$;
 revoke execute on function metrics.maintain(integer) from public;
 
-comment on function metrics.maintain(integer) is 'Makes the partitions of the next weeks, drops what is older than the settings say, at most step rows of a table a call, and goes on with a rebuild.';
+comment on function metrics.maintain(integer) is 'Makes the partitions of the next weeks, drops what is older than the settings say, at most step rows of a table a call, remembers the sources of deliveries that it drops, and goes on with a rebuild.';
 
 -- Only at first: applying this again changes nothing. Later ones are made by metrics.maintain.
 do $$

@@ -20,8 +20,13 @@ revoke execute on function metrics.health() from public;
 comment on function metrics.health() is 'True when the database answers. Read by the function''s health route.';
 
 drop function if exists metrics.ingest_health(integer);
+drop function if exists metrics.ingest_health(integer, text, integer);
 
-create function metrics.ingest_health(days integer default 7)
+create function metrics.ingest_health(
+  days integer default 7,
+  page_after text default null,
+  page_size integer default 100
+)
 returns table (
   source text,
   last_received_at timestamptz,
@@ -33,14 +38,19 @@ returns table (
   last_stored_at timestamptz,
   ignored_reasons jsonb,
   quarantined_reasons jsonb,
-  unknown_services jsonb
+  unknown_services jsonb,
+  reason text,
+  page_key text,
+  total bigint
 )
 language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
 as $$
+#variable_conflict use_column
 declare
+  asked metrics.period;
   begins_at timestamptz;
 begin
   perform metrics.require_reader();
@@ -49,18 +59,71 @@ begin
       errcode = '22023',
       message = format('days is between 1 and 400, not %s', days);
   end if;
-  begins_at := now() - make_interval(days => ingest_health.days);
+  asked := metrics.period_of(null, null, 'none', page_after, page_size);
+  if asked.after is not null and (jsonb_array_length(asked.after) <> 1 or jsonb_typeof(asked.after -> 0) <> 'string') then
+    raise exception using
+      errcode = '22023',
+      message = format('%s is no key of a page', left(asked.after::text, 100)),
+      hint = 'Pass the page_key of the last row that was read, with the arguments that it was read with.';
+  end if;
+  begins_at := now() - make_interval(days => days);
   return query
-  with received as materialized (
-    select d.source, d.result, d.reason, count(*) as deliveries, max(d.received_at) as last_at
-    from metrics.deliveries as d
-    where d.received_at >= begins_at
-    group by d.source, d.result, d.reason
+  -- Whoever was ever heard, from one source to the next: there are few, however many deliveries there are.
+  with recursive heard (source) as (
+    (
+      select d.source
+      from metrics.deliveries as d
+      order by d.source
+      limit 1
+    )
+    union all
+    select n.source
+    from heard as h
+    cross join lateral (
+      select d.source
+      from metrics.deliveries as d
+      where d.source > h.source
+      order by d.source
+      limit 1
+    ) as n
+  ),
+  known as materialized (
+    select h.source
+    from heard as h
+    union
+    select r.source
+    from metrics.remembered_sources as r
   ),
   senders as materialized (
-    select r.source, max(r.last_at) as last_at
-    from received as r
-    group by r.source
+    select
+      k.source,
+      greatest(l.received_at, r.last_received_at) as last_at,
+      -- Some of what would have to be counted is no longer kept.
+      coalesce(r.last_received_at >= begins_at, false) as is_cut,
+      (select count(*) from known) as senders_in_all
+    from known as k
+    left join metrics.remembered_sources as r
+      on r.source = k.source
+    left join lateral (
+      select d.received_at
+      from metrics.deliveries as d
+      where d.source = k.source
+      order by d.received_at desc
+      limit 1
+    ) as l
+      on true
+    where asked.after is null
+      or k.source collate "C" > asked.after ->> 0
+    order by k.source collate "C"
+    limit asked.page_size
+  ),
+  received as materialized (
+    select s.source, d.result, d.reason, count(*) as deliveries
+    from senders as s
+    join metrics.deliveries as d
+      on d.source = s.source
+      and d.received_at >= begins_at
+    group by s.source, d.result, d.reason
   ),
   words as materialized (
     select o.reference_id, o.provider_outcome, count(*) as times
@@ -111,27 +174,44 @@ begin
     s.source,
     s.last_at,
     extract(epoch from now() - s.last_at)::double precision,
-    coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'stored'), 0)::bigint,
-    coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'ignored'), 0)::bigint,
-    coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'quarantined'), 0)::bigint,
+    case
+      when not s.is_cut then coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'stored'), 0)
+    end::bigint,
+    case
+      when not s.is_cut then coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'ignored'), 0)
+    end::bigint,
+    case
+      when not s.is_cut then coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'quarantined'), 0)
+    end::bigint,
     (
       select coalesce(jsonb_object_agg(w.provider_outcome, w.times), '{}')
       from said as w
       where w.source = s.source
     ),
-    (select max(r.last_at) from received as r where r.source = s.source and r.result = 'stored'),
     (
-      select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
-      from received as r
-      where r.source = s.source
-        and r.result = 'ignored'
+      select d.received_at
+      from metrics.deliveries as d
+      where d.source = s.source
+        and d.result = 'stored'
+      order by d.received_at desc
+      limit 1
     ),
-    (
-      select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
-      from received as r
-      where r.source = s.source
-        and r.result = 'quarantined'
-    ),
+    case
+      when not s.is_cut then (
+        select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
+        from received as r
+        where r.source = s.source
+          and r.result = 'ignored'
+      )
+    end,
+    case
+      when not s.is_cut then (
+        select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
+        from received as r
+        where r.source = s.source
+          and r.result = 'quarantined'
+      )
+    end,
     (
       select coalesce(jsonb_object_agg(m.service, m.times), '{}')
       from meant as m
@@ -144,14 +224,17 @@ begin
           where v.generation = metrics.current_generation()
             and lower(coalesce(v.name, o.full_name)) = lower(m.service)
         )
-    )
+    ),
+    case when s.is_cut then 'outside_retention' end,
+    jsonb_build_array(s.source)::text,
+    s.senders_in_all
   from senders as s
-  order by s.source;
+  order by s.source collate "C";
 end
 $$;
-revoke execute on function metrics.ingest_health(integer) from public;
+revoke execute on function metrics.ingest_health(integer, text, integer) from public;
 
-comment on function metrics.ingest_health(integer) is 'By source, over the last days: the last delivery and how long ago it came, the last one that was stored, what became of all, why those that were not stored were not, the outcomes that no mapping knows, and the services that incidents name and nobody has. Deliveries are read by admins and BI roles; a viewer sees none.';
+comment on function metrics.ingest_health(integer, text, integer) is 'Each source that was ever heard, by name, the silent ones too: the last delivery and how many seconds ago it came; the last one that is still kept and was stored; of the last days what became of all, and why those that were not stored were not; the outcomes that no mapping knows, and the services that incidents name and nobody has. Reason: outside_retention where some deliveries of those days are no longer kept, and the counts NULL. Deliveries are read by admins and BI roles; a viewer sees none. Raises 22023 for what cannot be asked.';
 
 drop function if exists metrics.ingest_health_evidence(integer, text, text, integer);
 

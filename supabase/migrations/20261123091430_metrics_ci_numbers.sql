@@ -1367,8 +1367,53 @@ revoke usage on type metrics.flaky_job from public;
 revoke usage on type metrics.step_numbers from public;
 
 comment on type metrics.slow_job is 'A job with how long its runs took: minutes of all of them together, percentiles in seconds.';
+comment on column metrics.slow_job.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on column metrics.slow_job.pipeline is 'Name of the pipeline.';
+comment on column metrics.slow_job.job is 'Name of the job, with its matrix.';
+comment on column metrics.slow_job.runs is 'Finished runs of the job in the period.';
+comment on column metrics.slow_job.minutes is 'Minutes that all of them took together, without the queue.';
+comment on column metrics.slow_job.duration_p50_seconds is 'Median of their seconds, without the queue.';
+comment on column metrics.slow_job.duration_p75_seconds is '75th percentile of their seconds.';
+comment on column metrics.slow_job.duration_p95_seconds is '95th percentile of their seconds.';
+comment on column metrics.slow_job.reason is 'Why a number beside it is NULL.';
+comment on column metrics.slow_job.is_exact is 'Whether the percentiles are exact; else at most 4.9 % off.';
+comment on column metrics.slow_job.is_frozen is 'Whether some of it is of weeks whose jobs were dropped.';
+comment on column metrics.slow_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on column metrics.slow_job.total is 'Rows of all pages.';
 comment on type metrics.flaky_job is 'A job that failed and passed for one commit within seven days: for how many commits, how often it failed for them, and when first and last.';
+comment on column metrics.flaky_job.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on column metrics.flaky_job.pipeline is 'Name of the pipeline.';
+comment on column metrics.flaky_job.job is 'Name of the job, with its matrix.';
+comment on column metrics.flaky_job.commits is 'Commits for which it failed and passed within seven days.';
+comment on column metrics.flaky_job.failures is 'How often it failed for them.';
+comment on column metrics.flaky_job.first_at is 'When the first of these failures was.';
+comment on column metrics.flaky_job.last_at is 'When the last of these failures was.';
+comment on column metrics.flaky_job.reason is 'Why there is no flaky job.';
+comment on column metrics.flaky_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on column metrics.flaky_job.total is 'Rows of all pages.';
 comment on type metrics.step_numbers is 'A step of a job by outcome, with its success rate and how many seconds it took; how many jobs there are, and how many of them were looked at.';
+comment on column metrics.step_numbers.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on column metrics.step_numbers.pipeline is 'Name of the pipeline.';
+comment on column metrics.step_numbers.job is 'Name of the job, with its matrix.';
+comment on column metrics.step_numbers.step is 'Name of the step.';
+comment on column metrics.step_numbers.runs is 'Finished runs of the step.';
+comment on column metrics.step_numbers.success is 'How many succeeded.';
+comment on column metrics.step_numbers.failure is 'How many failed.';
+comment on column metrics.step_numbers.timed_out is 'How many took too long.';
+comment on column metrics.step_numbers.error is 'How many ended because the machinery failed.';
+comment on column metrics.step_numbers.cancelled is 'How many were cancelled.';
+comment on column metrics.step_numbers.skipped is 'How many were skipped.';
+comment on column metrics.step_numbers.neutral is 'How many ended neither well nor badly.';
+comment on column metrics.step_numbers.unknown is 'How many ended with a word that no mapping knows.';
+comment on column metrics.step_numbers.success_rate is 'Success / (success + failure + timed_out + error), 0 to 1.';
+comment on column metrics.step_numbers.duration_p50_seconds is 'Median of their seconds.';
+comment on column metrics.step_numbers.duration_p75_seconds is '75th percentile of their seconds.';
+comment on column metrics.step_numbers.duration_p95_seconds is '95th percentile of their seconds.';
+comment on column metrics.step_numbers.jobs is 'Finished jobs of the selection, whether they tell their steps or not.';
+comment on column metrics.step_numbers.sampled_jobs is 'How many of these jobs were looked at: the latest that tell their steps.';
+comment on column metrics.step_numbers.reason is 'Why a number beside it is NULL.';
+comment on column metrics.step_numbers.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on column metrics.step_numbers.total is 'Rows of all pages.';
 
 drop function if exists metrics.slowest_jobs(date, date, text, text, text, text, integer, text);
 
@@ -1445,9 +1490,16 @@ begin
   from_weeks := coalesce(from_weeks, false);
 
   return query
+  -- Several senders may tell of one repository, each by a reference of its own: a job is the same by all of them.
   with repositories as materialized (
-    select r.reference_id, r.label
+    select r.reference_id, r.label, n.first_id
     from unnest(reference_ids, labels) as r (reference_id, label)
+    join (
+      select o.label, min(o.reference_id) as first_id
+      from unnest(reference_ids, labels) as o (reference_id, label)
+      group by o.label
+    ) as n
+      on n.label = r.label
   ),
   -- Of what lies before the horizon only whole weeks are left.
   weeks as materialized (
@@ -1477,7 +1529,7 @@ begin
       and s.ends_at > h.at
   ),
   rows_read as materialized (
-    select r.reference_id, coalesce(j.pipeline, '') as pipeline, coalesce(j.name, '') as job, s.times, j.duration_seconds
+    select r.first_id as reference_id, coalesce(j.pipeline, '') as pipeline, coalesce(j.name, '') as job, s.times, j.duration_seconds
     from repositories as r
     cross join stretches as s
     cross join lateral (
@@ -1505,7 +1557,7 @@ begin
   ),
   by_week as materialized (
     select
-      n.reference_id,
+      r.first_id as reference_id,
       n.pipeline,
       n.job,
       sum(n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown) as runs,
@@ -1524,7 +1576,7 @@ begin
       offset 0
     ) as n
     where n.week in (select w.week from weeks as w)
-    group by n.reference_id, n.pipeline, n.job
+    group by r.first_id, n.pipeline, n.job
   ),
   counted as materialized (
     select c.reference_id, c.pipeline, c.job, sum(c.runs) as runs, sum(c.seconds) as seconds
@@ -2078,10 +2130,21 @@ begin
     select *
     from metrics.latest_jobs_with_steps(asked, reference_ids, step_health.branch, step_health.pipeline, step_health.job)
   ),
+  -- Several senders may tell of one repository, each by a reference of its own: a job is the same by all of them.
+  repositories as materialized (
+    select r.reference_id, n.first_id
+    from unnest(reference_ids, labels) as r (reference_id, label)
+    join (
+      select o.label, min(o.reference_id) as first_id
+      from unnest(reference_ids, labels) as o (reference_id, label)
+      group by o.label
+    ) as n
+      on n.label = r.label
+  ),
   -- How long each took is collected beside the counts, and put in order only for the page.
   numbers as materialized (
     select
-      j.reference_id,
+      g.first_id as reference_id,
       coalesce(j.pipeline, '') collate "C" as pipeline,
       coalesce(j.name, '') collate "C" as job,
       coalesce(s.name, '') collate "C" as step,
@@ -2097,6 +2160,8 @@ begin
       count(*) filter (where s.outcome = 'unknown') as unknown,
       array_agg(s.finished_at - s.started_at) filter (where s.finished_at >= s.started_at) as lengths
     from sample as l
+    join repositories as g
+      on g.reference_id = l.reference_id
     cross join lateral (
       select *
       from metrics.jobs as e

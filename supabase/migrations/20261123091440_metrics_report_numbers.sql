@@ -391,6 +391,17 @@ $$;
 revoke usage on type metrics.flaky_test from public;
 
 comment on type metrics.flaky_test is 'A flaky test: for how many commits it was so, how often it failed where it also passed, and how often it passed only when tried again.';
+comment on column metrics.flaky_test.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on column metrics.flaky_test.suite is 'Name of the suite.';
+comment on column metrics.flaky_test.test is 'Name of the test.';
+comment on column metrics.flaky_test.commits is 'Commits for which it failed and passed, or passed only when tried again.';
+comment on column metrics.flaky_test.failures is 'How often it failed for a commit for which it also passed.';
+comment on column metrics.flaky_test.retried is 'How often it passed only when tried again within one report.';
+comment on column metrics.flaky_test.first_at is 'Start of the first upload that shows it.';
+comment on column metrics.flaky_test.last_at is 'Start of the last upload that shows it.';
+comment on column metrics.flaky_test.reason is 'Why there is no flaky test.';
+comment on column metrics.flaky_test.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on column metrics.flaky_test.total is 'Rows of all pages.';
 
 drop function if exists metrics.flaky_tests(date, date, text, text, text, integer);
 
@@ -843,6 +854,18 @@ $$;
 revoke usage on type metrics.series_point from public;
 
 comment on type metrics.series_point is 'What was measured in one bucket, in one unit.';
+comment on column metrics.series_point.bucket_start is 'First day of the bucket in the installation''s time zone; NULL for none.';
+comment on column metrics.series_point.name is 'The repository, where rows are by repository.';
+comment on column metrics.series_point.unit is 'Unit of the values; NULL where they were sent without one. Values of two units are two rows.';
+comment on column metrics.series_point.sample_size is 'Values in the bucket.';
+comment on column metrics.series_point.min is 'Least of them.';
+comment on column metrics.series_point.avg is 'Their mean.';
+comment on column metrics.series_point.p50 is 'Their median.';
+comment on column metrics.series_point.p95 is 'Their 95th percentile.';
+comment on column metrics.series_point.last is 'The latest of them.';
+comment on column metrics.series_point.reason is 'Why there is no value.';
+comment on column metrics.series_point.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on column metrics.series_point.total is 'Rows of all pages.';
 
 drop function if exists metrics.measurement_series(text, jsonb, date, date, text, text, text, text, text, integer);
 

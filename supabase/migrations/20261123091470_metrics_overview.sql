@@ -99,7 +99,7 @@ begin
       'pass_rate',
       t.pass_rate,
       'ratio',
-      t.reason,
+      case when t.pass_rate is null then t.reason end,
       null::text,
       t.passed + t.failed,
       null::double precision,

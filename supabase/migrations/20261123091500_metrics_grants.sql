@@ -45,13 +45,13 @@ begin
 
   -- The first half is evaluated once and ends a stranger's scan before a page is read; the second is a hashed set.
   foreach name in array fact_tables || aggregate_tables || derived_tables || common_tables || array[
-    'repositories', 'repository_references', 'deliveries', 'teams', 'team_repositories', 'members', 'team_members', 'audit'
+    'repositories', 'repository_references', 'deliveries', 'remembered_sources', 'teams', 'team_repositories', 'members', 'team_members', 'audit'
   ] loop
     rule := case
       when name = any(fact_tables || aggregate_tables) then 'and reference_id in (select metrics.readable_references())'
       when name = 'repositories' then 'and id in (select metrics.readable_repositories())'
       when name = any(derived_tables) or name in ('repository_references', 'team_repositories') then 'and repository_id in (select metrics.readable_repositories())'
-      when name in ('deliveries', 'audit') then 'and (select metrics.is_admin())'
+      when name in ('deliveries', 'remembered_sources', 'audit') then 'and (select metrics.is_admin())'
       when name = 'members' then 'and ((select metrics.is_admin()) or user_id = (select auth.uid()))'
       when name = 'team_members' then 'and (select metrics.is_admin())'
       else ''
@@ -86,7 +86,7 @@ begin
 
   -- What an admin sees, but no bodies, identities or people.
   foreach name in array fact_tables || aggregate_tables || derived_tables || common_tables || array[
-    'repositories', 'repository_references', 'deliveries', 'teams', 'team_repositories'
+    'repositories', 'repository_references', 'deliveries', 'remembered_sources', 'teams', 'team_repositories'
   ] loop
     execute format('drop policy if exists readers_read on metrics.%I', name);
     execute format('create policy readers_read on metrics.%I for select to metrics_reader using (true)', name);
@@ -95,7 +95,7 @@ begin
 end
 $$;
 
--- Incidents may be about no repository: then they are for admins.
+-- Incidents may be about no repository: then they are for those who may read the service that they name, or for admins.
 drop policy if exists members_read on metrics.incidents;
 create policy members_read on metrics.incidents
   for select
@@ -103,7 +103,11 @@ create policy members_read on metrics.incidents
   using (
     ctid >= (select metrics.first_readable_row())
     and source >= (select metrics.first_readable_text())
-    and (reference_id in (select metrics.readable_references()) or (select metrics.is_admin()))
+    and (
+      reference_id in (select metrics.readable_references())
+      or (select metrics.is_admin())
+      or (reference_id is null and lower(service) in (select metrics.readable_service_names()))
+    )
   );
 
 drop policy if exists members_read on metrics.deployment_failures;
@@ -121,6 +125,7 @@ grant execute on function metrics.is_member() to authenticated, metrics_reader;
 grant execute on function metrics.is_admin() to authenticated, metrics_reader;
 grant execute on function metrics.readable_repositories() to authenticated;
 grant execute on function metrics.readable_references() to authenticated;
+grant execute on function metrics.readable_service_names() to authenticated;
 grant execute on function metrics.first_readable_row() to authenticated;
 grant execute on function metrics.first_readable_id() to authenticated;
 grant execute on function metrics.first_readable_text() to authenticated;
@@ -201,7 +206,7 @@ grant execute on function metrics.rule_compliance(date, date, text, text, text, 
 grant execute on function metrics.rule_compliance_evidence(date, date, text, text, text, integer) to authenticated, metrics_reader;
 grant execute on function metrics.measurement_series(text, jsonb, date, date, text, text, text, text, text, integer) to authenticated, metrics_reader;
 grant execute on function metrics.measurement_series_evidence(text, jsonb, date, date, text, text, text, integer) to authenticated, metrics_reader;
-grant execute on function metrics.ingest_health(integer) to authenticated, metrics_reader;
+grant execute on function metrics.ingest_health(integer, text, integer) to authenticated, metrics_reader;
 grant execute on function metrics.ingest_health_evidence(integer, text, text, integer) to authenticated, metrics_reader;
 
 -- Views read as their reader.

@@ -79,7 +79,7 @@ const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Rea
     reads: reads({ stranger: "nothing", "other viewer": "some", viewer: "some", admin: "all", metrics_reader: "all" }),
   },
   "the inbox": {
-    tables: ["deliveries"],
+    tables: ["deliveries", "remembered_sources"],
     reads: reads({
       stranger: "nothing",
       "other viewer": "nothing",
@@ -135,6 +135,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
     functions: {
       "readable_repositories()": "readable_repositories()",
       "readable_references()": "readable_references()",
+      "readable_service_names()": "readable_service_names()",
       "first_readable_row()": "first_readable_row()",
       "first_readable_id()": "first_readable_id()",
       "first_readable_text()": "first_readable_text()",
@@ -175,7 +176,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "flaky_tests()",
       "flaky_tests_evidence(since date, until date, repository text, team text, page_after text, page_size integer)":
         "flaky_tests_evidence()",
-      "ingest_health(days integer)": "ingest_health()",
+      "ingest_health(days integer, page_after text, page_size integer)": "ingest_health()",
       "ingest_health_evidence(days integer, source text, page_after text, page_size integer)":
         "ingest_health_evidence()",
       "job_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text)":

@@ -114,14 +114,14 @@ const rules: Record<string, Rule> = {
           'delivery_page', 'evidence_after', 'evidence_page_key', 'first_readable_id', 'first_readable_row',
           'first_readable_text', 'flaky_cases', 'flaky_pairs', 'is_admin', 'is_member', 'key_of_page',
           'kept_jobs', 'latest_jobs_with_steps', 'midnight', 'nearest_weeks_of', 'page_of', 'percentiles_of', 'period_of',
-          'price_of', 'readable_references', 'readable_repositories', 'reference_text', 'repository_label',
-          'require_measurement', 'require_reader', 'runner_of', 'seconds_of', 'selected_references',
+          'price_of', 'readable_references', 'readable_repositories', 'readable_service_names', 'reference_text',
+          'repository_label', 'require_measurement', 'require_reader', 'runner_of', 'seconds_of', 'selected_references',
           'selected_services', 'service_label', 'stretches_of', 'tally_of', 'week_of', 'whole_weeks_of'
         )
         -- Ends after the seconds that it is given.
         and p.proname <> 'rebuild'`,
-    fault: "alter function metrics.ingest_health(integer) reset statement_timeout",
-    name: "metrics.ingest_health(integer)",
+    fault: "alter function metrics.ingest_health(integer, text, integer) reset statement_timeout",
+    name: "metrics.ingest_health(integer,text,integer)",
   },
   "every policy is for one role that signs in or reads, for reading, and one for each role": {
     offenders: `
@@ -195,6 +195,20 @@ const rules: Record<string, Rule> = {
       where p.pronamespace = ${here} and obj_description(p.oid, 'pg_proc') is null`,
     fault: "alter table metrics.jobs add column extra text",
     name: "metrics.jobs.extra",
+  },
+  "every column of what a reading function returns says what it is, where the rows are of a type of their own": {
+    offenders: `
+      select distinct t.oid::regtype || '.' || a.attname as name
+      from pg_proc as p
+      join pg_type as t on t.oid = p.prorettype
+      join pg_class as c on c.oid = t.typrelid and c.relkind = 'c'
+      join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      where p.pronamespace = ${here}
+        and has_function_privilege('authenticated', p.oid, 'execute')
+        and coalesce(p.proconfig, '{}') @> array['statement_timeout=5s']
+        and coalesce(col_description(c.oid, a.attnum), '') = ''`,
+    fault: "comment on column metrics.evidence.url is null",
+    name: "metrics.evidence.url",
   },
   "every column of a fact has a merge rule that parses, unless it is key, computed, derived or bookkeeping": {
     offenders: `

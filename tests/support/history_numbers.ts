@@ -24,6 +24,8 @@ export interface NumbersHistory {
 
 const REPOSITORIES = ["github:1", "gitlab:2", "github:3"];
 const NAMES = ["acme/one", "acme/two", "acme/three"];
+/** Who delivers, one after the other. */
+const SENDERS = ["test", "github", "gitlab"];
 const ENVIRONMENTS = ["production", "production", "prod-eu", "prod-eu", "prod-us", "blue", "staging", null];
 const OUTCOMES = ["success", "success", "success", "success", "failure", "error", "timed_out", "cancelled", null];
 const ZEROS = "0".repeat(40);
@@ -155,7 +157,9 @@ const run = fc.record({
       ),
       queued: fc.constantFrom(null, 0, 0.5),
       lasts: fc.constantFrom(null, 0, 1, 2),
-      jobs: fc.array(fc.constantFrom("success", "failure", "timed_out", "skipped"), { maxLength: 2 }),
+      jobs: fc.array(fc.constantFrom("success", "success", "failure", "failure", "timed_out", "skipped", "unknown"), {
+        maxLength: 2,
+      }),
     }),
     { minLength: 1, maxLength: 3 },
   ),
@@ -164,6 +168,15 @@ const run = fc.record({
   branch: fc.constantFrom("main", "main", "topic", null),
   isDefault: fc.constantFrom(true, true, false, null),
   isBot: isRare,
+  runner: fc.constantFrom(undefined, ["ubuntu-latest"], ["gpu"], ["self-hosted", "gpu"], ["macos-latest", "gpu"]),
+  /** How the steps of the jobs end; NULL where the sender tells none. */
+  parts: fc.constantFrom<(string | null)[] | null>(null, null, [], ["success"], ["success", "failure", null], [
+    "skipped",
+    "success",
+    "unknown",
+  ]),
+  /** Whether another sender, who knows only the URL, tells of the jobs. */
+  hasUrlOnly: isRare,
   steps: fc.constantFrom(0, 0, 1, 2),
   pause,
 });
@@ -231,7 +244,8 @@ export function numbersHistory(): fc.Arbitrary<NumbersHistory> {
     maxLength: 40,
     size: "max",
   });
-  const together = fc.array(fc.constantFrom(1, 1, 2, 3), { minLength: 1, maxLength: 5 });
+  // One webhook brings a fact or two; what is fetched later brings many.
+  const together = fc.array(fc.constantFrom(1, 1, 2, 3, 8, 20), { minLength: 1, maxLength: 5 });
   // Without a first push most deployments would be of no known commit; some repositories tell of none.
   const start = fc.option(push, { freq: 6, nil: null });
   const starts = fc.tuple(start, start, start);
@@ -246,7 +260,11 @@ export function numbersHistory(): fc.Arbitrary<NumbersHistory> {
       const mine = rules.filter(({ arguments: { repository } }) =>
         repository === undefined || which.has(REPOSITORIES.indexOf(repository as string))
       );
-      return { begins, calls: [named, ...inParts(said, together)].map((s, i) => callTelling(`d${i}`, s)), rules: mine };
+      const calls = [named, ...inParts(said, together)].map((s, i) => {
+        const { delivery, facts } = callTelling(`d${i}`, s);
+        return { delivery: { ...delivery, source: SENDERS[i % SENDERS.length] as string }, facts: facts ?? {} };
+      });
+      return { begins, calls, rules: mine };
     },
   );
 }
@@ -294,17 +312,34 @@ export function someRules(): fc.Arbitrary<Rule[]> {
     { call: "set_environment_tier", arguments: { pattern: "^blue$", tier: "production" } },
     { call: "set_environment_tier", arguments: { pattern: "us", tier: "staging" } },
   ]);
-  const settings = fc.record({
-    time_zone: fc.constantFrom("UTC", "Europe/Berlin", "America/New_York"),
-    rollout_seconds: fc.constantFrom("3600", "10800"),
-    incident_window_seconds: fc.constantFrom("86400", "3600"),
-    hotfix_labels: fc.constantFrom("{hotfix}", "{urgent,hotfix}"),
-    // Some histories are old: nothing of them may be beyond what is kept.
-    job_days: fc.constant("36500"),
-    test_case_days: fc.constant("36500"),
-  }, { requiredKeys: ["job_days", "test_case_days"] });
-  return fc.tuple(settings, ofTiers, ofServices).map(([settings, tiers, services]) => [
-    ...Object.entries(settings).map(([name, value]) => ({ call: "set_setting", arguments: { name, value } })),
+  // Some histories are old: nothing of them may be beyond what is kept.
+  const keeping = { job_days: "36500", test_case_days: "36500" };
+  const settings: fc.Arbitrary<Record<string, string>> = fc.oneof(
+    fc.constant({}),
+    fc.record({
+      time_zone: fc.constantFrom("UTC", "Europe/Berlin", "America/New_York"),
+      rollout_seconds: fc.constantFrom("3600", "10800"),
+      incident_window_seconds: fc.constantFrom("86400", "3600"),
+      hotfix_labels: fc.constantFrom("{hotfix}", "{urgent,hotfix}"),
+    }, { requiredKeys: [] }),
+  );
+  const price = (label: string, price_per_minute: number, valid_from: string, is_hosted: boolean): Rule => ({
+    call: "set_price",
+    arguments: { label, price_per_minute, valid_from, is_hosted },
+  });
+  const ofPrices: fc.Arbitrary<Rule[]> = fc.constantFrom<Rule[]>(
+    [],
+    [],
+    [price("gpu", 0.12, "2020-01-06", false)],
+    [price("gpu", 0.05, "2020-01-06", true), price("gpu", 0.07, "2026-03-09", false)],
+    [price("self-hosted", 0, "2020-01-06", false), price("ubuntu-latest", 0.01, "2026-03-09", true)],
+  );
+  return fc.tuple(settings, ofTiers, ofServices, ofPrices).map(([settings, tiers, services, prices]) => [
+    ...Object.entries({ ...keeping, ...settings }).map(([name, value]) => ({
+      call: "set_setting",
+      arguments: { name, value },
+    })),
+    ...prices,
     ...tiers,
     ...services,
   ]);
@@ -329,6 +364,8 @@ export interface NumbersCase extends NumbersHistory {
   shuffle: number;
   /** After how many calls the rules are made. */
   rulesAfter: number;
+  /** Whose turn it is among the groups that functions are asked by. */
+  turn: number;
 }
 
 /** A random history, and all that it takes to compare its numbers. */
@@ -359,7 +396,8 @@ export function numbersCase(): fc.Arbitrary<NumbersCase> {
     ),
   }, { requiredKeys: ["one"] });
   const asked = fc.array(fc.tuple(period, others), { minLength: 1, maxLength: 3 });
-  return fc.tuple(numbersHistory(), asked, fc.integer(), fc.nat(30)).map(([history, asked, shuffle, rulesAfter]) => ({
+  const told = fc.tuple(numbersHistory(), asked, fc.integer(), fc.nat(30), fc.nat(59));
+  return told.map(([history, asked, shuffle, rulesAfter, turn]) => ({
     ...history,
     arguments: asked.map(([{ offset, days }, { one, ...others }]) => {
       const since = addDays(history.begins, offset);
@@ -368,6 +406,7 @@ export function numbersCase(): fc.Arbitrary<NumbersCase> {
     shuffle,
     // Where deployments are known, rules that match one of them twice are refused.
     rulesAfter: isAmbiguous(history.rules) ? 0 : rulesAfter,
+    turn,
   }));
 }
 
@@ -652,6 +691,7 @@ class Life {
 
   #run(event: Event & { kind: "run" }): Said[] {
     const { pipeline, tries, group, isRerunInPlace, branch, isDefault, isBot, steps } = event;
+    const { runner, parts, hasUrlOnly } = event;
     const first = this.#id += 1;
     const tip = this.#before(steps);
     const commit_sha = tip === ZEROS ? sha(1) : tip;
@@ -659,9 +699,12 @@ class Life {
       if (!isRerunInPlace && i > 0) this.#id += 1;
       const external_id = `${this.#id}`;
       const end = (outcome: string | null, hours: number | null) =>
-        outcome === null
-          ? { status: "running" }
-          : { status: "finished", outcome, finished_at: hours === null ? null : this.#time(hours) };
+        outcome === null ? { status: "running" } : {
+          status: "finished",
+          outcome,
+          ...(outcome === "unknown" ? { provider_outcome: "stale" } : {}),
+          finished_at: hours === null ? null : this.#time(hours),
+        };
       const begun = {
         ...(queued === null ? {} : { queued_at: this.#time(-queued) }),
         ...(lasts === 2 && queued !== null ? {} : { started_at: this.#time() }),
@@ -682,7 +725,10 @@ class Life {
         }),
         ...jobs.map((outcome, j) =>
           this.#say("jobs", {
+            ...(hasUrlOnly ? { repository: this.#url } : {}),
             external_id: `${external_id}-${i}-${j}`,
+            ...(runner === undefined ? {} : { runner_labels: runner }),
+            ...(parts === null ? {} : { steps: this.#steps(parts) }),
             run_external_id: external_id,
             attempt: i + 1,
             pipeline,
@@ -697,6 +743,17 @@ class Life {
       this.#hours += 1;
       return said;
     });
+  }
+
+  /** Steps of a job, a quarter of an hour each; one that is still under way has no end. */
+  #steps(outcomes: readonly (string | null)[]): Observation[] {
+    return outcomes.map((outcome, i) => ({
+      number: i + 1,
+      name: i === 0 ? "set up" : "work",
+      outcome,
+      started_at: this.#time(i / 4),
+      finished_at: outcome === null ? null : this.#time(i / 4 + (outcome === "skipped" ? -1 : i) / 4),
+    }));
   }
 
   #release({ isDraft, isPrerelease, isWithdrawn, isPublished, steps }: Event & { kind: "release" }): Said {

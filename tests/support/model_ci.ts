@@ -8,7 +8,7 @@ import { type Bucket, instantOf } from "./model_periods.ts";
 import { isExact, percentile, type Percentiles, percentiles } from "./model_percentiles.ts";
 import { type Asked, askedOf, isIn, repositoriesAsked } from "./model_selection.ts";
 import { deploymentsOf } from "./model_services.ts";
-import { factsOf, type Repository, repositoryOf, rowsOf, type Seen, textOf } from "./model_world.ts";
+import { type Repository, repositoryOf, rowsOf, type Seen, textOf } from "./model_world.ts";
 import { compareText } from "./model_values.ts";
 
 const OUTCOMES = ["success", "failure", "timed_out", "error", "cancelled", "skipped", "neutral", "unknown"];
@@ -210,30 +210,6 @@ export function testHealth(world: Seen, given: Record<string, unknown>): NumberR
       duration_p50_seconds: percentile(seconds, 0.5),
       duration_p95_seconds: percentile(seconds, 0.95),
     };
-  });
-}
-
-/** Commits for which a job of a pipeline failed and passed within a week. */
-export function flakyJobs(
-  world: Seen,
-  repository: Repository,
-): { commit_sha: string; pipeline: string | null; name: string | null }[] {
-  const jobs = factsOf(world, "jobs", repository).filter((job) =>
-    job["status"] === "finished" && textOf(job, "commit_sha") !== null
-  );
-  const same = Map.groupBy(
-    jobs,
-    (job) => JSON.stringify(["repository", "commit_sha", "pipeline", "name"].map((column) => job[column])),
-  );
-  return [...same.values()].flatMap((some) => {
-    const times = (...outcomes: string[]) =>
-      some.filter((job) => outcomes.includes(String(job["outcome"]))).map(timeOf).filter((at) => at !== null);
-    const failed = times("failure", "timed_out");
-    const isFlaky = times("success").some((passed) => failed.some((at) => Math.abs(at - passed) <= WEEK));
-    const [job] = some as [Row];
-    return isFlaky
-      ? [{ commit_sha: job["commit_sha"] as string, pipeline: textOf(job, "pipeline"), name: textOf(job, "name") }]
-      : [];
   });
 }
 

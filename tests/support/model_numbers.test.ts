@@ -1,6 +1,5 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { matchesGlob } from "./model_changes.ts";
-import { flakyJobs } from "./model_ci.ts";
 import fc from "fast-check";
 import { argumentsFor, COMPARED } from "./compare_numbers.ts";
 import { deep } from "./depth.ts";
@@ -8,10 +7,9 @@ import { callTelling } from "./history_copies.ts";
 import { type NumbersCase, numbersCase, type SomeArguments } from "./history_numbers.ts";
 import { newSeed } from "./history_random.ts";
 import { apply, type Observation } from "./model.ts";
-import { BadArguments, numbersOf, type World } from "./model_numbers.ts";
+import { BadArguments, type NumberRow, numbersOf, type World } from "./model_numbers.ts";
 import { bucketsOf, dateOf, instantOf, midnight } from "./model_periods.ts";
 import { percentile, representative } from "./model_percentiles.ts";
-import { seen } from "./model_world.ts";
 
 type Said = [kind: string, observation: Observation];
 
@@ -773,15 +771,22 @@ Deno.test("numbers: who may not read a repository gets the numbers of a world wi
     named({ ...two, full_name: "acme/two" }),
     deploy("1", "a", at(2)),
     deploy("2", "b", at(3), two),
-    incident("i", at(2, 1), { repository: null, service: "acme/one" }),
+    incident("i", at(2, 1), { repository: null, service: "ACME/one" }),
     incident("j", at(3, 1), two),
+    incident("k", at(3, 1), { repository: null, service: "acme/two" }),
+    incident("l", at(3, 1), { repository: null }),
   ];
-  assertEquals(march("change_fail_rate", said)["failed_changes"], 2);
+  const counts = ({ failed_changes, unlinked_incidents }: NumberRow) => [failed_changes, unlinked_incidents];
+  assertEquals(counts(march("change_fail_rate", said)), [2, 1]);
   const readable = new Set(["github:1"]);
-  assertEquals(
-    march("change_fail_rate", world(said, { readable })),
-    march("change_fail_rate", [named(), deploy("1", "a", at(2))]),
-  );
+  // An incident that names no repository, but a service of this one, is of this world.
+  const ownWorld = [
+    named(),
+    deploy("1", "a", at(2)),
+    incident("i", at(2, 1), { repository: null, service: "acme/one" }),
+  ];
+  assertEquals(march("change_fail_rate", world(said, { readable })), march("change_fail_rate", ownWorld));
+  assertEquals(counts(march("change_fail_rate", ownWorld)), [1, 0]);
   assertEquals(
     march("deployment_frequency", world(said, { readable }), { service: "acme/two" })["reason"],
     "unknown_service",
@@ -976,10 +981,7 @@ Deno.test("numbers: jobs by their names, and those that are flaky", () => {
     ["acme/one / build / test", 2, 1 / 2, "too_few"],
     ["acme/one / build / x", 1, 0, "too_few"],
   ]);
-  const flaky = (...said: Said[]) => {
-    const what = seen(world([named(), ...said]));
-    return what.repositories.flatMap((repository) => flakyJobs(what, repository)).map(({ name }) => name);
-  };
+  const flaky = (...said: Said[]) => numbersOf(world([named(), ...said]), "flaky_jobs", MARCH).map(({ job }) => job);
   assertEquals(flaky(job("1", "timed_out", at(2)), job("2", "success", at(9))), ["test"]);
   assertEquals(flaky(job("1", "failure", at(2)), job("2", "success", at(9, 1))), []);
   assertEquals(flaky(job("1", "failure", at(2)), job("2", "success", at(2), { commit_sha: sha("b") })), []);

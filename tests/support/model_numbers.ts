@@ -7,6 +7,8 @@
 
 import { jobHealth, pipelineHealth, pullRequestCycleTime, ruleCompliance, testHealth } from "./model_ci.ts";
 import { dora, METRICS, type NumberRow, oneNumber } from "./model_dora.ts";
+import { flakyJobs, pipelineCost, slowestJobs, stepHealth } from "./model_jobs.ts";
+import { ingestHealth, overview } from "./model_overview.ts";
 import { flakyTests, measurementSeries } from "./model_reports.ts";
 import { seen, type World } from "./model_world.ts";
 
@@ -37,6 +39,12 @@ const OTHERS: Record<string, typeof dora> = {
   job_health: jobHealth,
   test_health: testHealth,
   rule_compliance: ruleCompliance,
+  flaky_jobs: flakyJobs,
   flaky_tests: flakyTests,
+  slowest_jobs: slowestJobs,
+  step_health: stepHealth,
+  pipeline_cost: pipelineCost,
+  overview,
+  ingest_health: ingestHealth,
   measurement_series: measurementSeries,
 };

@@ -101,7 +101,7 @@ function attemptsOf(world: Seen, service: Service, services: Service[]): Attempt
       }];
     })
     .sort(compareAttempts);
-  // What says that it is production and names no environment is in the one that is called so.
+  // Who deploys to production without a name for it means the one production environment that every service has.
   return rolledOut(world, service, attempts)
     .map((attempt) => ({ ...attempt, environment: attempt.environment ?? "production" }))
     .sort(compareAttempts);

@@ -2,9 +2,10 @@
 
 import type { Row, Tables } from "./model.ts";
 import { instantOf } from "./model_periods.ts";
+import { type Price, pricesOf } from "./model_prices.ts";
 import { compareText, type Value } from "./model_values.ts";
 
-/** One call of an administrator: `add_service`, `set_environment_tier`, `set_setting`, `add_team`, `add_team_repository`. */
+/** One call of an administrator: `add_service`, `set_environment_tier`, `set_setting`, `set_price`, `add_team`, `add_team_repository`. */
 export interface Rule {
   call: string;
   arguments: Record<string, unknown>;
@@ -54,6 +55,7 @@ export interface Seen {
   teams: Map<string, Set<string>>;
   now: number;
   zone: string;
+  prices: Price[];
   rollout_seconds: number;
   incident_window_seconds: number;
   hotfix_labels: string[];
@@ -77,24 +79,48 @@ export function seen({ tables, settings = {}, rules = [], now, readable = null }
   const chosen = { ...settings };
   const said = (call: string) => rules.filter((rule) => rule.call === call).map((rule) => rule.arguments);
   for (const { name, value } of said("set_setting")) chosen[String(name)] = value;
+  const services = said("add_service").flatMap((rule) => {
+    const repository = find(rule["repository"]);
+    return repository === undefined ? [] : [serviceRuleOf(rule, repository)];
+  });
   return {
-    tables: visible,
+    tables: { ...visible, incidents: incidentsSeen(tables, isReadable, readable === null, repositories, services) },
     repositories,
-    services: said("add_service").flatMap((rule) => {
-      const repository = find(rule["repository"]);
-      return repository === undefined ? [] : [serviceRuleOf(rule, repository)];
-    }),
+    services,
     tiers: said("set_environment_tier").map(({ pattern, tier }) => ({
       pattern: new RegExp(String(pattern)),
       tier: String(tier),
     })),
     teams: teamsOf(said("add_team"), said("add_team_repository"), find),
     now: instantOf(now) as number,
+    prices: pricesOf(said("set_price")),
     zone: String(chosen["time_zone"] ?? "UTC"),
     rollout_seconds: Number(chosen["rollout_seconds"] ?? 3600),
     incident_window_seconds: Number(chosen["incident_window_seconds"] ?? 86_400),
     hotfix_labels: listOf(chosen["hotfix_labels"] ?? "{hotfix}").map((label) => label.toLowerCase()),
   };
+}
+
+/** Incidents of the repositories that the caller sees, and those about none that name a service of one; an admin sees all. */
+function incidentsSeen(
+  tables: Tables,
+  isReadable: (reference: Value | undefined) => boolean,
+  isAdmin: boolean,
+  repositories: readonly Repository[],
+  services: readonly ServiceRule[],
+): Row[] {
+  const names = new Set(
+    repositories.flatMap(({ key, name }) => {
+      const own = services.filter(({ repository }) => repository === key);
+      return own.length === 0 ? [name] : own.map(({ name }) => name);
+    }).map((name) => name.toLowerCase()),
+  );
+  return rowsOf(tables, "incidents").filter((row) =>
+    isAdmin ||
+    (textOf(row, "repository") === null
+      ? names.has((textOf(row, "service") ?? "").toLowerCase())
+      : isReadable(row["repository"]))
+  );
 }
 
 /** The facts of one kind about a repository, whatever reference they name it by. */

@@ -129,6 +129,7 @@ export async function seed(sql: Sql): Promise<void> {
   await sql`select metrics.add_service('shop', 'github:2', environment_pattern => '^prod')`;
   await sql`select metrics.set_price('planned', 0.01, '2026-03-02')`;
   await sql`insert into metrics.frozen_weeks (fact, week, time_zone) values ('jobs', '2025-01-06', 'UTC')`;
+  await sql`insert into metrics.remembered_sources (source, last_received_at) values ('gitlab', '2025-01-06 12:00+00')`;
   await sql`select metrics.add_member(${users.admin.email}, 'admin')`;
   for (const who of ["viewer", "other viewer"] as const) {
     await sql`select metrics.add_member(${users[who].email}, 'viewer')`;

@@ -1,7 +1,7 @@
 begin;
 set local search_path = extensions;
 create extension if not exists pgtap with schema extensions;
-select plan(3);
+select plan(8);
 
 -- A delivery from GitHub; its bytes are its id.
 create function pg_temp.tell(id text, facts jsonb)
@@ -35,6 +35,26 @@ update metrics.deliveries
 set received_at = now() - interval '34 days'
 where delivery_id = 'new';
 select is(metrics.maintain() #>> '{deleted,deliveries}', '0', 'nor what may come again');
+
+-- The source of those that went is remembered: one that falls silent must stay in sight.
+select set_eq(
+  'select source, last_received_at from metrics.remembered_sources',
+  $$values ('github', now() - interval '36 days')$$,
+  'when the last that is gone was received'
+);
+update metrics.deliveries
+set
+  received_at = now() - make_interval(days => case delivery_id when 'new' then 38 else 37 end),
+  body_expires_on = null;
+select is(metrics.maintain() #>> '{deleted,deliveries}', '2', 'all are dropped');
+select set_eq('select last_received_at from metrics.remembered_sources', array[now() - interval '36 days'], 'an earlier one changes nothing');
+select pg_temp.tell('last', '{}');
+update metrics.deliveries
+set
+  received_at = now() - interval '35 days 1 hour',
+  body_expires_on = null;
+select is(metrics.maintain() #>> '{deleted,deliveries}', '1', 'and one more');
+select set_eq('select last_received_at from metrics.remembered_sources', array[now() - interval '35 days 1 hour'], 'a later one does');
 
 select * from finish();
 rollback;
