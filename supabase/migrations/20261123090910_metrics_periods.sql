@@ -129,6 +129,97 @@ revoke execute on function metrics.seconds_of(smallint) from public;
 
 comment on function metrics.seconds_of(smallint) is 'The seconds that a bucket stands for: at most 4.9 % from any value in it.';
 
+-- All counts by bucket of one week in one number. A row for each bucket would be five times as large and as slow to read: most repositories
+-- have fewer pull requests or runs a week than there are buckets. Such numbers are added by sum(), across weeks and repositories.
+drop function if exists metrics.tally_of(smallint);
+
+-- In PL/pgSQL, because a function in SQL that cannot be inlined is planned anew at every call.
+create function metrics.tally_of(bucket smallint)
+returns numeric
+language plpgsql
+immutable
+parallel safe
+set search_path = ''
+as $$
+begin
+  -- The shortest time that two moments can lie apart, a microsecond, is in bucket -145.
+  return ('1e' || 8 * greatest(bucket + 146, 0))::numeric;
+end
+$$;
+revoke execute on function metrics.tally_of(smallint) from public;
+
+comment on function metrics.tally_of(smallint) is 'A tally of one value in this bucket. A tally is a number each eight decimal digits of which are the count of one bucket: the last eight that of no time at all, the eight before them that of bucket -145, and so on.';
+
+drop function if exists metrics.counts_of(numeric);
+
+create function metrics.counts_of(tally numeric)
+returns table (bucket smallint, count integer)
+language sql
+immutable
+parallel safe
+set search_path = ''
+rows 60
+as $$
+  select
+    (case when d.places = p.place then -32768 else d.places - p.place - 146 end)::smallint,
+    convert_from(c.digits, 'UTF8')::integer
+  from (
+    -- As bytes: where a character may be several, each look for the n-th begins at the first. And once, not for each place.
+    select convert_to(lpad(t.digits, 8 * t.places, '0'), 'UTF8') as digits, t.places, t.places - t.empty_places as last_place
+    from (
+      select
+        o.digits,
+        (length(o.digits) + 7) / 8 as places,
+        (length(o.digits) - length(rtrim(o.digits, '0'))) / 8 as empty_places
+      from (select tally::text as digits where tally > 0 offset 0) as o
+      offset 0
+    ) as t
+    offset 0
+  ) as d
+  cross join lateral generate_series(1, d.last_place) as p (place)
+  cross join lateral (select substr(d.digits, 8 * p.place - 7, 8) as digits offset 0) as c
+  where c.digits <> '00000000'::bytea
+$$;
+revoke execute on function metrics.counts_of(numeric) from public;
+
+comment on function metrics.counts_of(numeric) is 'The counts of a tally by bucket, without those that are 0.';
+
+drop function if exists metrics.percentiles_of(numeric, double precision[]);
+
+create function metrics.percentiles_of(tally numeric, fractions double precision[])
+returns table (sample_size bigint, percentiles double precision[])
+language sql
+immutable
+parallel safe
+set search_path = ''
+rows 1
+as $$
+  with cumulated as (
+    select
+      c.bucket,
+      sum(c.count) over (order by c.bucket) as up_to,
+      sum(c.count) over () as total
+    from metrics.counts_of(tally) as c
+  )
+  select
+    max(c.total),
+    array(
+      select metrics.seconds_of(
+        (
+          select min(e.bucket)
+          from cumulated as e
+          where e.up_to >= ceil(f.fraction * e.total::double precision)
+        )
+      )
+      from unnest(fractions) with ordinality as f (fraction, place)
+      order by f.place
+    )
+  from cumulated as c
+$$;
+revoke execute on function metrics.percentiles_of(numeric, double precision[]) from public;
+
+comment on function metrics.percentiles_of(numeric, double precision[]) is 'How many values a tally counts, and their percentiles in seconds by the nearest rank, each at most 4.9 % off; NULL for none.';
+
 do $$
 begin
   if to_regtype('metrics.period') is null then
@@ -336,3 +427,51 @@ $$;
 revoke execute on function metrics.stretches_of(metrics.period) from public;
 
 comment on function metrics.stretches_of(metrics.period) is 'Each bucket of a period as moments.';
+
+-- A period is read from the weeks nearest to it: a week of which four days or more lie in a bucket is counted whole, less the days that
+-- do not; of any other the days that do are counted by themselves. So a bucket costs at most six days of facts, wherever it begins and ends.
+drop function if exists metrics.nearest_weeks_of(metrics.period);
+
+create function metrics.nearest_weeks_of(asked metrics.period)
+returns table (bucket_start date, week date, first_day date, end_day date, is_counted boolean)
+language sql
+immutable
+set search_path = ''
+rows 60
+as $$
+  select b.bucket_start, w.week::date, d.first_day, d.end_day, d.end_day - d.first_day >= 4
+  from metrics.buckets_of(asked) as b
+  cross join lateral generate_series(
+    date_trunc('week', b.first_day::timestamp),
+    (b.end_day - 1)::timestamp,
+    interval '7 days'
+  ) as w (week)
+  cross join lateral (select greatest(w.week::date, b.first_day) as first_day, least(w.week::date + 7, b.end_day) as end_day) as d
+$$;
+revoke execute on function metrics.nearest_weeks_of(metrics.period) from public;
+
+comment on function metrics.nearest_weeks_of(metrics.period) is 'The ISO weeks of each bucket of the period, with the days of them that lie in it, and whether the week is counted whole.';
+
+drop function if exists metrics.days_off_weeks_of(metrics.period);
+
+create function metrics.days_off_weeks_of(asked metrics.period)
+returns table (bucket_start date, week date, starts_at timestamptz, ends_at timestamptz, times integer)
+language sql
+immutable
+set search_path = ''
+rows 60
+as $$
+  select w.bucket_start, w.week, metrics.midnight(d.first_day, asked.time_zone), metrics.midnight(d.end_day, asked.time_zone), d.times
+  from metrics.nearest_weeks_of(asked) as w
+  cross join lateral (
+    values
+      (w.first_day, w.end_day, case when not w.is_counted then 1 end),
+      (w.week, w.first_day, case when w.is_counted then -1 end),
+      (w.end_day, w.week + 7, case when w.is_counted then -1 end)
+  ) as d (first_day, end_day, times)
+  where d.times is not null
+    and d.first_day < d.end_day
+$$;
+revoke execute on function metrics.days_off_weeks_of(metrics.period) from public;
+
+comment on function metrics.days_off_weeks_of(metrics.period) is 'The stretches by which the counted weeks of each bucket miss it, as moments: times is 1 for those to add, -1 for those to take away.';

@@ -3,54 +3,6 @@
 set lock_timeout = '2s';
 set statement_timeout = '60s';
 
--- A period is read from the weeks nearest to it: a week of which four days or more lie in a bucket is counted whole, less the days that
--- do not; of any other the days that do are counted by themselves. So a bucket costs at most six days of facts, wherever it begins and ends.
-drop function if exists metrics.nearest_weeks_of(metrics.period);
-
-create function metrics.nearest_weeks_of(asked metrics.period)
-returns table (bucket_start date, week date, first_day date, end_day date, is_counted boolean)
-language sql
-immutable
-set search_path = ''
-rows 60
-as $$
-  select b.bucket_start, w.week::date, d.first_day, d.end_day, d.end_day - d.first_day >= 4
-  from metrics.buckets_of(asked) as b
-  cross join lateral generate_series(
-    date_trunc('week', b.first_day::timestamp),
-    (b.end_day - 1)::timestamp,
-    interval '7 days'
-  ) as w (week)
-  cross join lateral (select greatest(w.week::date, b.first_day) as first_day, least(w.week::date + 7, b.end_day) as end_day) as d
-$$;
-revoke execute on function metrics.nearest_weeks_of(metrics.period) from public;
-
-comment on function metrics.nearest_weeks_of(metrics.period) is 'The ISO weeks of each bucket of the period, with the days of them that lie in it, and whether the week is counted whole.';
-
-drop function if exists metrics.days_off_weeks_of(metrics.period);
-
-create function metrics.days_off_weeks_of(asked metrics.period)
-returns table (bucket_start date, week date, starts_at timestamptz, ends_at timestamptz, times integer)
-language sql
-immutable
-set search_path = ''
-rows 60
-as $$
-  select w.bucket_start, w.week, metrics.midnight(d.first_day, asked.time_zone), metrics.midnight(d.end_day, asked.time_zone), d.times
-  from metrics.nearest_weeks_of(asked) as w
-  cross join lateral (
-    values
-      (w.first_day, w.end_day, case when not w.is_counted then 1 end),
-      (w.week, w.first_day, case when w.is_counted then -1 end),
-      (w.end_day, w.week + 7, case when w.is_counted then -1 end)
-  ) as d (first_day, end_day, times)
-  where d.times is not null
-    and d.first_day < d.end_day
-$$;
-revoke execute on function metrics.days_off_weeks_of(metrics.period) from public;
-
-comment on function metrics.days_off_weeks_of(metrics.period) is 'The stretches by which the counted weeks of each bucket miss it, as moments: times is 1 for those to add, -1 for those to take away.';
-
 drop function if exists metrics.key_of_page(metrics.period, text[]);
 
 create function metrics.key_of_page(asked metrics.period, kinds text[])
