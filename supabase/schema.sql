@@ -3184,10 +3184,13 @@ comment on function metrics.bucket_of(seconds double precision) is 'The bucket o
 -- function metrics.buckets_of(asked metrics.period)
 CREATE OR REPLACE FUNCTION metrics.buckets_of(asked metrics.period)
  RETURNS TABLE(bucket_start date, first_day date, end_day date)
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE ROWS 60
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select null, asked.since, asked.until
   where asked.bucket = 'none'
     and asked.until - asked.since <= 3660
@@ -3197,7 +3200,8 @@ AS $function$
     case when asked.bucket <> 'none' and asked.until - asked.since <= 3660 then date_trunc(asked.bucket, asked.since::timestamp) end,
     (asked.until - 1)::timestamp,
     ('1 ' || nullif(asked.bucket, 'none'))::interval
-  ) as s (day)
+  ) as s (day);
+end
 $function$;
 grant execute on function metrics.buckets_of(asked metrics.period) to authenticated;
 grant execute on function metrics.buckets_of(asked metrics.period) to metrics_reader;
@@ -5227,10 +5231,13 @@ comment on function metrics.count_week(generation integer, week date) is 'Counts
 -- function metrics.counts_of(tally numeric)
 CREATE OR REPLACE FUNCTION metrics.counts_of(tally numeric)
  RETURNS TABLE(bucket smallint, count integer)
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE ROWS 60
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select
     (case when d.places = p.place then -32768 else d.places - p.place - 146 end)::smallint,
     convert_from(c.digits, 'UTF8')::integer
@@ -5249,7 +5256,8 @@ AS $function$
   ) as d
   cross join lateral generate_series(1, d.last_place) as p (place)
   cross join lateral (select substr(d.digits, 8 * p.place - 7, 8) as digits offset 0) as c
-  where c.digits <> '00000000'::bytea
+  where c.digits <> '00000000'::bytea;
+end
 $function$;
 grant execute on function metrics.counts_of(tally numeric) to authenticated;
 grant execute on function metrics.counts_of(tally numeric) to metrics_reader;
@@ -5307,13 +5315,17 @@ comment on function metrics.create_token(name text, sources text[], repositories
 -- function metrics.current_generation()
 CREATE OR REPLACE FUNCTION metrics.current_generation()
  RETURNS integer
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
 AS $function$
-  select g.id
-  from metrics.generations as g
-  where g.state = 'current'
+begin
+  return (
+    select g.id
+    from metrics.generations as g
+    where g.state = 'current'
+  );
+end
 $function$;
 grant execute on function metrics.current_generation() to authenticated;
 grant execute on function metrics.current_generation() to metrics_reader;
@@ -5322,10 +5334,13 @@ comment on function metrics.current_generation() is 'The generation that numbers
 -- function metrics.days_beside_weeks_of(asked metrics.period)
 CREATE OR REPLACE FUNCTION metrics.days_beside_weeks_of(asked metrics.period)
  RETURNS TABLE(bucket_start date, starts_at timestamp with time zone, ends_at timestamp with time zone)
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE ROWS 60
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select
     b.bucket_start,
     d.first_day::timestamp at time zone asked.time_zone,
@@ -5347,7 +5362,8 @@ AS $function$
     select m.last_monday, b.end_day
     where m.first_monday < m.last_monday
       and m.last_monday < b.end_day
-  ) as d (first_day, end_day)
+  ) as d (first_day, end_day);
+end
 $function$;
 grant execute on function metrics.days_beside_weeks_of(asked metrics.period) to authenticated;
 grant execute on function metrics.days_beside_weeks_of(asked metrics.period) to metrics_reader;
@@ -5356,10 +5372,13 @@ comment on function metrics.days_beside_weeks_of(asked metrics.period) is 'The s
 -- function metrics.days_off_weeks_of(asked metrics.period)
 CREATE OR REPLACE FUNCTION metrics.days_off_weeks_of(asked metrics.period)
  RETURNS TABLE(bucket_start date, week date, starts_at timestamp with time zone, ends_at timestamp with time zone, times integer)
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE ROWS 60
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select w.bucket_start, w.week, metrics.midnight(d.first_day, asked.time_zone), metrics.midnight(d.end_day, asked.time_zone), d.times
   from metrics.nearest_weeks_of(asked) as w
   cross join lateral (
@@ -5369,7 +5388,8 @@ AS $function$
       (w.end_day, w.week + 7, case when w.is_counted then -1 end)
   ) as d (first_day, end_day, times)
   where d.times is not null
-    and d.first_day < d.end_day
+    and d.first_day < d.end_day;
+end
 $function$;
 grant execute on function metrics.days_off_weeks_of(asked metrics.period) to authenticated;
 grant execute on function metrics.days_off_weeks_of(asked metrics.period) to metrics_reader;
@@ -7301,11 +7321,13 @@ comment on function metrics.failed_deployment_recovery_time_evidence(since date,
 -- function metrics.first_readable_id()
 CREATE OR REPLACE FUNCTION metrics.first_readable_id()
  RETURNS bigint
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select case when metrics.is_member() then -9223372036854775808 end
+begin
+  return case when metrics.is_member() then -9223372036854775808 end;
+end
 $function$;
 grant execute on function metrics.first_readable_id() to authenticated;
 comment on function metrics.first_readable_id() is 'Where a scan in the order of an index that begins with a number may begin: at the first for members, nowhere for everyone else.';
@@ -7313,11 +7335,13 @@ comment on function metrics.first_readable_id() is 'Where a scan in the order of
 -- function metrics.first_readable_row()
 CREATE OR REPLACE FUNCTION metrics.first_readable_row()
  RETURNS tid
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select case when metrics.is_member() then '(0,0)'::tid else '(4294967295,65535)'::tid end
+begin
+  return case when metrics.is_member() then '(0,0)'::tid else '(4294967295,65535)'::tid end;
+end
 $function$;
 grant execute on function metrics.first_readable_row() to authenticated;
 comment on function metrics.first_readable_row() is 'Where a scan may begin: at the first row for members, behind the last for everyone else. A policy that only says is_member() is evaluated once and then filters every row; this one ends the scan before it reads a page.';
@@ -7325,11 +7349,13 @@ comment on function metrics.first_readable_row() is 'Where a scan may begin: at 
 -- function metrics.first_readable_text()
 CREATE OR REPLACE FUNCTION metrics.first_readable_text()
  RETURNS text
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select case when metrics.is_member() then '' end
+begin
+  return case when metrics.is_member() then '' end;
+end
 $function$;
 grant execute on function metrics.first_readable_text() to authenticated;
 comment on function metrics.first_readable_text() is 'Where a scan in the order of an index that begins with a text may begin: at the first for members, nowhere for everyone else.';
@@ -11270,16 +11296,18 @@ comment on function metrics.ingest_together(calls jsonb) is 'Stores those of sev
 -- function metrics.is_admin()
 CREATE OR REPLACE FUNCTION metrics.is_admin()
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select exists (
+begin
+  return exists (
     select
     from metrics.members as m
     where m.user_id = (select auth.uid())
       and m.role = 'admin'
-  )
+  );
+end
 $function$;
 grant execute on function metrics.is_admin() to authenticated;
 grant execute on function metrics.is_admin() to metrics_reader;
@@ -11288,15 +11316,17 @@ comment on function metrics.is_admin() is 'Whether the signed-in user is an admi
 -- function metrics.is_member()
 CREATE OR REPLACE FUNCTION metrics.is_member()
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select exists (
+begin
+  return exists (
     select
     from metrics.members as m
     where m.user_id = (select auth.uid())
-  )
+  );
+end
 $function$;
 grant execute on function metrics.is_member() to authenticated;
 grant execute on function metrics.is_member() to metrics_reader;
@@ -13036,10 +13066,13 @@ comment on function metrics.moves_of(repository bigint, since timestamp with tim
 -- function metrics.nearest_weeks_of(asked metrics.period)
 CREATE OR REPLACE FUNCTION metrics.nearest_weeks_of(asked metrics.period)
  RETURNS TABLE(bucket_start date, week date, first_day date, end_day date, is_counted boolean)
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE ROWS 60
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select b.bucket_start, w.week::date, d.first_day, d.end_day, d.end_day - d.first_day >= 4
   from metrics.buckets_of(asked) as b
   cross join lateral generate_series(
@@ -13047,7 +13080,8 @@ AS $function$
     (b.end_day - 1)::timestamp,
     interval '7 days'
   ) as w (week)
-  cross join lateral (select greatest(w.week::date, b.first_day) as first_day, least(w.week::date + 7, b.end_day) as end_day) as d
+  cross join lateral (select greatest(w.week::date, b.first_day) as first_day, least(w.week::date + 7, b.end_day) as end_day) as d;
+end
 $function$;
 grant execute on function metrics.nearest_weeks_of(asked metrics.period) to authenticated;
 grant execute on function metrics.nearest_weeks_of(asked metrics.period) to metrics_reader;
@@ -13679,10 +13713,13 @@ comment on function metrics.page_of(asked metrics.period, groups text[], parts t
 -- function metrics.percentiles_of(tally numeric, fractions double precision[])
 CREATE OR REPLACE FUNCTION metrics.percentiles_of(tally numeric, fractions double precision[])
  RETURNS TABLE(sample_size bigint, percentiles double precision[])
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE ROWS 1
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   with cumulated as (
     select
       c.bucket,
@@ -13703,7 +13740,8 @@ AS $function$
       from unnest(fractions) with ordinality as f (fraction, place)
       order by f.place
     )
-  from cumulated as c
+  from cumulated as c;
+end
 $function$;
 grant execute on function metrics.percentiles_of(tally numeric, fractions double precision[]) to authenticated;
 grant execute on function metrics.percentiles_of(tally numeric, fractions double precision[]) to metrics_reader;
@@ -15513,13 +15551,16 @@ comment on function metrics.read_body(source text, delivery_id text) is 'The bod
 -- function metrics.readable_references()
 CREATE OR REPLACE FUNCTION metrics.readable_references()
  RETURNS SETOF bigint
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER ROWS 400
  SET search_path TO ''
 AS $function$
+begin
+  return query
   select r.id
   from metrics.repository_references as r
-  where r.repository_id in (select metrics.readable_repositories())
+  where r.repository_id in (select metrics.readable_repositories());
+end
 $function$;
 grant execute on function metrics.readable_references() to authenticated;
 comment on function metrics.readable_references() is 'Repository references whose repository the signed-in member may read.';
@@ -15527,10 +15568,12 @@ comment on function metrics.readable_references() is 'Repository references whos
 -- function metrics.readable_repositories()
 CREATE OR REPLACE FUNCTION metrics.readable_repositories()
  RETURNS SETOF bigint
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER ROWS 200
  SET search_path TO ''
 AS $function$
+begin
+  return query
   select r.id
   from metrics.repositories as r
   where (select metrics.is_admin())
@@ -15541,7 +15584,8 @@ AS $function$
     on t.email = m.email
   join metrics.team_repositories as g
     on g.team_id = t.team_id
-  where m.user_id = (select auth.uid())
+  where m.user_id = (select auth.uid());
+end
 $function$;
 grant execute on function metrics.readable_repositories() to authenticated;
 comment on function metrics.readable_repositories() is 'Repositories that the signed-in member may read.';
@@ -17838,15 +17882,19 @@ comment on function metrics.step_health_evidence(since date, until date, reposit
 -- function metrics.stretches_of(asked metrics.period)
 CREATE OR REPLACE FUNCTION metrics.stretches_of(asked metrics.period)
  RETURNS TABLE(bucket_start date, starts_at timestamp with time zone, ends_at timestamp with time zone)
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE ROWS 60
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select
     b.bucket_start,
     b.first_day::timestamp at time zone asked.time_zone,
     b.end_day::timestamp at time zone asked.time_zone
-  from metrics.buckets_of(asked) as b
+  from metrics.buckets_of(asked) as b;
+end
 $function$;
 grant execute on function metrics.stretches_of(asked metrics.period) to authenticated;
 grant execute on function metrics.stretches_of(asked metrics.period) to metrics_reader;
@@ -18187,17 +18235,21 @@ comment on function metrics.week_of(at timestamp with time zone, time_zone text)
 -- function metrics.whole_weeks_of(asked metrics.period)
 CREATE OR REPLACE FUNCTION metrics.whole_weeks_of(asked metrics.period)
  RETURNS TABLE(bucket_start date, week date)
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE ROWS 60
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select b.bucket_start, w.week::date
   from metrics.buckets_of(asked) as b
   cross join lateral generate_series(
     date_trunc('week', (b.first_day + 6)::timestamp),
     (b.end_day - 7)::timestamp,
     interval '7 days'
-  ) as w (week)
+  ) as w (week);
+end
 $function$;
 grant execute on function metrics.whole_weeks_of(asked metrics.period) to authenticated;
 grant execute on function metrics.whole_weeks_of(asked metrics.period) to metrics_reader;

@@ -193,19 +193,22 @@ comment on column metrics.audit.action is 'The function that was called.';
 comment on column metrics.audit.before is 'What was there before.';
 comment on column metrics.audit.after is 'What is there now.';
 
--- create or replace, because policies depend on these: dropping them would drop the policies.
+-- create or replace, because policies depend on these: dropping them would drop the policies. In PL/pgSQL, because a function in SQL that
+-- cannot be inlined is planned anew at every call, and every table that is read calls some of these.
 create or replace function metrics.is_member()
 returns boolean
-language sql
+language plpgsql
 stable
 security definer
 set search_path = ''
 as $$
-  select exists (
+begin
+  return exists (
     select
     from metrics.members as m
     where m.user_id = (select auth.uid())
-  )
+  );
+end
 $$;
 revoke execute on function metrics.is_member() from public;
 
@@ -213,17 +216,19 @@ comment on function metrics.is_member() is 'Whether the signed-in user is a memb
 
 create or replace function metrics.is_admin()
 returns boolean
-language sql
+language plpgsql
 stable
 security definer
 set search_path = ''
 as $$
-  select exists (
+begin
+  return exists (
     select
     from metrics.members as m
     where m.user_id = (select auth.uid())
       and m.role = 'admin'
-  )
+  );
+end
 $$;
 revoke execute on function metrics.is_admin() from public;
 
@@ -231,12 +236,14 @@ comment on function metrics.is_admin() is 'Whether the signed-in user is an admi
 
 create or replace function metrics.readable_repositories()
 returns setof bigint
-language sql
+language plpgsql
 stable
 security definer
 set search_path = ''
 rows 200
 as $$
+begin
+  return query
   select r.id
   from metrics.repositories as r
   where (select metrics.is_admin())
@@ -247,7 +254,8 @@ as $$
     on t.email = m.email
   join metrics.team_repositories as g
     on g.team_id = t.team_id
-  where m.user_id = (select auth.uid())
+  where m.user_id = (select auth.uid());
+end
 $$;
 revoke execute on function metrics.readable_repositories() from public;
 
@@ -255,15 +263,18 @@ comment on function metrics.readable_repositories() is 'Repositories that the si
 
 create or replace function metrics.readable_references()
 returns setof bigint
-language sql
+language plpgsql
 stable
 security definer
 set search_path = ''
 rows 400
 as $$
+begin
+  return query
   select r.id
   from metrics.repository_references as r
-  where r.repository_id in (select metrics.readable_repositories())
+  where r.repository_id in (select metrics.readable_repositories());
+end
 $$;
 revoke execute on function metrics.readable_references() from public;
 
@@ -271,12 +282,14 @@ comment on function metrics.readable_references() is 'Repository references whos
 
 create or replace function metrics.first_readable_row()
 returns tid
-language sql
+language plpgsql
 stable
 security definer
 set search_path = ''
 as $$
-  select case when metrics.is_member() then '(0,0)'::tid else '(4294967295,65535)'::tid end
+begin
+  return case when metrics.is_member() then '(0,0)'::tid else '(4294967295,65535)'::tid end;
+end
 $$;
 revoke execute on function metrics.first_readable_row() from public;
 
@@ -284,12 +297,14 @@ comment on function metrics.first_readable_row() is 'Where a scan may begin: at 
 
 create or replace function metrics.first_readable_id()
 returns bigint
-language sql
+language plpgsql
 stable
 security definer
 set search_path = ''
 as $$
-  select case when metrics.is_member() then -9223372036854775808 end
+begin
+  return case when metrics.is_member() then -9223372036854775808 end;
+end
 $$;
 revoke execute on function metrics.first_readable_id() from public;
 
@@ -297,12 +312,14 @@ comment on function metrics.first_readable_id() is 'Where a scan in the order of
 
 create or replace function metrics.first_readable_text()
 returns text
-language sql
+language plpgsql
 stable
 security definer
 set search_path = ''
 as $$
-  select case when metrics.is_member() then '' end
+begin
+  return case when metrics.is_member() then '' end;
+end
 $$;
 revoke execute on function metrics.first_readable_text() from public;
 

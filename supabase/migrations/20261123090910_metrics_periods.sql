@@ -3,6 +3,8 @@
 set lock_timeout = '2s';
 set statement_timeout = '60s';
 
+-- The functions here are in PL/pgSQL, because one in SQL that cannot be inlined is planned anew by every statement that calls it.
+
 -- All that is derived from facts belongs to a generation: a time zone, a set of rules, and what follows from them. When one of those
 -- changes, the next generation is built in bounded steps beside the present one, and readers see either the one or the other.
 create table if not exists metrics.generations (
@@ -43,19 +45,22 @@ drop function if exists metrics.current_generation();
 
 create function metrics.current_generation()
 returns integer
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-  select g.id
-  from metrics.generations as g
-  where g.state = 'current'
+begin
+  return (
+    select g.id
+    from metrics.generations as g
+    where g.state = 'current'
+  );
+end
 $$;
 revoke execute on function metrics.current_generation() from public;
 
 comment on function metrics.current_generation() is 'The generation that numbers are read from.';
 
--- These four in PL/pgSQL, because a function in SQL that cannot be inlined is planned anew at every call.
 drop function if exists metrics.week_of(timestamptz, text);
 
 create function metrics.week_of(at timestamptz, time_zone text)
@@ -133,7 +138,6 @@ comment on function metrics.seconds_of(smallint) is 'The seconds that a bucket s
 -- have fewer pull requests or runs a week than there are buckets. Such numbers are added by sum(), across weeks and repositories.
 drop function if exists metrics.tally_of(smallint);
 
--- In PL/pgSQL, because a function in SQL that cannot be inlined is planned anew at every call.
 create function metrics.tally_of(bucket smallint)
 returns numeric
 language plpgsql
@@ -154,12 +158,15 @@ drop function if exists metrics.counts_of(numeric);
 
 create function metrics.counts_of(tally numeric)
 returns table (bucket smallint, count integer)
-language sql
+language plpgsql
 immutable
 parallel safe
 set search_path = ''
 rows 60
 as $$
+#variable_conflict use_column
+begin
+  return query
   select
     (case when d.places = p.place then -32768 else d.places - p.place - 146 end)::smallint,
     convert_from(c.digits, 'UTF8')::integer
@@ -178,7 +185,8 @@ as $$
   ) as d
   cross join lateral generate_series(1, d.last_place) as p (place)
   cross join lateral (select substr(d.digits, 8 * p.place - 7, 8) as digits offset 0) as c
-  where c.digits <> '00000000'::bytea
+  where c.digits <> '00000000'::bytea;
+end
 $$;
 revoke execute on function metrics.counts_of(numeric) from public;
 
@@ -188,12 +196,15 @@ drop function if exists metrics.percentiles_of(numeric, double precision[]);
 
 create function metrics.percentiles_of(tally numeric, fractions double precision[])
 returns table (sample_size bigint, percentiles double precision[])
-language sql
+language plpgsql
 immutable
 parallel safe
 set search_path = ''
 rows 1
 as $$
+#variable_conflict use_column
+begin
+  return query
   with cumulated as (
     select
       c.bucket,
@@ -214,7 +225,8 @@ as $$
       from unnest(fractions) with ordinality as f (fraction, place)
       order by f.place
     )
-  from cumulated as c
+  from cumulated as c;
+end
 $$;
 revoke execute on function metrics.percentiles_of(numeric, double precision[]) from public;
 
@@ -331,11 +343,14 @@ drop function if exists metrics.buckets_of(metrics.period);
 
 create function metrics.buckets_of(asked metrics.period)
 returns table (bucket_start date, first_day date, end_day date)
-language sql
+language plpgsql
 immutable
 set search_path = ''
 rows 60
 as $$
+#variable_conflict use_column
+begin
+  return query
   select null, asked.since, asked.until
   where asked.bucket = 'none'
     and asked.until - asked.since <= 3660
@@ -345,7 +360,8 @@ as $$
     case when asked.bucket <> 'none' and asked.until - asked.since <= 3660 then date_trunc(asked.bucket, asked.since::timestamp) end,
     (asked.until - 1)::timestamp,
     ('1 ' || nullif(asked.bucket, 'none'))::interval
-  ) as s (day)
+  ) as s (day);
+end
 $$;
 revoke execute on function metrics.buckets_of(metrics.period) from public;
 
@@ -356,18 +372,22 @@ drop function if exists metrics.whole_weeks_of(metrics.period);
 
 create function metrics.whole_weeks_of(asked metrics.period)
 returns table (bucket_start date, week date)
-language sql
+language plpgsql
 immutable
 set search_path = ''
 rows 60
 as $$
+#variable_conflict use_column
+begin
+  return query
   select b.bucket_start, w.week::date
   from metrics.buckets_of(asked) as b
   cross join lateral generate_series(
     date_trunc('week', (b.first_day + 6)::timestamp),
     (b.end_day - 7)::timestamp,
     interval '7 days'
-  ) as w (week)
+  ) as w (week);
+end
 $$;
 revoke execute on function metrics.whole_weeks_of(metrics.period) from public;
 
@@ -377,11 +397,14 @@ drop function if exists metrics.days_beside_weeks_of(metrics.period);
 
 create function metrics.days_beside_weeks_of(asked metrics.period)
 returns table (bucket_start date, starts_at timestamptz, ends_at timestamptz)
-language sql
+language plpgsql
 immutable
 set search_path = ''
 rows 60
 as $$
+#variable_conflict use_column
+begin
+  return query
   select
     b.bucket_start,
     d.first_day::timestamp at time zone asked.time_zone,
@@ -403,7 +426,8 @@ as $$
     select m.last_monday, b.end_day
     where m.first_monday < m.last_monday
       and m.last_monday < b.end_day
-  ) as d (first_day, end_day)
+  ) as d (first_day, end_day);
+end
 $$;
 revoke execute on function metrics.days_beside_weeks_of(metrics.period) from public;
 
@@ -413,16 +437,20 @@ drop function if exists metrics.stretches_of(metrics.period);
 
 create function metrics.stretches_of(asked metrics.period)
 returns table (bucket_start date, starts_at timestamptz, ends_at timestamptz)
-language sql
+language plpgsql
 immutable
 set search_path = ''
 rows 60
 as $$
+#variable_conflict use_column
+begin
+  return query
   select
     b.bucket_start,
     b.first_day::timestamp at time zone asked.time_zone,
     b.end_day::timestamp at time zone asked.time_zone
-  from metrics.buckets_of(asked) as b
+  from metrics.buckets_of(asked) as b;
+end
 $$;
 revoke execute on function metrics.stretches_of(metrics.period) from public;
 
@@ -434,11 +462,14 @@ drop function if exists metrics.nearest_weeks_of(metrics.period);
 
 create function metrics.nearest_weeks_of(asked metrics.period)
 returns table (bucket_start date, week date, first_day date, end_day date, is_counted boolean)
-language sql
+language plpgsql
 immutable
 set search_path = ''
 rows 60
 as $$
+#variable_conflict use_column
+begin
+  return query
   select b.bucket_start, w.week::date, d.first_day, d.end_day, d.end_day - d.first_day >= 4
   from metrics.buckets_of(asked) as b
   cross join lateral generate_series(
@@ -446,7 +477,8 @@ as $$
     (b.end_day - 1)::timestamp,
     interval '7 days'
   ) as w (week)
-  cross join lateral (select greatest(w.week::date, b.first_day) as first_day, least(w.week::date + 7, b.end_day) as end_day) as d
+  cross join lateral (select greatest(w.week::date, b.first_day) as first_day, least(w.week::date + 7, b.end_day) as end_day) as d;
+end
 $$;
 revoke execute on function metrics.nearest_weeks_of(metrics.period) from public;
 
@@ -456,11 +488,14 @@ drop function if exists metrics.days_off_weeks_of(metrics.period);
 
 create function metrics.days_off_weeks_of(asked metrics.period)
 returns table (bucket_start date, week date, starts_at timestamptz, ends_at timestamptz, times integer)
-language sql
+language plpgsql
 immutable
 set search_path = ''
 rows 60
 as $$
+#variable_conflict use_column
+begin
+  return query
   select w.bucket_start, w.week, metrics.midnight(d.first_day, asked.time_zone), metrics.midnight(d.end_day, asked.time_zone), d.times
   from metrics.nearest_weeks_of(asked) as w
   cross join lateral (
@@ -470,7 +505,8 @@ as $$
       (w.end_day, w.week + 7, case when w.is_counted then -1 end)
   ) as d (first_day, end_day, times)
   where d.times is not null
-    and d.first_day < d.end_day
+    and d.first_day < d.end_day;
+end
 $$;
 revoke execute on function metrics.days_off_weeks_of(metrics.period) from public;
 
