@@ -149,6 +149,15 @@ create type metrics.period as (
   page_size integer
 );
 
+-- type metrics.phase_sample
+create type metrics.phase_sample as (
+  name text,
+  bucket_start date,
+  part text,
+  sample_size bigint,
+  percentiles double precision[]
+);
+
 -- type metrics.series_point
 create type metrics.series_point as (
   bucket_start date,
@@ -1427,46 +1436,21 @@ comment on column metrics.prices.source is 'Where the price was read.';
 comment on column metrics.prices.valid_from is 'Monday of the first week that it holds for, until the next price of the label.';
 comment on table metrics.prices is 'Prices of runners by label and date, changed by metrics.set_price and metrics.remove_price. All in one currency.';
 
--- table metrics.pull_request_week_counts
-create table metrics.pull_request_week_counts (
-  generation integer not null,
-  reference_id bigint not null,
-  week date not null,
-  human integer not null,
-  bot integer not null
-);
-alter table metrics.pull_request_week_counts add constraint pull_request_week_counts_pkey PRIMARY KEY (generation, reference_id, week);
-alter table metrics.pull_request_week_counts enable row level security;
-create policy members_read on metrics.pull_request_week_counts
-  as permissive
-  for select
-  to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (generation >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
-create policy readers_read on metrics.pull_request_week_counts
-  as permissive
-  for select
-  to metrics_reader
-  using (true);
-grant select on table metrics.pull_request_week_counts to authenticated;
-grant select on table metrics.pull_request_week_counts to metrics_reader;
-comment on column metrics.pull_request_week_counts.bot is 'By bots.';
-comment on column metrics.pull_request_week_counts.generation is 'Generation.';
-comment on column metrics.pull_request_week_counts.human is 'By humans.';
-comment on column metrics.pull_request_week_counts.reference_id is 'Repository reference.';
-comment on column metrics.pull_request_week_counts.week is 'Monday of the ISO week in which they were merged.';
-comment on table metrics.pull_request_week_counts is 'How many pull requests were merged.';
-
 -- table metrics.pull_request_weeks
 create table metrics.pull_request_weeks (
   generation integer not null,
   reference_id bigint not null,
   week date not null,
-  phase text collate pg_catalog."C" not null,
-  human numeric not null,
-  bot numeric not null
-);
-alter table metrics.pull_request_weeks add constraint phase_is_known CHECK ((phase = ANY (ARRAY['coding'::text, 'pickup'::text, 'review'::text, 'merge'::text, 'deploy'::text, 'total'::text])));
-alter table metrics.pull_request_weeks add constraint pull_request_weeks_pkey PRIMARY KEY (generation, reference_id, week, phase);
+  is_bot boolean not null,
+  pull_requests integer not null,
+  coding numeric not null,
+  pickup numeric not null,
+  review numeric not null,
+  merge numeric not null,
+  deploy numeric not null,
+  total numeric not null
+) with (fillfactor=80);
+alter table metrics.pull_request_weeks add constraint pull_request_weeks_pkey PRIMARY KEY (generation, reference_id, week, is_bot);
 alter table metrics.pull_request_weeks enable row level security;
 create policy members_read on metrics.pull_request_weeks
   as permissive
@@ -1480,13 +1464,18 @@ create policy readers_read on metrics.pull_request_weeks
   using (true);
 grant select on table metrics.pull_request_weeks to authenticated;
 grant select on table metrics.pull_request_weeks to metrics_reader;
-comment on column metrics.pull_request_weeks.bot is 'Tally of those by bots.';
-comment on column metrics.pull_request_weeks.generation is 'Generation.';
-comment on column metrics.pull_request_weeks.human is 'Tally of those by humans.';
-comment on column metrics.pull_request_weeks.phase is 'coding, pickup, review, merge, deploy, or total.';
+comment on column metrics.pull_request_weeks.coding is 'Tally of the time from the first commit until they were opened.';
+comment on column metrics.pull_request_weeks.deploy is 'Tally of the time from then until what they became was in production.';
+comment on column metrics.pull_request_weeks.generation is 'Generation in whose time zone the week is cut.';
+comment on column metrics.pull_request_weeks.is_bot is 'Whether these are those of bots, or those of humans.';
+comment on column metrics.pull_request_weeks.merge is 'Tally of the time from then until they were merged.';
+comment on column metrics.pull_request_weeks.pickup is 'Tally of the time until the first review.';
+comment on column metrics.pull_request_weeks.pull_requests is 'How many were merged.';
 comment on column metrics.pull_request_weeks.reference_id is 'Repository reference.';
-comment on column metrics.pull_request_weeks.week is 'Monday of the ISO week in which they were merged.';
-comment on table metrics.pull_request_weeks is 'How long each phase of merged pull requests took, as tallies.';
+comment on column metrics.pull_request_weeks.review is 'Tally of the time from then until they were approved.';
+comment on column metrics.pull_request_weeks.total is 'Tally of the time from the first commit until they were merged.';
+comment on column metrics.pull_request_weeks.week is 'Monday of the week in which they were merged.';
+comment on table metrics.pull_request_weeks is 'Merged pull requests by ISO week, and how long each phase of them took, as tallies of their seconds: see metrics.tally_of. A row that counts nothing is not there.';
 
 -- table metrics.pull_requests
 create table metrics.pull_requests (
@@ -4360,14 +4349,10 @@ CREATE OR REPLACE FUNCTION metrics.count_deploys(added metrics.changes[], remove
  SET enable_seqscan TO 'off'
 AS $function$
 begin
-  insert into metrics.pull_request_weeks as t (generation, reference_id, week, phase, human, bot)
-  select
-    d.generation,
-    d.reference_id,
-    metrics.week_of(d.merged_at, g.time_zone),
-    'deploy',
-    coalesce(sum(d.tally) filter (where d.is_bot is not true), 0),
-    coalesce(sum(d.tally) filter (where d.is_bot), 0)
+  insert into metrics.pull_request_weeks as t (
+    generation, reference_id, week, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+  )
+  select d.generation, d.reference_id, metrics.week_of(d.merged_at, g.time_zone), d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
   from (
     select
       c.generation,
@@ -4411,13 +4396,10 @@ begin
     -- What was counted of a generation that nobody reads any more is deleted as it is.
     and g.state <> 'retired'
   where d.tally is not null
-  group by 1, 2, 3
-  having sum(d.tally) filter (where d.is_bot is not true) <> 0
-    or sum(d.tally) filter (where d.is_bot) <> 0
-  order by 1, 2, 3
-  on conflict on constraint pull_request_weeks_pkey do update set
-    human = t.human + excluded.human,
-    bot = t.bot + excluded.bot;
+  group by 1, 2, 3, 4
+  having sum(d.tally) <> 0
+  order by 1, 2, 3, 4
+  on conflict on constraint pull_request_weeks_pkey do update set deploy = t.deploy + excluded.deploy;
 
   if cardinality(removed) = 0 then
     return;
@@ -4432,9 +4414,7 @@ begin
   where t.generation = k.generation
     and t.reference_id = k.reference_id
     and t.week = k.week
-    and t.phase = 'deploy'
-    and t.human = 0
-    and t.bot = 0;
+    and (t.pull_requests, t.coding, t.pickup, t.review, t.merge, t.deploy, t.total) = (0, 0, 0, 0, 0, 0, 0);
 end
 $function$;
 comment on function metrics.count_deploys(added metrics.changes[], removed metrics.changes[]) is 'Adds what became of pull requests to the phase deploy, and takes other out: of a commit that is a change of several services, the earliest shipping.';
@@ -4597,99 +4577,59 @@ CREATE OR REPLACE FUNCTION metrics.count_pull_requests(added metrics.pull_reques
 AS $function$
 begin
   -- In the order of the keys, so that no two callers wait for each other.
-  insert into metrics.pull_request_week_counts as t (generation, reference_id, week, human, bot)
-  select
-    g.id,
-    c.reference_id,
-    metrics.week_of(c.merged_at, g.time_zone),
-    coalesce(sum(c.sign) filter (where c.author_is_bot is not true), 0),
-    coalesce(sum(c.sign) filter (where c.author_is_bot), 0)
+  insert into metrics.pull_request_weeks as t (
+    generation, reference_id, week, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+  )
+  select n.generation, n.reference_id, n.week, n.is_bot, n.pull_requests, n.coding, n.pickup, n.review, n.merge, 0, n.total
   from (
-    select a.reference_id, a.merged_at, a.author_is_bot, 1 as sign
-    from unnest(added) as a
-    union all
-    select r.reference_id, r.merged_at, r.author_is_bot, -1
-    from unnest(removed) as r
-  ) as c
-  join metrics.generations as g
-    on case
-      when generation_id is not null then g.id = generation_id
-      else g.state = 'current' or (g.state = 'building' and metrics.week_of(c.merged_at, g.time_zone) < g.weeks_before)
-    end
-  where c.merged_at is not null
-  group by 1, 2, 3
-  having sum(c.sign) filter (where c.author_is_bot is not true) <> 0
-    or sum(c.sign) filter (where c.author_is_bot) <> 0
-  order by 1, 2, 3
-  on conflict on constraint pull_request_week_counts_pkey do update set
-    human = t.human + excluded.human,
-    bot = t.bot + excluded.bot;
-
-  insert into metrics.pull_request_weeks as t (generation, reference_id, week, phase, human, bot)
-  select
-    g.id,
-    c.reference_id,
-    metrics.week_of(c.merged_at, g.time_zone),
-    c.phase,
-    coalesce(sum(c.tally) filter (where c.author_is_bot is not true), 0),
-    coalesce(sum(c.tally) filter (where c.author_is_bot), 0)
-  from (
-    select p.reference_id, p.merged_at, p.author_is_bot, v.phase, p.sign * metrics.tally_of(metrics.bucket_of(v.seconds)) as tally
+    select
+      g.id as generation,
+      c.reference_id,
+      metrics.week_of(c.merged_at, g.time_zone) as week,
+      c.author_is_bot is true as is_bot,
+      sum(c.sign) as pull_requests,
+      coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.coding_seconds))) filter (where c.coding_seconds is not null), 0) as coding,
+      coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.pickup_seconds))) filter (where c.pickup_seconds is not null), 0) as pickup,
+      coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.review_seconds))) filter (where c.review_seconds is not null), 0) as review,
+      coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.merge_seconds))) filter (where c.merge_seconds is not null), 0) as merge,
+      coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.total_seconds))) filter (where c.total_seconds is not null), 0) as total
     from (
       select a.*, 1 as sign
       from unnest(added) as a
       union all
       select r.*, -1
       from unnest(removed) as r
-    ) as p
-    cross join lateral (
-      values
-        ('coding' collate "C", p.coding_seconds), ('pickup', p.pickup_seconds), ('review', p.review_seconds), ('merge', p.merge_seconds),
-        ('total', p.total_seconds)
-    ) as v (phase, seconds)
-    where p.merged_at is not null
-      and v.seconds is not null
-  ) as c
-  join metrics.generations as g
-    on case
-      when generation_id is not null then g.id = generation_id
-      else g.state = 'current' or (g.state = 'building' and metrics.week_of(c.merged_at, g.time_zone) < g.weeks_before)
-    end
-  group by 1, 2, 3, 4
-  having sum(c.tally) filter (where c.author_is_bot is not true) <> 0
-    or sum(c.tally) filter (where c.author_is_bot) <> 0
-  order by 1, 2, 3, 4
+    ) as c
+    join metrics.generations as g
+      on case
+        when generation_id is not null then g.id = generation_id
+        else g.state = 'current' or (g.state = 'building' and metrics.week_of(c.merged_at, g.time_zone) < g.weeks_before)
+      end
+    where c.merged_at is not null
+    group by 1, 2, 3, 4
+  ) as n
+  where (n.pull_requests, n.coding, n.pickup, n.review, n.merge, n.total) <> (0, 0, 0, 0, 0, 0)
+  order by n.generation, n.reference_id, n.week, n.is_bot
   on conflict on constraint pull_request_weeks_pkey do update set
-    human = t.human + excluded.human,
-    bot = t.bot + excluded.bot;
+    pull_requests = t.pull_requests + excluded.pull_requests,
+    coding = t.coding + excluded.coding,
+    pickup = t.pickup + excluded.pickup,
+    review = t.review + excluded.review,
+    merge = t.merge + excluded.merge,
+    total = t.total + excluded.total;
 
-  if cardinality(removed) = 0 then
-    return;
+  if cardinality(removed) > 0 then
+    delete from metrics.pull_request_weeks as t
+    using (
+      select distinct g.id, r.reference_id, metrics.week_of(r.merged_at, g.time_zone) as week
+      from unnest(removed) as r
+      cross join metrics.generations as g
+    ) as k
+    where t.generation = k.id
+      and t.reference_id = k.reference_id
+      and t.week = k.week
+      and (t.pull_requests, t.coding, t.pickup, t.review, t.merge, t.deploy, t.total) = (0, 0, 0, 0, 0, 0, 0);
   end if;
-
-  delete from metrics.pull_request_week_counts as t
-  using (
-    select distinct g.id, r.reference_id, metrics.week_of(r.merged_at, g.time_zone) as week
-    from unnest(removed) as r
-    cross join metrics.generations as g
-  ) as k
-  where t.generation = k.id
-    and t.reference_id = k.reference_id
-    and t.week = k.week
-    and t.human = 0
-    and t.bot = 0;
-
-  delete from metrics.pull_request_weeks as t
-  using (
-    select distinct g.id, r.reference_id, metrics.week_of(r.merged_at, g.time_zone) as week
-    from unnest(removed) as r
-    cross join metrics.generations as g
-  ) as k
-  where t.generation = k.id
-    and t.reference_id = k.reference_id
-    and t.week = k.week
-    and t.human = 0
-    and t.bot = 0;
 end
 $function$;
 comment on function metrics.count_pull_requests(added metrics.pull_requests[], removed metrics.pull_requests[], generation_id integer) is 'Adds pull requests to the aggregates of a generation, or of each that is kept up to date, and takes others out.';
@@ -10457,7 +10397,7 @@ begin
   end loop;
 
   -- What was counted of facts that were dropped before, or in a generation that nobody reads any more.
-  foreach fact_table in array array['pipeline_weeks', 'job_weeks', 'pull_request_weeks', 'pull_request_week_counts'] loop
+  foreach fact_table in array array['pipeline_weeks', 'job_weeks', 'pull_request_weeks'] loop
     exit when erased >= step;
     execute format(
       'delete from metrics.%1$I where ctid in (
@@ -12963,6 +12903,52 @@ grant execute on function metrics.measurement_series_evidence(name text, attribu
 grant execute on function metrics.measurement_series_evidence(name text, attributes jsonb, since date, until date, repository text, team text, page_after text, page_size integer) to metrics_reader;
 comment on function metrics.measurement_series_evidence(name text, attributes jsonb, since date, until date, repository text, team text, page_after text, page_size integer) is 'The measurements behind measurement_series, in their order in time.';
 
+-- function metrics.merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean)
+CREATE OR REPLACE FUNCTION metrics.merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_tidscan TO 'off'
+AS $function$
+begin
+  return (
+    select coalesce(sum(n.pull_requests), 0)
+    from (
+      select c.pull_requests
+      from unnest(merged_pull_requests.reference_ids) as r (reference_id)
+      cross join metrics.nearest_weeks_of(asked) as w
+      cross join lateral (
+        select sum(o.pull_requests) as pull_requests
+        from metrics.pull_request_weeks as o
+        where o.generation = asked.generation
+          and o.reference_id = r.reference_id
+          and o.week = w.week
+          and (with_bots or not o.is_bot)
+      ) as c
+      where w.is_counted
+      union all
+      select d.times * p.pull_requests
+      from metrics.days_off_weeks_of(asked) as d
+      cross join unnest(merged_pull_requests.reference_ids) as r (reference_id)
+      cross join lateral (
+        select count(*) as pull_requests
+        from metrics.pull_requests as o
+        where o.reference_id = r.reference_id
+          and o.merged_at >= d.starts_at
+          and o.merged_at < d.ends_at
+          and (with_bots or o.author_is_bot is not true)
+      ) as p
+    ) as n
+  );
+end
+$function$;
+grant execute on function metrics.merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean) to authenticated;
+grant execute on function metrics.merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean) to metrics_reader;
+comment on function metrics.merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean) is 'How many pull requests were merged in a period, which is to have one bucket.';
+
 -- function metrics.midnight(day date, time_zone text)
 CREATE OR REPLACE FUNCTION metrics.midnight(day date, time_zone text)
  RETURNS timestamp with time zone
@@ -14985,10 +14971,14 @@ CREATE OR REPLACE FUNCTION metrics.pull_request_cycle_time(since date DEFAULT NU
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
- SET plan_cache_mode TO 'force_custom_plan'
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_nestloop TO 'off'
+ SET enable_sort TO 'off'
  SET enable_memoize TO 'off'
+ SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -15005,12 +14995,16 @@ declare
   names text[];
   groups text[];
   groups_shown text[];
-  first_day date;
-  end_day date;
+  page_since date;
+  page_until date;
+  begins_at timestamptz;
+  ends_at timestamptz;
   first_bucket date;
   last_bucket date;
   counted bigint;
+  counted_at_most bigint;
   is_small boolean;
+  samples metrics.phase_sample[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, bucket, page_after, page_size);
@@ -15031,35 +15025,33 @@ begin
     )
   end;
 
-  -- The whole period decides whether percentiles are exact, whatever the page shows of it.
+  -- The whole period decides whether percentiles are exact, whatever the page shows of it. The weeks within it and those that it touches
+  -- nearly always say so.
   whole := asked;
   whole.bucket := 'none';
-  select coalesce(sum(c.human + case when with_bots then c.bot else 0 end), 0)
-  into counted
-  from metrics.pull_request_week_counts as c
-  where c.generation = asked.generation
-    and c.reference_id = any(references_read)
-    and c.week >= (select min(w.week) from metrics.whole_weeks_of(whole) as w)
-    and c.week <= (select max(w.week) from metrics.whole_weeks_of(whole) as w);
-  if counted <= 10000 then
-    select counted + coalesce(sum(p.pull_requests), 0)
-    into counted
-    from metrics.days_beside_weeks_of(whole) as d
-    cross join unnest(references_read) as r (reference_id)
-    cross join lateral (
-      select count(*) as pull_requests
-      from metrics.pull_requests as p
-      where p.reference_id = r.reference_id
-        and p.merged_at >= d.starts_at
-        and p.merged_at < d.ends_at
-        and (with_bots or p.author_is_bot is not true)
-    ) as p;
+  select
+    coalesce(sum(c.pull_requests) filter (where c.week >= asked.since and c.week + 7 <= asked.until), 0),
+    coalesce(sum(c.pull_requests), 0)
+  into counted, counted_at_most
+  from unnest(references_read) as r (reference_id)
+  cross join lateral (
+    select w.week, w.pull_requests
+    from metrics.pull_request_weeks as w
+    where w.generation = asked.generation
+      and w.reference_id = r.reference_id
+      and w.week > asked.since - 7
+      and w.week < asked.until
+      and (with_bots or not w.is_bot)
+    offset 0
+  ) as c;
+  if counted <= 10000 and counted_at_most > 10000 then
+    counted := metrics.merged_pull_requests(whole, references_read, with_bots);
   end if;
   is_small := counted <= 10000;
 
   -- Facts are read of what stands on the page alone.
   select min(b.first_day), max(b.end_day), min(b.bucket_start), max(b.bucket_start), array_agg(distinct coalesce(g.name, ''))
-  into first_day, end_day, first_bucket, last_bucket, groups_shown
+  into page_since, page_until, first_bucket, last_bucket, groups_shown
   from metrics.page_of(asked, groups, parts) as g
   join metrics.buckets_of(asked) as b
     on b.bucket_start is not distinct from g.bucket_start;
@@ -15067,186 +15059,238 @@ begin
   into references_read, repositories_read, names
   from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
   where r.name = any(groups_shown);
+  begins_at := metrics.midnight(page_since, asked.time_zone);
+  ends_at := metrics.midnight(page_until, asked.time_zone);
 
-  return query
-  with chosen as (
-    select r.reference_id, r.repository_id, r.name
-    from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
-  ),
-  -- Few: each by itself. What deploying took stands with the commit that a pull request became.
-  shipped as (
-    select c.pull_request_reference_id as reference_id, c.pull_request_number as number, min(c.shipped_at) as at
-    from metrics.changes as c
-    where is_small
-      and c.generation = asked.generation
-      and c.repository_id = any(repositories_read)
-      and c.merged_at >= metrics.midnight(first_day, asked.time_zone)
-      and c.merged_at < metrics.midnight(end_day, asked.time_zone)
-    group by 1, 2
-  ),
-  merged as (
-    select
-      r.name,
-      case
-        when asked.bucket <> 'none' then date_trunc(asked.bucket, p.merged_at at time zone asked.time_zone)::date
-      end as bucket_start,
-      p.coding_seconds,
-      p.pickup_seconds,
-      p.review_seconds,
-      p.merge_seconds,
-      case when d.at >= p.merged_at then extract(epoch from d.at - p.merged_at)::double precision end as deploy_seconds,
-      p.total_seconds
-    from chosen as r
-    join metrics.pull_requests as p
-      on p.reference_id = r.reference_id
-      and p.merged_at >= metrics.midnight(first_day, asked.time_zone)
-      and p.merged_at < metrics.midnight(end_day, asked.time_zone)
-    left join shipped as s
-      on s.reference_id = p.reference_id
-      and s.number = p.number
-    cross join lateral (
-      select case
-        when s.number is not null then s.at
-        -- A commit tells of one pull request, that of the least number; another may have become the same commit.
-        when p.merge_sha is not null then (
-          select min(c.shipped_at)
-          from metrics.changes as c
-          where c.generation = asked.generation
-            and c.repository_id = r.repository_id
-            and c.sha = p.merge_sha
-        )
-      end as at
-      offset 0
-    ) as d
-    where is_small
-      and (with_bots or p.author_is_bot is not true)
-  ),
-  -- Many: weeks as they were counted, and the days by which those miss the period.
-  tallies as (
-    select r.name, w.bucket_start, array_position(phases, t.phase)::text as part, t.human + case when with_bots then t.bot else 0 end as tally
-    from chosen as r
-    join metrics.pull_request_weeks as t
-      on t.generation = asked.generation
-      and t.reference_id = r.reference_id
-      and t.week > first_day - 7
-      and t.week < end_day
-    join metrics.nearest_weeks_of(asked) as w
-      on w.week = t.week
-      and w.is_counted
-      and w.first_day >= first_day
-      and w.end_day <= end_day
-    where not is_small
-    union all
-    select r.name, w.bucket_start, '0', c.human + case when with_bots then c.bot else 0 end
-    from chosen as r
-    join metrics.pull_request_week_counts as c
-      on c.generation = asked.generation
-      and c.reference_id = r.reference_id
-      and c.week > first_day - 7
-      and c.week < end_day
-    join metrics.nearest_weeks_of(asked) as w
-      on w.week = c.week
-      and w.is_counted
-      and w.first_day >= first_day
-      and w.end_day <= end_day
-    where not is_small
-    union all
-    select e.name, e.bucket_start, e.part, e.times * metrics.tally_of(e.bucket)
-    from (
-      select r.name, d.bucket_start, v.part, metrics.bucket_of(v.seconds) as bucket, sum(d.times) as times
-      from metrics.days_off_weeks_of(asked) as d
-      cross join chosen as r
-      cross join lateral (
-        select *
-        from metrics.pull_requests as p
-        where p.reference_id = r.reference_id
-          and p.merged_at >= d.starts_at
-          and p.merged_at < d.ends_at
-          and (with_bots or p.author_is_bot is not true)
+  if is_small then
+    -- Each by itself. What deploying took stands with the commit that a pull request became.
+    samples := array(
+      with shipped as (
+        select c.pull_request_reference_id as reference_id, c.pull_request_number as number, min(c.shipped_at) as at
+        from (select distinct o.repository_id from unnest(repositories_read) as o (repository_id)) as r
+        cross join lateral (
+          select o.pull_request_reference_id, o.pull_request_number, o.shipped_at
+          from metrics.changes as o
+          where o.generation = asked.generation
+            and o.repository_id = r.repository_id
+            and o.merged_at >= begins_at
+            and o.merged_at < ends_at
+          offset 0
+        ) as c
+        group by 1, 2
+      ),
+      merged as (
+        select
+          r.place,
+          case
+            when asked.bucket <> 'none' then date_trunc(asked.bucket, p.merged_at at time zone asked.time_zone)::date
+          end as bucket_start,
+          p.coding_seconds,
+          p.pickup_seconds,
+          p.review_seconds,
+          p.merge_seconds,
+          p.total_seconds,
+          p.merged_at,
+          case
+            when s.number is not null then s.at
+            -- A commit tells of one pull request, that of the least number; another may have become the same commit.
+            when p.merge_sha is not null then (
+              select min(c.shipped_at)
+              from metrics.changes as c
+              where c.generation = asked.generation
+                and c.repository_id = r.repository_id
+                and c.sha = p.merge_sha
+            )
+          end as deployed_at
+        from (
+          select o.reference_id, o.repository_id, array_position(groups_shown, o.name) as place
+          from unnest(references_read, repositories_read, names) as o (reference_id, repository_id, name)
+        ) as r
+        cross join lateral (
+          select *
+          from metrics.pull_requests as q
+          where q.reference_id = r.reference_id
+            and q.merged_at >= begins_at
+            and q.merged_at < ends_at
+            and (with_bots or q.author_is_bot is not true)
+          offset 0
+        ) as p
+        left join shipped as s
+          on s.reference_id = p.reference_id
+          and s.number = p.number
         offset 0
-      ) as p
+      )
+      select row(groups_shown[m.place], m.bucket_start, v.part, v.sample_size, v.percentiles)::metrics.phase_sample
+      from (
+        select
+          d.place,
+          d.bucket_start,
+          count(*) as pull_requests,
+          count(d.coding_seconds) as coding,
+          percentile_disc(fractions) within group (order by d.coding_seconds) as codings,
+          count(d.pickup_seconds) as pickup,
+          percentile_disc(fractions) within group (order by d.pickup_seconds) as pickups,
+          count(d.review_seconds) as review,
+          percentile_disc(fractions) within group (order by d.review_seconds) as reviews,
+          count(d.merge_seconds) as merge,
+          percentile_disc(fractions) within group (order by d.merge_seconds) as merges,
+          count(d.deploy_seconds) as deploy,
+          percentile_disc(fractions) within group (order by d.deploy_seconds) as deploys,
+          count(d.total_seconds) as total,
+          percentile_disc(fractions) within group (order by d.total_seconds) as totals
+        from (
+          select
+            n.*,
+            case when n.deployed_at >= n.merged_at then extract(epoch from n.deployed_at - n.merged_at)::double precision end as deploy_seconds
+          from merged as n
+        ) as d
+        group by d.place, d.bucket_start
+      ) as m
       cross join lateral (
         values
-          ('0', 0),
-          ('1', p.coding_seconds),
-          ('2', p.pickup_seconds),
-          ('3', p.review_seconds),
-          ('4', p.merge_seconds),
-          ('6', p.total_seconds)
-      ) as v (part, seconds)
-      where not is_small
-        and (d.bucket_start between first_bucket and last_bucket) is not false
-        and v.seconds is not null
-      group by 1, 2, 3, 4
-      union all
-      select
-        r.name,
-        d.bucket_start,
-        '5',
-        metrics.bucket_of(extract(epoch from c.at - c.merged_at)::double precision),
-        sum(d.times)
-      from metrics.days_off_weeks_of(asked) as d
-      cross join (
-        select distinct o.repository_id, o.name
-        from chosen as o
-      ) as r
+          ('0', m.pull_requests, null),
+          ('1', m.coding, m.codings),
+          ('2', m.pickup, m.pickups),
+          ('3', m.review, m.reviews),
+          ('4', m.merge, m.merges),
+          ('5', m.deploy, m.deploys),
+          ('6', m.total, m.totals)
+      ) as v (part, sample_size, percentiles)
+    );
+  else
+    -- Weeks as they were counted, and the days by which those miss the period.
+    samples := array(
+      with chosen as materialized (
+        select r.reference_id, r.repository_id, array_position(groups_shown, r.name) as place
+        from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
+      ),
+      weeks as materialized (
+        select w.week, w.bucket_start
+        from metrics.nearest_weeks_of(asked) as w
+        where w.is_counted
+          and w.first_day >= page_since
+          and w.end_day <= page_until
+      ),
+      days as materialized (
+        select d.bucket_start, d.starts_at, d.ends_at, d.times
+        from metrics.days_off_weeks_of(asked) as d
+        where (d.bucket_start between first_bucket and last_bucket) is not false
+      ),
+      tallies as (
+        select
+          r.place,
+          w.bucket_start,
+          sum(t.pull_requests) as pull_requests,
+          sum(t.coding) as coding,
+          sum(t.pickup) as pickup,
+          sum(t.review) as review,
+          sum(t.merge) as merge,
+          sum(t.deploy) as deploy,
+          sum(t.total) as total
+        from chosen as r
+        cross join lateral (
+          select c.week, c.pull_requests, c.coding, c.pickup, c.review, c.merge, c.deploy, c.total
+          from metrics.pull_request_weeks as c
+          where c.generation = asked.generation
+            and c.reference_id = r.reference_id
+            and c.week > page_since - 7
+            and c.week < page_until
+            and (with_bots or not c.is_bot)
+          offset 0
+        ) as t
+        join weeks as w
+          on w.week = t.week
+        group by 1, 2
+        union all
+        select
+          e.place,
+          e.bucket_start,
+          e.times * e.pull_requests,
+          e.times * metrics.tally_of_all(e.codings),
+          e.times * metrics.tally_of_all(e.pickups),
+          e.times * metrics.tally_of_all(e.reviews),
+          e.times * metrics.tally_of_all(e.merges),
+          0,
+          e.times * metrics.tally_of_all(e.totals)
+        from (
+          select
+            r.place,
+            d.bucket_start,
+            d.times,
+            count(*) as pull_requests,
+            array_agg(p.coding_seconds) as codings,
+            array_agg(p.pickup_seconds) as pickups,
+            array_agg(p.review_seconds) as reviews,
+            array_agg(p.merge_seconds) as merges,
+            array_agg(p.total_seconds) as totals
+          from days as d
+          cross join chosen as r
+          cross join lateral (
+            select q.coding_seconds, q.pickup_seconds, q.review_seconds, q.merge_seconds, q.total_seconds
+            from metrics.pull_requests as q
+            where q.reference_id = r.reference_id
+              and q.merged_at >= d.starts_at
+              and q.merged_at < d.ends_at
+              and (with_bots or q.author_is_bot is not true)
+            offset 0
+          ) as p
+          group by 1, 2, 3
+        ) as e
+        union all
+        select e.place, e.bucket_start, 0, 0, 0, 0, 0, e.times * metrics.tally_of_all(e.deploys), 0
+        from (
+          select
+            r.place,
+            d.bucket_start,
+            d.times,
+            array_agg(extract(epoch from c.at - c.merged_at)::double precision) filter (where c.at >= c.merged_at) as deploys
+          from days as d
+          cross join (
+            select distinct o.repository_id, o.place
+            from chosen as o
+          ) as r
+          cross join lateral (
+            select o.merged_at, min(o.shipped_at) as at
+            from metrics.changes as o
+            where o.generation = asked.generation
+              and o.repository_id = r.repository_id
+              and o.merged_at >= d.starts_at
+              and o.merged_at < d.ends_at
+              and (with_bots or o.pull_request_is_bot is not true)
+            group by o.pull_request_reference_id, o.pull_request_number, o.merged_at
+            offset 0
+          ) as c
+          group by 1, 2, 3
+        ) as e
+      )
+      select row(groups_shown[t.place], t.bucket_start, p.part, p.sample_size, p.percentiles)::metrics.phase_sample
+      from (
+        select
+          t.place,
+          t.bucket_start,
+          sum(t.pull_requests)::bigint as pull_requests,
+          sum(t.coding) as coding,
+          sum(t.pickup) as pickup,
+          sum(t.review) as review,
+          sum(t.merge) as merge,
+          sum(t.deploy) as deploy,
+          sum(t.total) as total
+        from tallies as t
+        group by 1, 2
+      ) as t
       cross join lateral (
-        select c.pull_request_reference_id, c.pull_request_number, c.merged_at, min(c.shipped_at) as at
-        from metrics.changes as c
-        where c.generation = asked.generation
-          and c.repository_id = r.repository_id
-          and c.merged_at >= d.starts_at
-          and c.merged_at < d.ends_at
-          and (with_bots or c.pull_request_is_bot is not true)
-        group by 1, 2, 3
-      ) as c
-      where not is_small
-        and (d.bucket_start between first_bucket and last_bucket) is not false
-        and c.at >= c.merged_at
-      group by 1, 2, 3, 4
-    ) as e
-  ),
-  samples as (
-    select m.name, m.bucket_start, v.part, v.sample_size, v.percentiles
-    from (
-      select
-        d.name,
-        d.bucket_start,
-        count(*) as pull_requests,
-        count(d.coding_seconds) as coding,
-        percentile_disc(fractions) within group (order by d.coding_seconds) as codings,
-        count(d.pickup_seconds) as pickup,
-        percentile_disc(fractions) within group (order by d.pickup_seconds) as pickups,
-        count(d.review_seconds) as review,
-        percentile_disc(fractions) within group (order by d.review_seconds) as reviews,
-        count(d.merge_seconds) as merge,
-        percentile_disc(fractions) within group (order by d.merge_seconds) as merges,
-        count(d.deploy_seconds) as deploy,
-        percentile_disc(fractions) within group (order by d.deploy_seconds) as deploys,
-        count(d.total_seconds) as total,
-        percentile_disc(fractions) within group (order by d.total_seconds) as totals
-      from merged as d
-      group by d.name, d.bucket_start
-    ) as m
-    cross join lateral (
-      values
-        ('0', m.pull_requests, null),
-        ('1', m.coding, m.codings),
-        ('2', m.pickup, m.pickups),
-        ('3', m.review, m.reviews),
-        ('4', m.merge, m.merges),
-        ('5', m.deploy, m.deploys),
-        ('6', m.total, m.totals)
-    ) as v (part, sample_size, percentiles)
-    union all
-    select t.name, t.bucket_start, t.part, p.sample_size, p.percentiles
-    from (
-      select t.name, t.bucket_start, t.part, sum(t.tally) as tally
-      from tallies as t
-      group by 1, 2, 3
-    ) as t
-    cross join lateral metrics.percentiles_of(t.tally, fractions) as p
-  )
+        select '0' as part, t.pull_requests as sample_size, null::double precision[] as percentiles
+        union all
+        select v.part, q.sample_size, q.percentiles
+        from (
+          values ('1', t.coding), ('2', t.pickup), ('3', t.review), ('4', t.merge), ('5', t.deploy), ('6', t.total)
+        ) as v (part, tally)
+        cross join lateral metrics.percentiles_of(v.tally, fractions) as q
+      ) as p
+    );
+  end if;
+
+  return query
   select
     g.bucket_start,
     g.name,
@@ -15261,11 +15305,15 @@ begin
       when s.sample_size > 0 then null
       when g.part = '5' and not exists (
         select
-        from chosen as r
-        join metrics.service_deployments as d
-          on d.generation = asked.generation
-          and d.repository_id = r.repository_id
-          and d.outcome = 'success'
+        from unnest(repositories_read, names) as r (repository_id, name)
+        cross join lateral (
+          select
+          from metrics.service_deployments as o
+          where o.generation = asked.generation
+            and o.repository_id = r.repository_id
+            and o.outcome = 'success'
+          limit 1
+        ) as d
         where r.name = coalesce(g.name, '')
       ) then 'no_deployments'
       else 'too_few'
@@ -15274,11 +15322,11 @@ begin
     g.page_key,
     g.total
   from metrics.page_of(asked, groups, parts) as g
-  left join samples as s
+  left join unnest(samples) as s
     on s.name = coalesce(g.name, '')
     and s.bucket_start is not distinct from g.bucket_start
     and s.part = g.part
-  left join samples as n
+  left join unnest(samples) as n
     on n.name = coalesce(g.name, '')
     and n.bucket_start is not distinct from g.bucket_start
     and n.part = '0'
@@ -15321,28 +15369,7 @@ begin
   into references_read, repositories_read, names
   from metrics.selected_references(repository, team) as s (reference_id, repository_id, label);
 
-  select coalesce(sum(n.pull_requests), 0)
-  into rows_in_all
-  from (
-    select sum(c.human + case when with_bots then c.bot else 0 end) as pull_requests
-    from metrics.pull_request_week_counts as c
-    where c.generation = asked.generation
-      and c.reference_id = any(references_read)
-      and c.week >= (select min(w.week) from metrics.whole_weeks_of(asked) as w)
-      and c.week <= (select max(w.week) from metrics.whole_weeks_of(asked) as w)
-    union all
-    select p.pull_requests
-    from metrics.days_beside_weeks_of(asked) as d
-    cross join unnest(references_read) as r (reference_id)
-    cross join lateral (
-      select count(*) as pull_requests
-      from metrics.pull_requests as p
-      where p.reference_id = r.reference_id
-        and p.merged_at >= d.starts_at
-        and p.merged_at < d.ends_at
-        and (with_bots or p.author_is_bot is not true)
-    ) as p
-  ) as n;
+  rows_in_all := metrics.merged_pull_requests(asked, references_read, with_bots);
 
   return query
   select
@@ -17915,6 +17942,37 @@ $function$;
 grant execute on function metrics.tally_of(bucket smallint) to authenticated;
 grant execute on function metrics.tally_of(bucket smallint) to metrics_reader;
 comment on function metrics.tally_of(bucket smallint) is 'A tally of one value in this bucket. A tally is a number each eight decimal digits of which are the count of one bucket: the last eight that of no time at all, the eight before them that of bucket -145, and so on.';
+
+-- function metrics.tally_of_all(seconds double precision[])
+CREATE OR REPLACE FUNCTION metrics.tally_of_all(seconds double precision[])
+ RETURNS numeric
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+begin
+  return (
+    select coalesce(sum(b.values * metrics.tally_of(b.bucket)), 0)
+    from (
+      select u.bucket, count(*) as values
+      from (
+        select
+          case
+            when v.seconds > 0 then greatest(floor(ln(v.seconds) / ln(1.1::double precision)), -32767)::smallint
+            when v.seconds = 0 then (-32768)::smallint
+          end as bucket
+        from unnest(tally_of_all.seconds) as v (seconds)
+      ) as u
+      where u.bucket is not null
+      group by u.bucket
+    ) as b
+  );
+end
+$function$;
+grant execute on function metrics.tally_of_all(seconds double precision[]) to authenticated;
+grant execute on function metrics.tally_of_all(seconds double precision[]) to metrics_reader;
+comment on function metrics.tally_of_all(seconds double precision[]) is 'The tally of many values, each in its metrics.bucket_of; 0 for none.';
 
 -- function metrics.team_named(team text)
 CREATE OR REPLACE FUNCTION metrics.team_named(team text)

@@ -14,7 +14,7 @@ declare
   ];
   -- What is counted from them, by repository reference as well.
   aggregate_tables constant text[] := array[
-    'pipeline_weeks', 'job_weeks', 'pull_request_weeks', 'pull_request_week_counts'
+    'pipeline_weeks', 'job_weeks', 'pull_request_weeks'
   ];
   -- So are those that were derived from them, or counted.
   derived_tables constant text[] := array[
@@ -158,7 +158,9 @@ grant execute on function metrics.delivery_groups(metrics.period, text, text, te
 grant execute on function metrics.delivery_page(metrics.period, text[], text, text, text, text, text, boolean) to authenticated, metrics_reader;
 grant execute on function metrics.tally_of(smallint) to authenticated, metrics_reader;
 grant execute on function metrics.counts_of(numeric) to authenticated, metrics_reader;
+grant execute on function metrics.tally_of_all(double precision[]) to authenticated, metrics_reader;
 grant execute on function metrics.percentiles_of(numeric, double precision[]) to authenticated, metrics_reader;
+grant execute on function metrics.merged_pull_requests(metrics.period, bigint[], boolean) to authenticated, metrics_reader;
 grant execute on function metrics.flaky_cases(bigint[], timestamptz, timestamptz) to authenticated, metrics_reader;
 grant execute on function metrics.require_measurement(text, jsonb) to authenticated, metrics_reader;
 grant execute on function metrics.delivery_evidence(metrics.period, text, text, text, text, text, boolean) to authenticated, metrics_reader;

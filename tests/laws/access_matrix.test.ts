@@ -39,7 +39,6 @@ const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Rea
       "pipeline_weeks",
       "job_weeks",
       "pull_request_weeks",
-      "pull_request_week_counts",
     ],
     own: "select %i as row from metrics.%s as t join metrics.repository_references as r on r.id = t.reference_id " +
       "where r.reference = $1",
@@ -246,6 +245,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
       "percentiles_of(tally numeric, fractions double precision[])": "percentiles_of(null, null)",
       "require_measurement(name text, attributes jsonb)": "require_measurement('size', null)",
       "tally_of(bucket smallint)": "tally_of(null)",
+      "tally_of_all(seconds double precision[])": "tally_of_all(null)",
       "band_of(metric text, value double precision, report_year integer)": "band_of('change_fail_rate', 0.1, 2023)",
       "count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])":
         "count_deliveries(metrics.period_of(null, null, null, null, null), '{lead}', 'nothing', null, null, null, null, true, null)",
@@ -266,6 +266,8 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "kept_jobs(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
       "latest_jobs_with_steps(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)":
         "latest_jobs_with_steps(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
+      "merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean)":
+        "merged_pull_requests(metrics.period_of(null, null, null, null, null), '{1}', true)",
       "page_of(asked metrics.period, groups text[], parts text[])":
         "page_of(metrics.period_of(null, null, null, null, null), array[''], array[''])",
       "price_of(runner text, week date)": "price_of('linux', '2026-03-02')",
