@@ -138,6 +138,27 @@ create type metrics.flaky_test as (
   total bigint
 );
 
+-- type metrics.health_line
+create type metrics.health_line as (
+  name text,
+  bucket_start date,
+  success bigint,
+  failure bigint,
+  timed_out bigint,
+  error bigint,
+  cancelled bigint,
+  skipped bigint,
+  neutral bigint,
+  unknown bigint,
+  reruns bigint,
+  first_decided bigint,
+  first_success bigint,
+  last_decided bigint,
+  last_success bigint,
+  durations double precision[],
+  queues double precision[]
+);
+
 -- type metrics.period
 create type metrics.period as (
   generation integer,
@@ -14179,41 +14200,66 @@ CREATE OR REPLACE FUNCTION metrics.pipeline_health(since date DEFAULT NULL::date
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_nestloop TO 'off'
  SET enable_sort TO 'off'
  SET jit TO 'off'
- SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
 #variable_conflict use_column
 declare
-  asked metrics.period;
-  after jsonb;
-  grouping text;
+  fractions constant double precision[] := array[0.5, 0.75, 0.95];
   wants_bots constant boolean := coalesce(pipeline_health.bots, true);
+  only_default constant boolean := pipeline_health.branch is not null;
+  asked metrics.period;
+  grouping text;
   reference_ids bigint[];
   labels text[];
+  places integer[];
+  is_unknown boolean;
+  by_pipeline boolean;
   first_week date;
   end_week date;
+  bucket_starts date[];
   from_weeks boolean;
   has_more boolean;
   rows_looked_at integer;
-  is_unknown boolean;
+  is_exact boolean;
+  all_runs bigint;
+  groups text[];
+  groups_shown text[];
+  first_bucket date;
+  last_bucket date;
+  lines metrics.health_line[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(pipeline_health.since, pipeline_health.until, pipeline_health.bucket, page_after, page_size);
-  after := metrics.key_of_page(asked, array['string', 'string']);
   grouping := metrics.checked_word('by', pipeline_health.by, array['nothing', 'repository', 'pipeline']);
-  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
-  into reference_ids, labels
-  from metrics.selected_references(pipeline_health.repository, pipeline_health.team) as r;
+  select
+    coalesce(array_agg(r.reference_id), '{}'),
+    coalesce(array_agg(r.place), '{}'),
+    coalesce(array_agg(distinct r.label) filter (where grouping <> 'nothing'), array[''])
+  into reference_ids, places, labels
+  from (
+    select s.reference_id, s.label, case when grouping = 'nothing' then 1 else dense_rank() over (order by s.label) end as place
+    from (
+      select o.reference_id, o.label collate "C" as label
+      from metrics.selected_references(pipeline_health.repository, pipeline_health.team) as o
+    ) as s
+  ) as r;
   is_unknown := reference_ids = '{}' and (pipeline_health.repository is not null or pipeline_health.team is not null);
   if is_unknown then
     grouping := 'nothing';
+    labels := array[''];
   end if;
+  by_pipeline := grouping = 'pipeline';
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
   -- Few runs are read one by one, and their percentiles are exact. A branch other than the default one is not counted by weeks.
-  foreach rows_looked_at in array array[2000, 1000000] loop
+  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
     select count(*) = rows_looked_at, sum(c.runs) > 10000
     into has_more, from_weeks
     from (
@@ -14223,7 +14269,7 @@ begin
         select *
         from metrics.pipeline_weeks as w
         where w.generation = asked.generation
-          and w.only_default_branch = (pipeline_health.branch is not null)
+          and w.only_default_branch = only_default
           and w.only_humans = not wants_bots
           and w.reference_id = r.reference_id
           and w.week >= first_week
@@ -14236,340 +14282,310 @@ begin
     exit when from_weeks or not has_more;
   end loop;
   from_weeks := coalesce(from_weeks and coalesce(pipeline_health.branch, 'default') = 'default', false);
+  is_exact := not from_weeks;
+
+  -- What ran in the period, whatever its weeks and the days beside them say by themselves.
+  if by_pipeline or (is_exact and pipeline_health.branch <> 'default') then
+    select coalesce(array_agg(distinct n.name collate "C"), '{}'), coalesce(sum(n.runs), 0)
+    into groups, all_runs
+    from (
+      select labels[k.place] || ' / ' || k.pipeline as name, sum(k.runs) as runs
+      from (
+        select r.place, n.pipeline, n.runs
+        from unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            f.pipeline,
+            f.week,
+            f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown as runs
+          from metrics.pipeline_weeks as f
+          where from_weeks
+            and f.generation = asked.generation
+            and f.only_default_branch = only_default
+            and f.only_humans = not wants_bots
+            and f.reference_id = r.reference_id
+            and f.week >= first_week
+            and f.week < end_week
+            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
+          offset 0
+        ) as n
+        where n.week in (
+          select w.week
+          from metrics.nearest_weeks_of(asked) as w
+          where w.is_counted
+        )
+        union all
+        select r.place, p.pipeline, s.times * p.runs
+        from (
+          select d.starts_at, d.ends_at, d.times
+          from metrics.days_off_weeks_of(asked) as d
+          where from_weeks
+          union all
+          select d.starts_at, d.ends_at, 1
+          from metrics.stretches_of(asked) as d
+          where not from_weeks
+        ) as s
+        cross join unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select coalesce(f.pipeline, '') as pipeline, count(*) as runs
+          from metrics.pipeline_runs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= s.starts_at
+            and f.ended_at < s.ends_at
+            and (pipeline_health.pipeline is null or coalesce(f.pipeline, '') = pipeline_health.pipeline)
+            and (
+              pipeline_health.branch is null
+              or (pipeline_health.branch = 'default' and f.on_default_branch)
+              or (pipeline_health.branch <> 'default' and f.branch = pipeline_health.branch)
+            )
+            and (wants_bots or f.actor_is_bot is not true)
+          group by 1
+          offset 0
+        ) as p
+      ) as k
+      group by k.place, k.pipeline
+      having sum(k.runs) > 0
+    ) as n;
+    is_exact := is_exact and all_runs <= 10000;
+  end if;
+  if not by_pipeline then
+    groups := labels;
+  end if;
+
+  -- Only what stands on the page is read.
+  select array_agg(distinct coalesce(g.name, '')), min(g.bucket_start), max(g.bucket_start)
+  into groups_shown, first_bucket, last_bucket
+  from metrics.page_of(asked, groups, array['']) as g;
+  if grouping <> 'nothing' then
+    select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.place), '{}')
+    into reference_ids, places
+    from unnest(reference_ids, places) as r (reference_id, place)
+    where exists (
+      select
+      from unnest(groups_shown) as g (name)
+      where case when by_pipeline then starts_with(g.name, labels[r.place] || ' / ') else g.name = labels[r.place] end
+    );
+  end if;
+  -- The bucket of each week that is counted.
+  select min(w.week), max(w.week) + 7, array_agg(w.bucket_start order by w.week)
+  into first_week, end_week, bucket_starts
+  from metrics.nearest_weeks_of(asked) as w
+  where w.is_counted
+    and (w.bucket_start between first_bucket and last_bucket) is not false;
+
+  lines := array(
+    with stretches as materialized (
+      select d.bucket_start, d.starts_at, d.ends_at, d.times
+      from metrics.days_off_weeks_of(asked) as d
+      where from_weeks
+        and (d.bucket_start between first_bucket and last_bucket) is not false
+      union all
+      select s.bucket_start, s.starts_at, s.ends_at, 1
+      from metrics.stretches_of(asked) as s
+      where not from_weeks
+        and (s.bucket_start between first_bucket and last_bucket) is not false
+    ),
+    counted as (
+      select case when by_pipeline then labels[n.place] || ' / ' || n.pipeline else labels[n.place] end as name, n.*
+      from (
+        select
+          r.place,
+          case when by_pipeline then n.pipeline end as pipeline,
+          bucket_starts[(n.week - first_week) / 7 + 1] as bucket_start,
+          sum(n.success) as success,
+          sum(n.failure) as failure,
+          sum(n.timed_out) as timed_out,
+          sum(n.error) as error,
+          sum(n.cancelled) as cancelled,
+          sum(n.skipped) as skipped,
+          sum(n.neutral) as neutral,
+          sum(n.unknown) as unknown,
+          sum(n.reruns) as reruns,
+          sum(n.first_decided) as first_decided,
+          sum(n.first_success) as first_success,
+          sum(n.last_decided) as last_decided,
+          sum(n.last_success) as last_success,
+          sum(n.duration_tally) as duration_tally,
+          sum(n.queue_tally) as queue_tally,
+          null::double precision[] as durations,
+          null::double precision[] as queues
+        from unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            f.week, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown, f.reruns,
+            f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
+          from metrics.pipeline_weeks as f
+          where from_weeks
+            and f.generation = asked.generation
+            and f.only_default_branch = only_default
+            and f.only_humans = not wants_bots
+            and f.reference_id = r.reference_id
+            and f.week >= first_week
+            and f.week < end_week
+            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
+          offset 0
+        ) as n
+        group by 1, 2, 3
+      ) as n
+      union all
+      select
+        case when by_pipeline then labels[p.place] || ' / ' || p.pipeline else labels[p.place] end,
+        p.place,
+        p.pipeline,
+        p.bucket_start,
+        p.times * p.success,
+        p.times * p.failure,
+        p.times * p.timed_out,
+        p.times * p.error,
+        p.times * p.cancelled,
+        p.times * p.skipped,
+        p.times * p.neutral,
+        p.times * p.unknown,
+        p.times * p.reruns,
+        p.times * p.first_decided,
+        p.times * p.first_success,
+        p.times * p.last_decided,
+        p.times * p.last_success,
+        case when not is_exact then p.times * metrics.tally_of_all(p.durations) end,
+        case when not is_exact then p.times * metrics.tally_of_all(p.queues) end,
+        case
+          when is_exact then (
+            select percentile_disc(fractions) within group (order by v.seconds)
+            from unnest(p.durations) as v (seconds)
+          )
+        end,
+        case
+          when is_exact then (
+            select percentile_disc(fractions) within group (order by v.seconds)
+            from unnest(p.queues) as v (seconds)
+          )
+        end
+      from (
+        select
+          r.place,
+          case when by_pipeline then n.pipeline end as pipeline,
+          s.bucket_start,
+          s.times,
+          count(*) filter (where n.outcome = 'success') as success,
+          count(*) filter (where n.outcome = 'failure') as failure,
+          count(*) filter (where n.outcome = 'timed_out') as timed_out,
+          count(*) filter (where n.outcome = 'error') as error,
+          count(*) filter (where n.outcome = 'cancelled') as cancelled,
+          count(*) filter (where n.outcome = 'skipped') as skipped,
+          count(*) filter (where n.outcome = 'neutral') as neutral,
+          count(*) filter (where n.outcome = 'unknown') as unknown,
+          count(*) filter (where not n.is_first_try) as reruns,
+          count(*) filter (where n.is_first_try and n.is_decided) as first_decided,
+          count(*) filter (where n.is_first_try and n.outcome = 'success') as first_success,
+          count(*) filter (where n.is_last_try and n.is_decided) as last_decided,
+          count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success,
+          array_agg(n.duration_seconds) as durations,
+          array_agg(n.queue_seconds) as queues
+        from stretches as s
+        cross join unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            coalesce(f.pipeline, '') as pipeline, f.outcome, f.is_first_try, f.is_last_try, f.duration_seconds, f.queue_seconds,
+            f.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided
+          from metrics.pipeline_runs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= s.starts_at
+            and f.ended_at < s.ends_at
+            and (pipeline_health.pipeline is null or coalesce(f.pipeline, '') = pipeline_health.pipeline)
+            and (
+              pipeline_health.branch is null
+              or (pipeline_health.branch = 'default' and f.on_default_branch)
+              or (pipeline_health.branch <> 'default' and f.branch = pipeline_health.branch)
+            )
+            and (wants_bots or f.actor_is_bot is not true)
+          offset 0
+        ) as n
+        group by 1, 2, 3, 4
+      ) as p
+    )
+    select
+      row(
+        c.name, c.bucket_start, c.success, c.failure, c.timed_out, c.error, c.cancelled, c.skipped, c.neutral, c.unknown, c.reruns, c.first_decided,
+        c.first_success, c.last_decided, c.last_success,
+        case when is_exact then c.durations else (select q.percentiles from metrics.percentiles_of(c.duration_tally, fractions) as q) end,
+        case when is_exact then c.queues else (select q.percentiles from metrics.percentiles_of(c.queue_tally, fractions) as q) end
+      )::metrics.health_line
+    from (
+      select
+        c.name,
+        c.bucket_start,
+        sum(c.success)::bigint as success,
+        sum(c.failure)::bigint as failure,
+        sum(c.timed_out)::bigint as timed_out,
+        sum(c.error)::bigint as error,
+        sum(c.cancelled)::bigint as cancelled,
+        sum(c.skipped)::bigint as skipped,
+        sum(c.neutral)::bigint as neutral,
+        sum(c.unknown)::bigint as unknown,
+        sum(c.reruns)::bigint as reruns,
+        sum(c.first_decided)::bigint as first_decided,
+        sum(c.first_success)::bigint as first_success,
+        sum(c.last_decided)::bigint as last_decided,
+        sum(c.last_success)::bigint as last_success,
+        sum(c.duration_tally) as duration_tally,
+        sum(c.queue_tally) as queue_tally,
+        max(c.durations) as durations,
+        max(c.queues) as queues
+      from counted as c
+      group by c.name, c.bucket_start
+    ) as c
+    where c.name = any(groups_shown)
+  );
 
   return query
-  with repositories as materialized (
-    select r.reference_id, r.label
-    from unnest(reference_ids, labels) as r (reference_id, label)
-  ),
-  weeks as materialized (
-    select w.week, w.bucket_start
-    from metrics.nearest_weeks_of(asked) as w
-    where from_weeks
-      and w.is_counted
-  ),
-  stretches as materialized (
-    select d.bucket_start, d.starts_at, d.ends_at, d.times
-    from metrics.days_off_weeks_of(asked) as d
-    where from_weeks
-    union all
-    select s.bucket_start, s.starts_at, s.ends_at, 1
-    from metrics.stretches_of(asked) as s
-    where not from_weeks
-  ),
-  rows_read as materialized (
-    select
-      case when grouping = 'nothing' then 0 else r.reference_id end as reference_id,
-      case when grouping = 'pipeline' then coalesce(p.pipeline, '') else '' end as pipeline,
-      s.bucket_start,
-      s.times,
-      p.outcome,
-      p.is_first_try,
-      p.is_last_try,
-      p.duration_seconds,
-      p.queue_seconds
-    from repositories as r
-    cross join stretches as s
-    cross join lateral (
-      select *
-      from metrics.pipeline_runs as f
-      where f.reference_id = r.reference_id
-        and f.ended_at >= s.starts_at
-        and f.ended_at < s.ends_at
-        and (pipeline_health.pipeline is null or coalesce(f.pipeline, '') = pipeline_health.pipeline)
-        and (
-          pipeline_health.branch is null
-          or (pipeline_health.branch = 'default' and f.on_default_branch)
-          or (pipeline_health.branch <> 'default' and f.branch = pipeline_health.branch)
-        )
-        and (wants_bots or f.actor_is_bot is not true)
-      offset 0
-    ) as p
-  ),
-  exactness as materialized (
-    select not from_weeks and count(*) <= 10000 as is_exact
-    from rows_read as p
-  ),
-  -- What ran in the period, whatever its week and the days beside say by themselves.
-  occurring as materialized (
-    select k.reference_id, k.pipeline
-    from (
-      select
-        n.reference_id,
-        n.pipeline,
-        n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown as runs
-      from repositories as r
-      cross join lateral (
-        select *
-        from metrics.pipeline_weeks as f
-        where from_weeks
-          and f.generation = asked.generation
-          and f.only_default_branch = (pipeline_health.branch is not null)
-          and f.only_humans = not wants_bots
-          and f.reference_id = r.reference_id
-          and f.week >= first_week
-          and f.week < end_week
-          and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
-          and grouping = 'pipeline'
-        offset 0
-      ) as n
-      where n.week in (select w.week from weeks as w)
-      union all
-      select p.reference_id, p.pipeline, p.times
-      from rows_read as p
-      where grouping = 'pipeline'
-    ) as k
-    group by k.reference_id, k.pipeline
-    having sum(k.runs) > 0
-  ),
-  named as materialized (
-    select 0::bigint as reference_id, '' as pipeline, null::text as name
-    where grouping = 'nothing'
-    union all
-    select r.reference_id, '', r.label
-    from repositories as r
-    where grouping = 'repository'
-    union all
-    select p.reference_id, p.pipeline, r.label || ' / ' || p.pipeline
-    from occurring as p
-    join repositories as r
-      on r.reference_id = p.reference_id
-  ),
-  lines as materialized (
-    select
-      coalesce(n.name, '') collate "C" as sort_name,
-      coalesce(b.bucket_start::text, '') collate "C" as sort_bucket,
-      n.name,
-      b.bucket_start,
-      count(*) over () as total
-    from (select distinct d.name from named as d) as n
-    cross join metrics.buckets_of(asked) as b
-  ),
-  page as materialized (
-    select *
-    from lines as l
-    where after is null
-      or (l.sort_name, l.sort_bucket) > ((after ->> 0) collate "C", (after ->> 1) collate "C")
-    order by l.sort_name, l.sort_bucket
-    limit asked.page_size
-  ),
-  members as materialized (
-    select distinct n.reference_id, n.pipeline, p.name
-    from (select distinct l.sort_name, l.name from page as l) as p
-    join named as n
-      on coalesce(n.name, '') = p.sort_name
-  ),
-  by_week as materialized (
-    select
-      m.name,
-      w.bucket_start,
-      sum(n.success) as success,
-      sum(n.failure) as failure,
-      sum(n.timed_out) as timed_out,
-      sum(n.error) as error,
-      sum(n.cancelled) as cancelled,
-      sum(n.skipped) as skipped,
-      sum(n.neutral) as neutral,
-      sum(n.unknown) as unknown,
-      sum(n.reruns) as reruns,
-      sum(n.first_decided) as first_decided,
-      sum(n.first_success) as first_success,
-      sum(n.last_decided) as last_decided,
-      sum(n.last_success) as last_success,
-      sum(n.duration_tally) as duration_tally,
-      sum(n.queue_tally) as queue_tally
-    from repositories as r
-    cross join lateral (
-      select f.week, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
-        f.reruns, f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
-      from metrics.pipeline_weeks as f
-      where from_weeks
-        and f.generation = asked.generation
-        and f.only_default_branch = (pipeline_health.branch is not null)
-        and f.only_humans = not wants_bots
-        and f.reference_id = r.reference_id
-        and f.week >= first_week
-        and f.week < end_week
-        and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
-      offset 0
-    ) as n
-    join weeks as w
-      on w.week = n.week
-    join members as m
-      on m.reference_id = case when grouping = 'nothing' then 0 else r.reference_id end
-      and m.pipeline = case when grouping = 'pipeline' then n.pipeline else '' end
-    where grouping = 'nothing'
-      or r.reference_id in (select m.reference_id from members as m)
-    group by m.name, w.bucket_start
-  ),
-  by_row as materialized (
-    select
-      m.name,
-      p.bucket_start,
-      sum(p.times) filter (where p.outcome = 'success') as success,
-      sum(p.times) filter (where p.outcome = 'failure') as failure,
-      sum(p.times) filter (where p.outcome = 'timed_out') as timed_out,
-      sum(p.times) filter (where p.outcome = 'error') as error,
-      sum(p.times) filter (where p.outcome = 'cancelled') as cancelled,
-      sum(p.times) filter (where p.outcome = 'skipped') as skipped,
-      sum(p.times) filter (where p.outcome = 'neutral') as neutral,
-      sum(p.times) filter (where p.outcome = 'unknown') as unknown,
-      sum(p.times) filter (where not p.is_first_try) as reruns,
-      sum(p.times) filter (where p.is_first_try and p.outcome in ('success', 'failure', 'timed_out', 'error')) as first_decided,
-      sum(p.times) filter (where p.is_first_try and p.outcome = 'success') as first_success,
-      sum(p.times) filter (where p.is_last_try and p.outcome in ('success', 'failure', 'timed_out', 'error')) as last_decided,
-      sum(p.times) filter (where p.is_last_try and p.outcome = 'success') as last_success
-    from (
-      select q.reference_id, q.pipeline, q.bucket_start, q.outcome, q.is_first_try, q.is_last_try, sum(q.times) as times
-      from rows_read as q
-      group by q.reference_id, q.pipeline, q.bucket_start, q.outcome, q.is_first_try, q.is_last_try
-    ) as p
-    join members as m
-      on m.reference_id = p.reference_id
-      and m.pipeline = p.pipeline
-    group by m.name, p.bucket_start
-  ),
-  sizes as (
-    select t.name, t.bucket_start, v.measure, metrics.seconds_of(c.bucket) as seconds, c.count as times
-    from by_week as t
-    cross join lateral (values ('duration', t.duration_tally), ('queue', t.queue_tally)) as v (measure, tally)
-    cross join lateral metrics.counts_of(v.tally) as c
-    union all
-    select m.name, p.bucket_start, p.measure, case when x.is_exact then p.seconds else metrics.seconds_of(metrics.bucket_of(p.seconds)) end, p.times
-    from exactness as x
-    cross join lateral (
-      select q.reference_id, q.pipeline, q.bucket_start, 'duration' as measure, q.duration_seconds as seconds, sum(q.times) as times
-      from rows_read as q
-      where q.duration_seconds is not null
-      group by q.reference_id, q.pipeline, q.bucket_start, q.duration_seconds
-      union all
-      select q.reference_id, q.pipeline, q.bucket_start, 'queue', q.queue_seconds, sum(q.times)
-      from rows_read as q
-      where q.queue_seconds is not null
-      group by q.reference_id, q.pipeline, q.bucket_start, q.queue_seconds
-    ) as p
-    join members as m
-      on m.reference_id = p.reference_id
-      and m.pipeline = p.pipeline
-  ),
-  ranked as (
-    select
-      s.name,
-      s.bucket_start,
-      s.measure,
-      s.seconds,
-      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure order by s.seconds) as rank,
-      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure) as values
-    from sizes as s
-    group by s.name, s.bucket_start, s.measure, s.seconds
-    having sum(s.times) > 0
-  ),
-  percentiles as materialized (
-    select
-      r.name,
-      r.bucket_start,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 50) as duration_p50,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 75) as duration_p75,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 95) as duration_p95,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 50) as queue_p50,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 75) as queue_p75,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 95) as queue_p95
-    from ranked as r
-    group by r.name, r.bucket_start
-  ),
-  sums as materialized (
-    select
-      c.name,
-      c.bucket_start,
-      sum(c.success)::bigint as success,
-      sum(c.failure)::bigint as failure,
-      sum(c.timed_out)::bigint as timed_out,
-      sum(c.error)::bigint as error,
-      sum(c.cancelled)::bigint as cancelled,
-      sum(c.skipped)::bigint as skipped,
-      sum(c.neutral)::bigint as neutral,
-      sum(c.unknown)::bigint as unknown,
-      sum(c.reruns)::bigint as reruns,
-      sum(c.first_decided)::bigint as first_decided,
-      sum(c.first_success)::bigint as first_success,
-      sum(c.last_decided)::bigint as last_decided,
-      sum(c.last_success)::bigint as last_success
-    from (
-      select
-        w.name, w.bucket_start, w.success, w.failure, w.timed_out, w.error, w.cancelled, w.skipped, w.neutral, w.unknown,
-        w.reruns, w.first_decided, w.first_success, w.last_decided, w.last_success
-      from by_week as w
-      union all
-      select *
-      from by_row as p
-    ) as c
-    group by c.name, c.bucket_start
-  ),
-  numbers as (
-    select
-      l.*,
-      n.runs,
-      coalesce(s.success, 0) as success,
-      coalesce(s.failure, 0) as failure,
-      coalesce(s.timed_out, 0) as timed_out,
-      coalesce(s.error, 0) as error,
-      coalesce(s.cancelled, 0) as cancelled,
-      coalesce(s.skipped, 0) as skipped,
-      coalesce(s.neutral, 0) as neutral,
-      coalesce(s.unknown, 0) as unknown,
-      coalesce(s.success, 0)::double precision / nullif(n.decided, 0) as success_rate,
-      coalesce(s.first_success, 0)::double precision / nullif(s.first_decided, 0) as first_try_success_rate,
-      coalesce(s.last_success, 0)::double precision / nullif(s.last_decided, 0) as final_success_rate,
-      coalesce(s.reruns, 0)::double precision / nullif(n.runs, 0) as rerun_rate,
-      q.duration_p50, q.duration_p75, q.duration_p95, q.queue_p50, q.queue_p75, q.queue_p95
-    from page as l
-    left join sums as s
-      on s.name is not distinct from l.name
-      and s.bucket_start is not distinct from l.bucket_start
-    left join percentiles as q
-      on q.name is not distinct from l.name
-      and q.bucket_start is not distinct from l.bucket_start
-    cross join lateral (
-      select
-        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) as decided,
-        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) + coalesce(s.cancelled, 0)
-          + coalesce(s.skipped, 0) + coalesce(s.neutral, 0) + coalesce(s.unknown, 0) as runs
-    ) as n
-  )
   select
-    o.bucket_start,
-    o.name,
-    case when not is_unknown then o.runs end,
-    case when not is_unknown then o.success end,
-    case when not is_unknown then o.failure end,
-    case when not is_unknown then o.timed_out end,
-    case when not is_unknown then o.error end,
-    case when not is_unknown then o.cancelled end,
-    case when not is_unknown then o.skipped end,
-    case when not is_unknown then o.neutral end,
-    case when not is_unknown then o.unknown end,
-    o.success_rate,
-    o.first_try_success_rate,
-    o.final_success_rate,
-    o.rerun_rate,
-    o.duration_p50,
-    o.duration_p75,
-    o.duration_p95,
-    o.queue_p50,
-    o.queue_p75,
-    o.queue_p95,
+    g.bucket_start,
+    g.name,
+    case when not is_unknown then n.runs end,
+    case when not is_unknown then coalesce(l.success, 0) end,
+    case when not is_unknown then coalesce(l.failure, 0) end,
+    case when not is_unknown then coalesce(l.timed_out, 0) end,
+    case when not is_unknown then coalesce(l.error, 0) end,
+    case when not is_unknown then coalesce(l.cancelled, 0) end,
+    case when not is_unknown then coalesce(l.skipped, 0) end,
+    case when not is_unknown then coalesce(l.neutral, 0) end,
+    case when not is_unknown then coalesce(l.unknown, 0) end,
+    r.success_rate,
+    r.first_try_success_rate,
+    r.final_success_rate,
+    r.rerun_rate,
+    l.durations[1],
+    l.durations[2],
+    l.durations[3],
+    l.queues[1],
+    l.queues[2],
+    l.queues[3],
     case
       when is_unknown then 'unknown_service'
       when num_nulls(
-        o.success_rate, o.first_try_success_rate, o.final_success_rate, o.rerun_rate, o.duration_p50, o.queue_p50
+        r.success_rate, r.first_try_success_rate, r.final_success_rate, r.rerun_rate, l.durations[1], l.queues[1]
       ) > 0 then 'too_few'
     end,
-    case when not is_unknown then x.is_exact end,
-    jsonb_build_array(o.sort_name, o.sort_bucket)::text,
-    o.total
-  from numbers as o
-  cross join exactness as x
-  order by o.sort_name, o.sort_bucket;
+    case when not is_unknown then is_exact end,
+    g.page_key,
+    g.total
+  from metrics.page_of(asked, groups, array['']) as g
+  left join unnest(lines) as l
+    on l.name = coalesce(g.name, '')
+    and l.bucket_start is not distinct from g.bucket_start
+  cross join lateral (
+    select
+      coalesce(l.success + l.failure + l.timed_out + l.error, 0) as decided,
+      coalesce(l.success + l.failure + l.timed_out + l.error + l.cancelled + l.skipped + l.neutral + l.unknown, 0) as runs
+  ) as n
+  cross join lateral (
+    select
+      l.success::double precision / nullif(n.decided, 0) as success_rate,
+      l.first_success::double precision / nullif(l.first_decided, 0) as first_try_success_rate,
+      l.last_success::double precision / nullif(l.last_decided, 0) as final_success_rate,
+      l.reruns::double precision / nullif(n.runs, 0) as rerun_rate
+  ) as r
+  order by g.name collate "C" nulls first, g.bucket_start;
 end
 $function$;
 grant execute on function metrics.pipeline_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) to authenticated;
