@@ -15041,8 +15041,8 @@ begin
     )
   end;
 
-  -- The whole period decides whether percentiles are exact, whatever the page shows of it. The weeks within it and those that it touches
-  -- nearly always say so.
+  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 10,000 values, one for
+  -- each phase of each pull request. The weeks within it and those that it touches nearly always say so.
   whole := asked;
   whole.bucket := 'none';
   select
@@ -15060,10 +15060,10 @@ begin
       and (with_bots or not w.is_bot)
     offset 0
   ) as c;
-  if counted <= 10000 and counted_at_most > 10000 then
+  if counted * cardinality(phases) <= 10000 and counted_at_most * cardinality(phases) > 10000 then
     counted := metrics.merged_pull_requests(whole, references_read, with_bots);
   end if;
-  is_small := counted <= 10000;
+  is_small := counted * cardinality(phases) <= 10000;
 
   -- Facts are read of what stands on the page alone.
   select min(b.first_day), max(b.end_day), min(b.bucket_start), max(b.bucket_start), array_agg(distinct coalesce(g.name, ''))
@@ -15351,7 +15351,7 @@ end
 $function$;
 grant execute on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) to authenticated;
 grant execute on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) to metrics_reader;
-comment on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample. Exact up to 10,000 pull requests, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
+comment on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample. Exact up to 10,000 values, six for each pull request, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
 
 -- function metrics.pull_request_cycle_time_evidence(since date, until date, repository text, team text, bots boolean, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.pull_request_cycle_time_evidence(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, bots boolean DEFAULT true, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)

@@ -155,8 +155,8 @@ begin
     )
   end;
 
-  -- The whole period decides whether percentiles are exact, whatever the page shows of it. The weeks within it and those that it touches
-  -- nearly always say so.
+  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 10,000 values, one for
+  -- each phase of each pull request. The weeks within it and those that it touches nearly always say so.
   whole := asked;
   whole.bucket := 'none';
   select
@@ -174,10 +174,10 @@ begin
       and (with_bots or not w.is_bot)
     offset 0
   ) as c;
-  if counted <= 10000 and counted_at_most > 10000 then
+  if counted * cardinality(phases) <= 10000 and counted_at_most * cardinality(phases) > 10000 then
     counted := metrics.merged_pull_requests(whole, references_read, with_bots);
   end if;
-  is_small := counted <= 10000;
+  is_small := counted * cardinality(phases) <= 10000;
 
   -- Facts are read of what stands on the page alone.
   select min(b.first_day), max(b.end_day), min(b.bucket_start), max(b.bucket_start), array_agg(distinct coalesce(g.name, ''))
@@ -465,7 +465,7 @@ end
 $$;
 revoke execute on function metrics.pull_request_cycle_time(date, date, text, text, text, text, boolean, text, integer) from public;
 
-comment on function metrics.pull_request_cycle_time(date, date, text, text, text, text, boolean, text, integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample. Exact up to 10,000 pull requests, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
+comment on function metrics.pull_request_cycle_time(date, date, text, text, text, text, boolean, text, integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample. Exact up to 10,000 values, six for each pull request, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
 
 drop function if exists metrics.pull_request_cycle_time_evidence(date, date, text, text, boolean, text, integer);
 
