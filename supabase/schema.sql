@@ -17,6 +17,14 @@ create type metrics.claim as (
   present_repository_id bigint
 );
 
+-- type metrics.counted_check
+create type metrics.counted_check as (
+  times integer,
+  reference_id bigint,
+  at timestamp with time zone,
+  status text
+);
+
 -- type metrics.counted_job
 create type metrics.counted_job as (
   times integer,
@@ -43,6 +51,17 @@ create type metrics.counted_run as (
   is_last_try boolean,
   duration_seconds double precision,
   queue_seconds double precision
+);
+
+-- type metrics.counted_test_run
+create type metrics.counted_test_run as (
+  times integer,
+  reference_id bigint,
+  at timestamp with time zone,
+  is_timed boolean,
+  passed integer,
+  failed integer,
+  skipped integer
 );
 
 -- type metrics.delivery_counts
@@ -236,6 +255,15 @@ create type metrics.step_numbers as (
   reason text,
   page_key text,
   total bigint
+);
+
+-- type metrics.test_counts
+create type metrics.test_counts as (
+  runs bigint,
+  timed_runs bigint,
+  passed bigint,
+  failed bigint,
+  skipped bigint
 );
 
 -- type metrics.touched
@@ -1841,6 +1869,9 @@ create table metrics.rule_checks (
 alter table metrics.rule_checks add constraint rule_checks_pkey PRIMARY KEY (reference_id, external_id);
 alter table metrics.rule_checks add constraint status_is_known CHECK ((status = ANY (ARRAY['compliant'::text, 'violation'::text, 'warning'::text])));
 CREATE INDEX rule_checks_checked_at_idx ON metrics.rule_checks USING btree (reference_id, checked_at);
+CREATE TRIGGER count_deleted AFTER DELETE ON metrics.rule_checks REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_checks();
+CREATE TRIGGER count_inserted AFTER INSERT ON metrics.rule_checks REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_checks();
+CREATE TRIGGER count_updated AFTER UPDATE ON metrics.rule_checks REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_checks();
 alter table metrics.rule_checks enable row level security;
 create policy members_read on metrics.rule_checks
   as permissive
@@ -1868,6 +1899,37 @@ comment on column metrics.rule_checks.status is 'compliant, violation or warning
 comment on column metrics.rule_checks.updated_at is 'When this row last changed here. Never part of a fact.';
 comment on column metrics.rule_checks.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.rule_checks is 'One rule''s outcome for a commit, pull request or run each. Clocks compare by time.';
+
+-- table metrics.rule_weeks
+create table metrics.rule_weeks (
+  generation integer not null,
+  reference_id bigint not null,
+  week date not null,
+  compliant integer not null,
+  violation integer not null,
+  warning integer not null
+) with (fillfactor=80);
+alter table metrics.rule_weeks add constraint rule_weeks_pkey PRIMARY KEY (generation, reference_id, week);
+alter table metrics.rule_weeks enable row level security;
+create policy members_read on metrics.rule_weeks
+  as permissive
+  for select
+  to authenticated
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (generation >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+create policy readers_read on metrics.rule_weeks
+  as permissive
+  for select
+  to metrics_reader
+  using (true);
+grant select on table metrics.rule_weeks to authenticated;
+grant select on table metrics.rule_weeks to metrics_reader;
+comment on column metrics.rule_weeks.compliant is 'Checks that found the rule kept.';
+comment on column metrics.rule_weeks.generation is 'Generation in whose time zone the week is cut.';
+comment on column metrics.rule_weeks.reference_id is 'Repository reference.';
+comment on column metrics.rule_weeks.violation is 'Checks that found it broken.';
+comment on column metrics.rule_weeks.warning is 'Checks that warned.';
+comment on column metrics.rule_weeks.week is 'Monday of the week in which they were made.';
+comment on table metrics.rule_weeks is 'Checks of rules by ISO week. A row that counts nothing is not there.';
 
 -- table metrics.service_deployments
 create table metrics.service_deployments (
@@ -2243,6 +2305,9 @@ create table metrics.test_runs (
 alter table metrics.test_runs add constraint counts_are_not_negative CHECK ((LEAST(passed_count, failed_count, skipped_count, error_count) >= 0));
 alter table metrics.test_runs add constraint test_runs_pkey PRIMARY KEY (reference_id, external_id);
 CREATE INDEX test_runs_started_at_idx ON metrics.test_runs USING btree (reference_id, started_at);
+CREATE TRIGGER count_deleted AFTER DELETE ON metrics.test_runs REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_test_runs();
+CREATE TRIGGER count_inserted AFTER INSERT ON metrics.test_runs REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_test_runs();
+CREATE TRIGGER count_updated AFTER UPDATE ON metrics.test_runs REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_test_runs();
 alter table metrics.test_runs enable row level security;
 create policy members_read on metrics.test_runs
   as permissive
@@ -2276,6 +2341,41 @@ comment on column metrics.test_runs.suite is 'Suite. Merge: latest.';
 comment on column metrics.test_runs.updated_at is 'When this row last changed here. Never part of a fact.';
 comment on column metrics.test_runs.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.test_runs is 'One suite''s result for a commit each. Clocks compare by time.';
+
+-- table metrics.test_weeks
+create table metrics.test_weeks (
+  generation integer not null,
+  reference_id bigint not null,
+  week date not null,
+  runs integer not null,
+  timed_runs integer not null,
+  passed bigint not null,
+  failed bigint not null,
+  skipped bigint not null
+) with (fillfactor=80);
+alter table metrics.test_weeks add constraint test_weeks_pkey PRIMARY KEY (generation, reference_id, week);
+alter table metrics.test_weeks enable row level security;
+create policy members_read on metrics.test_weeks
+  as permissive
+  for select
+  to authenticated
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (generation >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+create policy readers_read on metrics.test_weeks
+  as permissive
+  for select
+  to metrics_reader
+  using (true);
+grant select on table metrics.test_weeks to authenticated;
+grant select on table metrics.test_weeks to metrics_reader;
+comment on column metrics.test_weeks.failed is 'Tests that failed, those among them whose machinery did.';
+comment on column metrics.test_weeks.generation is 'Generation in whose time zone the week is cut.';
+comment on column metrics.test_weeks.passed is 'Tests that passed.';
+comment on column metrics.test_weeks.reference_id is 'Repository reference.';
+comment on column metrics.test_weeks.runs is 'Test runs.';
+comment on column metrics.test_weeks.skipped is 'Tests that were skipped.';
+comment on column metrics.test_weeks.timed_runs is 'Test runs that say how long they took.';
+comment on column metrics.test_weeks.week is 'Monday of the week in which they started.';
+comment on table metrics.test_weeks is 'Test runs by ISO week, and what became of their tests. A row that counts nothing is not there.';
 
 -- table metrics.tests
 create table metrics.tests (
@@ -3523,6 +3623,40 @@ end
 $function$;
 comment on function metrics.copy_frozen_weeks(from_generation integer, to_generation integer) is 'Copies what was counted of weeks before the horizon to another generation, as it is. Again changes nothing.';
 
+-- function metrics.count_changed_checks()
+CREATE OR REPLACE FUNCTION metrics.count_changed_checks()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  counted metrics.counted_check[] := '{}';
+  no_longer metrics.counted_check[] := '{}';
+begin
+  if tg_op <> 'DELETE' then
+    counted := array(
+      select row(1, n.reference_id, n.checked_at, n.status)::metrics.counted_check
+      from new_rows as n
+      where n.checked_at is not null
+        and n.status is not null
+    );
+  end if;
+  if tg_op <> 'INSERT' then
+    no_longer := array(
+      select row(-1, o.reference_id, o.checked_at, o.status)::metrics.counted_check
+      from old_rows as o
+      where o.checked_at is not null
+        and o.status is not null
+    );
+  end if;
+  if cardinality(counted) + cardinality(no_longer) > 0 then
+    perform metrics.count_checks(counted || no_longer);
+  end if;
+  return null;
+end
+$function$;
+comment on function metrics.count_changed_checks() is 'Trigger: counts what changed in checks of rules.';
+
 -- function metrics.count_changed_deploys()
 CREATE OR REPLACE FUNCTION metrics.count_changed_deploys()
  RETURNS trigger
@@ -3724,6 +3858,44 @@ end
 $function$;
 comment on function metrics.count_changed_runs() is 'Trigger: counts what changed in pipeline runs.';
 
+-- function metrics.count_changed_test_runs()
+CREATE OR REPLACE FUNCTION metrics.count_changed_test_runs()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  counted metrics.counted_test_run[] := '{}';
+  no_longer metrics.counted_test_run[] := '{}';
+begin
+  if tg_op <> 'DELETE' then
+    counted := array(
+      select row(
+        1, n.reference_id, n.started_at, n.duration_seconds is not null, coalesce(n.passed_count, 0),
+        coalesce(n.failed_count, 0) + coalesce(n.error_count, 0), coalesce(n.skipped_count, 0)
+      )::metrics.counted_test_run
+      from new_rows as n
+      where n.started_at is not null
+    );
+  end if;
+  if tg_op <> 'INSERT' then
+    no_longer := array(
+      select row(
+        -1, o.reference_id, o.started_at, o.duration_seconds is not null, coalesce(o.passed_count, 0),
+        coalesce(o.failed_count, 0) + coalesce(o.error_count, 0), coalesce(o.skipped_count, 0)
+      )::metrics.counted_test_run
+      from old_rows as o
+      where o.started_at is not null
+    );
+  end if;
+  if cardinality(counted) + cardinality(no_longer) > 0 then
+    perform metrics.count_test_runs(counted || no_longer);
+  end if;
+  return null;
+end
+$function$;
+comment on function metrics.count_changed_test_runs() is 'Trigger: counts what changed in test runs.';
+
 -- function metrics.count_changes(gone metrics.changes[], come metrics.changes[])
 CREATE OR REPLACE FUNCTION metrics.count_changes(gone metrics.changes[], come metrics.changes[])
  RETURNS void
@@ -3815,6 +3987,54 @@ AS $function$
     and t.bot = 0
 $function$;
 comment on function metrics.count_changes(gone metrics.changes[], come metrics.changes[]) is 'Keeps lead_time_weeks and lead_time_week_buckets equal to changes, of which these rows went and these came.';
+
+-- function metrics.count_checks(counted metrics.counted_check[])
+CREATE OR REPLACE FUNCTION metrics.count_checks(counted metrics.counted_check[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  insert into metrics.rule_weeks as t (generation, reference_id, week, compliant, violation, warning)
+  select *
+  from (
+    select
+      g.id,
+      c.reference_id,
+      metrics.week_of(c.at, g.time_zone),
+      coalesce(sum(c.times) filter (where c.status = 'compliant'), 0),
+      coalesce(sum(c.times) filter (where c.status = 'violation'), 0),
+      coalesce(sum(c.times) filter (where c.status = 'warning'), 0)
+    from unnest(counted) as c
+    join metrics.generations as g
+      on g.state = 'current'
+      or (g.state = 'building' and metrics.week_of(c.at, g.time_zone) < g.weeks_before)
+    group by 1, 2, 3
+  ) as n (generation, reference_id, week, compliant, violation, warning)
+  where (n.compliant, n.violation, n.warning) <> (0, 0, 0)
+  order by n.generation, n.reference_id, n.week
+  on conflict on constraint rule_weeks_pkey do update set
+    compliant = t.compliant + excluded.compliant,
+    violation = t.violation + excluded.violation,
+    warning = t.warning + excluded.warning;
+
+  if exists (select from unnest(counted) as c where c.times < 0) then
+    delete from metrics.rule_weeks as t
+    using (
+      select distinct g.id, c.reference_id, metrics.week_of(c.at, g.time_zone) as week
+      from unnest(counted) as c
+      cross join metrics.generations as g
+      where c.times < 0
+    ) as k
+    where t.generation = k.id
+      and t.reference_id = k.reference_id
+      and t.week = k.week
+      and (t.compliant, t.violation, t.warning) = (0, 0, 0);
+  end if;
+end
+$function$;
+comment on function metrics.count_checks(counted metrics.counted_check[]) is 'Adds what checks of rules count, in every generation that is kept.';
 
 -- function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
 CREATE OR REPLACE FUNCTION metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
@@ -4678,6 +4898,65 @@ AS $function$
 $function$;
 comment on function metrics.count_pull_requests_of_week(generation integer, week date) is 'Counts the pull requests of one week for a generation from the facts. Nothing may be counted of that week yet.';
 
+-- function metrics.count_reports_of_week(generation integer, week date)
+CREATE OR REPLACE FUNCTION metrics.count_reports_of_week(generation integer, week date)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  starts_at timestamptz;
+  ends_at timestamptz;
+begin
+  select metrics.midnight(count_reports_of_week.week, g.time_zone), metrics.midnight(count_reports_of_week.week + 7, g.time_zone)
+  into starts_at, ends_at
+  from metrics.generations as g
+  where g.id = count_reports_of_week.generation;
+
+  insert into metrics.test_weeks (generation, reference_id, week, runs, timed_runs, passed, failed, skipped)
+  select
+    count_reports_of_week.generation,
+    r.id,
+    count_reports_of_week.week,
+    count(*),
+    count(t.duration_seconds),
+    sum(coalesce(t.passed_count, 0)),
+    sum(coalesce(t.failed_count, 0) + coalesce(t.error_count, 0)),
+    sum(coalesce(t.skipped_count, 0))
+  from metrics.repository_references as r
+  cross join lateral (
+    select f.duration_seconds, f.passed_count, f.failed_count, f.error_count, f.skipped_count
+    from metrics.test_runs as f
+    where f.reference_id = r.id
+      and f.started_at >= starts_at
+      and f.started_at < ends_at
+    offset 0
+  ) as t
+  group by r.id;
+
+  insert into metrics.rule_weeks (generation, reference_id, week, compliant, violation, warning)
+  select
+    count_reports_of_week.generation,
+    r.id,
+    count_reports_of_week.week,
+    count(*) filter (where c.status = 'compliant'),
+    count(*) filter (where c.status = 'violation'),
+    count(*) filter (where c.status = 'warning')
+  from metrics.repository_references as r
+  cross join lateral (
+    select f.status
+    from metrics.rule_checks as f
+    where f.reference_id = r.id
+      and f.checked_at >= starts_at
+      and f.checked_at < ends_at
+      and f.status is not null
+    offset 0
+  ) as c
+  group by r.id;
+end
+$function$;
+comment on function metrics.count_reports_of_week(generation integer, week date) is 'Counts the test runs and checks of rules of one week for a generation from the facts. Nothing may be counted of that week yet.';
+
 -- function metrics.count_runs(counted metrics.counted_run[], takes_away boolean)
 CREATE OR REPLACE FUNCTION metrics.count_runs(counted metrics.counted_run[], takes_away boolean)
  RETURNS void
@@ -4957,6 +5236,58 @@ AS $function$
     and t.failed_attempts = 0
 $function$;
 comment on function metrics.count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[]) is 'Keeps service_weeks equal to service_deployments, of which these rows went and these came.';
+
+-- function metrics.count_test_runs(counted metrics.counted_test_run[])
+CREATE OR REPLACE FUNCTION metrics.count_test_runs(counted metrics.counted_test_run[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  insert into metrics.test_weeks as t (generation, reference_id, week, runs, timed_runs, passed, failed, skipped)
+  select *
+  from (
+    select
+      g.id,
+      c.reference_id,
+      metrics.week_of(c.at, g.time_zone),
+      sum(c.times),
+      coalesce(sum(c.times) filter (where c.is_timed), 0),
+      sum(c.times * c.passed),
+      sum(c.times * c.failed),
+      sum(c.times * c.skipped)
+    from unnest(counted) as c
+    join metrics.generations as g
+      on g.state = 'current'
+      or (g.state = 'building' and metrics.week_of(c.at, g.time_zone) < g.weeks_before)
+    group by 1, 2, 3
+  ) as n (generation, reference_id, week, runs, timed_runs, passed, failed, skipped)
+  where (n.runs, n.timed_runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0, 0)
+  order by n.generation, n.reference_id, n.week
+  on conflict on constraint test_weeks_pkey do update set
+    runs = t.runs + excluded.runs,
+    timed_runs = t.timed_runs + excluded.timed_runs,
+    passed = t.passed + excluded.passed,
+    failed = t.failed + excluded.failed,
+    skipped = t.skipped + excluded.skipped;
+
+  if exists (select from unnest(counted) as c where c.times < 0) then
+    delete from metrics.test_weeks as t
+    using (
+      select distinct g.id, c.reference_id, metrics.week_of(c.at, g.time_zone) as week
+      from unnest(counted) as c
+      cross join metrics.generations as g
+      where c.times < 0
+    ) as k
+    where t.generation = k.id
+      and t.reference_id = k.reference_id
+      and t.week = k.week
+      and (t.runs, t.timed_runs, t.passed, t.failed, t.skipped) = (0, 0, 0, 0, 0);
+  end if;
+end
+$function$;
+comment on function metrics.count_test_runs(counted metrics.counted_test_run[]) is 'Adds what test runs count, in every generation that is kept.';
 
 -- function metrics.count_week(generation integer, week date)
 CREATE OR REPLACE FUNCTION metrics.count_week(generation integer, week date)
@@ -10418,7 +10749,7 @@ begin
   end loop;
 
   -- What was counted of facts that were dropped before, or in a generation that nobody reads any more.
-  foreach fact_table in array array['pipeline_weeks', 'job_weeks', 'pull_request_weeks'] loop
+  foreach fact_table in array array['pipeline_weeks', 'job_weeks', 'pull_request_weeks', 'test_weeks', 'rule_weeks'] loop
     exit when erased >= step;
     execute format(
       'delete from metrics.%1$I where ctid in (
@@ -13156,7 +13487,7 @@ declare
 begin
   return metrics.week_of(
     (
-      select least(min(p.at), min(j.at), min(m.at))
+      select least(min(p.at), min(j.at), min(m.at), min(u.at), min(c.at))
       from metrics.repository_references as r
       left join lateral (
         select t.ended_at as at
@@ -13186,12 +13517,30 @@ begin
         limit 1
       ) as m
         on true
+      left join lateral (
+        select t.started_at as at
+        from metrics.test_runs as t
+        where t.reference_id = r.id
+          and t.started_at >= from_at
+        order by t.started_at
+        limit 1
+      ) as u
+        on true
+      left join lateral (
+        select t.checked_at as at
+        from metrics.rule_checks as t
+        where t.reference_id = r.id
+          and t.checked_at >= from_at
+        order by t.checked_at
+        limit 1
+      ) as c
+        on true
     ),
     time_zone
   );
 end
 $function$;
-comment on function metrics.next_week_with_facts(since date, time_zone text) is 'The first week, from a Monday on, in which runs or jobs ended or pull requests were merged.';
+comment on function metrics.next_week_with_facts(since date, time_zone text) is 'The first week, from a Monday on, in which runs or jobs ended, pull requests were merged, or tests or rules were reported.';
 
 -- function metrics.normalised_url(url text)
 CREATE OR REPLACE FUNCTION metrics.normalised_url(url text)
@@ -13418,9 +13767,21 @@ AS $function$
 #variable_conflict use_column
 declare
   asked metrics.period;
+  reference_ids bigint[];
+  is_unknown boolean;
+  tests metrics.test_counts;
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, 'none', null, 500);
+  -- Of tests only counts are shown, which need no look at each report.
+  reference_ids := array(
+    select s.reference_id
+    from metrics.selected_references(repository, team) as s
+  );
+  is_unknown := reference_ids = '{}' and num_nonnulls(repository, team) > 0;
+  if not is_unknown then
+    tests := metrics.tests_of(asked, reference_ids);
+  end if;
   -- Few rows, but more than an API may give at once: who reads them sees how many there are.
   return query
   select o.section, o.metric, o.value, o.unit, o.reason, o.band, o.sample_size, o.previous_value, o.trend, o.detail, count(*) over ()
@@ -13482,17 +13843,20 @@ begin
     select
       'tests',
       'pass_rate',
-      t.pass_rate,
+      tests.passed::double precision / nullif(tests.passed + tests.failed, 0),
       'ratio',
-      t.reason,
+      case
+        when is_unknown then 'unknown_service'
+        when tests.passed + tests.failed > 0 and tests.timed_runs > 0 then null
+        else 'too_few'
+      end,
       null::text,
-      t.passed + t.failed,
+      tests.passed + tests.failed,
       null::double precision,
       null::double precision,
-      jsonb_build_object('runs', t.runs, 'passed', t.passed, 'failed', t.failed, 'skipped', t.skipped),
+      jsonb_build_object('runs', tests.runs, 'passed', tests.passed, 'failed', tests.failed, 'skipped', tests.skipped),
       4,
-      row_number() over ()
-    from metrics.test_health(asked.since, asked.until, repository => repository, team => team) as t
+      1
     union all
     select
       'rules',
@@ -15674,6 +16038,7 @@ begin
       if week is not null then
         perform metrics.count_week(next_one.id, week);
         perform metrics.count_pull_requests_of_week(next_one.id, week);
+        perform metrics.count_reports_of_week(next_one.id, week);
       end if;
       next_one.weeks_before := coalesce(week + 7, 'infinity');
       update metrics.generations as g
@@ -16363,16 +16728,19 @@ CREATE OR REPLACE FUNCTION metrics.rule_compliance(since date DEFAULT NULL::date
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
- SET plan_cache_mode TO 'force_custom_plan'
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_nestloop TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
   asked metrics.period;
   grouped text;
-  starts_at timestamptz;
-  ends_at timestamptz;
+  by_week boolean;
   references_read bigint[];
   names text[];
   is_unknown boolean;
@@ -16380,43 +16748,84 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, bucket, page_after, page_size);
   grouped := metrics.checked_word('by', by, array['nothing', 'repository', 'category', 'rule']);
-  starts_at := metrics.midnight(asked.since, asked.time_zone);
-  ends_at := metrics.midnight(asked.until, asked.time_zone);
+  -- Weeks are counted of all rules together.
+  by_week := grouped in ('nothing', 'repository');
   select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}')
   into references_read, names
   from metrics.selected_references(repository, team) as s;
   is_unknown := names = '{}' and num_nonnulls(repository, team) > 0;
 
   return query
-  with counted as materialized (
+  with weeks as materialized (
+    select w.week, w.bucket_start
+    from metrics.nearest_weeks_of(asked) as w
+    where by_week
+      and w.is_counted
+  ),
+  stretches as materialized (
+    select d.bucket_start, d.starts_at, d.ends_at, d.times
+    from metrics.days_off_weeks_of(asked) as d
+    where by_week
+    union all
+    select s.bucket_start, s.starts_at, s.ends_at, 1
+    from metrics.stretches_of(asked) as s
+    where not by_week
+  ),
+  counted as materialized (
     select
       f.name,
       f.bucket_start,
-      count(*) filter (where f.status = 'compliant') as compliant,
-      count(*) filter (where f.status = 'violation') as violation,
-      count(*) filter (where f.status = 'warning') as warning,
-      count(f.status) as checks
+      sum(f.compliant)::bigint as compliant,
+      sum(f.violation)::bigint as violation,
+      sum(f.warning)::bigint as warning,
+      sum(f.compliant + f.violation + f.warning)::bigint as checks
     from (
+      select
+        case when grouped = 'nothing' then '' else r.label end as name,
+        w.bucket_start,
+        sum(c.compliant) as compliant,
+        sum(c.violation) as violation,
+        sum(c.warning) as warning
+      from unnest(references_read, names) as r (reference_id, label)
+      cross join lateral (
+        select k.week, k.compliant, k.violation, k.warning
+        from metrics.rule_weeks as k
+        where by_week
+          and k.generation = asked.generation
+          and k.reference_id = r.reference_id
+          and k.week > asked.since - 7
+          and k.week < asked.until
+        offset 0
+      ) as c
+      join weeks as w
+        on w.week = c.week
+      group by 1, 2
+      union all
       select
         case grouped
           when 'nothing' then ''
           when 'repository' then r.label
           when 'category' then coalesce(c.category, '')
           else coalesce(c.rule, '')
-        end as name,
-        case
-          when asked.bucket <> 'none' then date_trunc(asked.bucket, c.checked_at at time zone asked.time_zone)::date
-        end as bucket_start,
-        c.status
-      from unnest(references_read, names) as r (reference_id, label)
+        end,
+        s.bucket_start,
+        sum(s.times) filter (where c.status = 'compliant'),
+        sum(s.times) filter (where c.status = 'violation'),
+        sum(s.times) filter (where c.status = 'warning')
+      from stretches as s
+      cross join unnest(references_read, names) as r (reference_id, label)
       cross join lateral (
-        select k.rule, k.category, k.status, k.checked_at
+        select k.rule, k.category, k.status
         from metrics.rule_checks as k
         where k.reference_id = r.reference_id
-          and k.checked_at >= starts_at
-          and k.checked_at < ends_at
+          and k.checked_at >= s.starts_at
+          and k.checked_at < s.ends_at
         offset 0
       ) as c
+      group by 1, 2
+    ) as n (name, bucket_start, compliant, violation, warning)
+    cross join lateral (
+      select n.name, n.bucket_start, coalesce(n.compliant, 0) as compliant, coalesce(n.violation, 0) as violation, coalesce(n.warning, 0) as warning
     ) as f
     group by f.name, f.bucket_start
   )
@@ -18022,9 +18431,11 @@ CREATE OR REPLACE FUNCTION metrics.test_health(since date DEFAULT NULL::date, un
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
- SET plan_cache_mode TO 'force_custom_plan'
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -18246,6 +18657,70 @@ AS $function$
   where t.id = any(ids)
 $function$;
 comment on function metrics.test_names(ids bigint[]) is 'Names of tests as text, because ids depend on the order of arrival and must not decide a tie.';
+
+-- function metrics.tests_of(asked metrics.period, reference_ids bigint[])
+CREATE OR REPLACE FUNCTION metrics.tests_of(asked metrics.period, reference_ids bigint[])
+ RETURNS metrics.test_counts
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_nestloop TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  counts metrics.test_counts;
+begin
+  select
+    coalesce(sum(n.times * n.runs), 0),
+    coalesce(sum(n.times * n.timed_runs), 0),
+    coalesce(sum(n.times * n.passed), 0),
+    coalesce(sum(n.times * n.failed), 0),
+    coalesce(sum(n.times * n.skipped), 0)
+  into counts
+  from (
+    select 1 as times, t.runs, t.timed_runs, t.passed, t.failed, t.skipped
+    from unnest(tests_of.reference_ids) as r (reference_id)
+    cross join lateral (
+      select *
+      from metrics.test_weeks as k
+      where k.generation = asked.generation
+        and k.reference_id = r.reference_id
+        and k.week > asked.since - 7
+        and k.week < asked.until
+      offset 0
+    ) as t
+    where t.week in (
+      select w.week
+      from metrics.nearest_weeks_of(asked) as w
+      where w.is_counted
+    )
+    union all
+    select d.times, t.runs, t.timed_runs, t.passed, t.failed, t.skipped
+    from metrics.days_off_weeks_of(asked) as d
+    cross join unnest(tests_of.reference_ids) as r (reference_id)
+    cross join lateral (
+      select
+        count(*) as runs,
+        count(k.duration_seconds) as timed_runs,
+        sum(coalesce(k.passed_count, 0)) as passed,
+        sum(coalesce(k.failed_count, 0) + coalesce(k.error_count, 0)) as failed,
+        sum(coalesce(k.skipped_count, 0)) as skipped
+      from metrics.test_runs as k
+      where k.reference_id = r.reference_id
+        and k.started_at >= d.starts_at
+        and k.started_at < d.ends_at
+    ) as t
+  ) as n;
+  return counts;
+end
+$function$;
+grant execute on function metrics.tests_of(asked metrics.period, reference_ids bigint[]) to authenticated;
+grant execute on function metrics.tests_of(asked metrics.period, reference_ids bigint[]) to metrics_reader;
+comment on function metrics.tests_of(asked metrics.period, reference_ids bigint[]) is 'What became of tests in a period, which is to have one bucket.';
 
 -- function metrics.tier_of(generation integer, environment text, said text)
 CREATE OR REPLACE FUNCTION metrics.tier_of(generation integer, environment text, said text)

@@ -14,7 +14,7 @@ declare
   ];
   -- What is counted from them, by repository reference as well.
   aggregate_tables constant text[] := array[
-    'pipeline_weeks', 'job_weeks', 'pull_request_weeks'
+    'pipeline_weeks', 'job_weeks', 'pull_request_weeks', 'test_weeks', 'rule_weeks'
   ];
   -- So are those that were derived from them, or counted.
   derived_tables constant text[] := array[
@@ -162,6 +162,7 @@ grant execute on function metrics.tally_of_all(double precision[]) to authentica
 grant execute on function metrics.percentiles_of(numeric, double precision[]) to authenticated, metrics_reader;
 grant execute on function metrics.merged_pull_requests(metrics.period, bigint[], boolean) to authenticated, metrics_reader;
 grant execute on function metrics.flaky_cases(bigint[], timestamptz, timestamptz) to authenticated, metrics_reader;
+grant execute on function metrics.tests_of(metrics.period, bigint[]) to authenticated, metrics_reader;
 grant execute on function metrics.require_measurement(text, jsonb) to authenticated, metrics_reader;
 grant execute on function metrics.delivery_evidence(metrics.period, text, text, text, text, text, boolean) to authenticated, metrics_reader;
 grant execute on function metrics.page_of(metrics.period, text[], text[]) to authenticated, metrics_reader;

@@ -39,6 +39,8 @@ const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Rea
       "pipeline_weeks",
       "job_weeks",
       "pull_request_weeks",
+      "test_weeks",
+      "rule_weeks",
     ],
     own: "select %i as row from metrics.%s as t join metrics.repository_references as r on r.id = t.reference_id " +
       "where r.reference = $1",
@@ -266,6 +268,8 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "kept_jobs(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
       "latest_jobs_with_steps(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)":
         "latest_jobs_with_steps(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
+      "tests_of(asked metrics.period, reference_ids bigint[])":
+        "tests_of(metrics.period_of(null, null, null, null, null), '{1}')",
       "merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean)":
         "merged_pull_requests(metrics.period_of(null, null, null, null, null), '{1}', true)",
       "page_of(asked metrics.period, groups text[], parts text[])":
@@ -395,6 +399,11 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "count_deploys(added metrics.changes[], removed metrics.changes[])",
         "count_pull_requests(added metrics.pull_requests[], removed metrics.pull_requests[], generation_id integer)",
         "count_pull_requests_of_week(generation integer, week date)",
+        "count_reports_of_week(generation integer, week date)",
+        "count_test_runs(counted metrics.counted_test_run[])",
+        "count_checks(counted metrics.counted_check[])",
+        "count_changed_test_runs()",
+        "count_changed_checks()",
         "count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[])",
         "delete_retired(step integer)",
         "deployments_of(generation integer, repository bigint, commits text[], ids text[])",

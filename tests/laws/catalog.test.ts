@@ -116,7 +116,7 @@ const rules: Record<string, Rule> = {
           'kept_jobs', 'latest_jobs_with_steps', 'merged_pull_requests', 'midnight', 'nearest_weeks_of', 'page_of', 'percentiles_of', 'period_of',
           'price_of', 'readable_references', 'readable_repositories', 'reference_text', 'repository_label',
           'require_measurement', 'require_reader', 'runner_of', 'seconds_of', 'selected_references',
-          'selected_services', 'service_label', 'stretches_of', 'tally_of', 'tally_of_all', 'week_of', 'whole_weeks_of'
+          'selected_services', 'service_label', 'stretches_of', 'tally_of', 'tally_of_all', 'tests_of', 'week_of', 'whole_weeks_of'
         )
         -- Ends after the seconds that it is given.
         and p.proname <> 'rebuild'`,

@@ -8,6 +8,8 @@ const WEEK_TABLES = {
   pipeline_weeks: "pipeline_runs",
   job_weeks: "jobs",
   pull_request_weeks: "pull_requests",
+  test_weeks: "test_runs",
+  rule_weeks: "rule_checks",
 } as const;
 
 /**
@@ -57,6 +59,14 @@ export async function aggregateDifferences(sql: postgres.Sql): Promise<string[]>
     await transaction`
       select metrics.count_pull_requests_of_week(${fresh!.id}, w.week)
       from (select distinct metrics.week_of(p.merged_at, ${time_zone}) as week from metrics.pull_requests as p) as w
+      where w.week is not null`;
+    await transaction`
+      select metrics.count_reports_of_week(${fresh!.id}, w.week)
+      from (
+        select metrics.week_of(t.started_at, ${time_zone}) as week from metrics.test_runs as t
+        union
+        select metrics.week_of(c.checked_at, ${time_zone}) from metrics.rule_checks as c
+      ) as w
       where w.week is not null`;
     // What deploying took follows from changes: of each pull request, the earliest shipping.
     await transaction`
