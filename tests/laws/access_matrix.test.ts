@@ -264,6 +264,8 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "flaky_cases('{1}', '-infinity', 'infinity')",
       "flaky_pairs(asked metrics.period, reference_ids bigint[], only_branch text, only_pipeline text, only_job text)":
         "flaky_pairs(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
+      "ended_runs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, with_bots boolean)":
+        "ended_runs(metrics.period_of(null, null, null, null, null), '{1}', null, null, true)",
       "kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)":
         "kept_jobs(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
       "latest_jobs_with_steps(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)":
