@@ -13472,7 +13472,7 @@ AS $function$
 #variable_conflict use_column
 begin
   return query
-  select b.bucket_start, w.week::date, d.first_day, d.end_day, d.end_day - d.first_day >= 4
+  select b.bucket_start, w.week::date, d.first_day, d.end_day, least(d.end_day - w.week::date, 5) - least(d.first_day - w.week::date, 5) >= 3
   from metrics.buckets_of(asked) as b
   cross join lateral generate_series(
     date_trunc('week', b.first_day::timestamp),

@@ -490,8 +490,8 @@ revoke execute on function metrics.stretches_of(metrics.period) from public;
 
 comment on function metrics.stretches_of(metrics.period) is 'Each bucket of a period as moments.';
 
--- A period is read from the weeks nearest to it: a week of which four days or more lie in a bucket is counted whole, less the days that
--- do not; of any other the days that do are counted by themselves. So a bucket costs at most six days of facts, wherever it begins and ends.
+-- A period is read from the weeks nearest to it: a week of which most working days lie in a bucket is counted whole, less the days that do
+-- not; of any other the days that do are counted by themselves. So a bucket costs the facts of two working days at each end at most.
 drop function if exists metrics.nearest_weeks_of(metrics.period);
 
 create function metrics.nearest_weeks_of(asked metrics.period)
@@ -504,7 +504,7 @@ as $$
 #variable_conflict use_column
 begin
   return query
-  select b.bucket_start, w.week::date, d.first_day, d.end_day, d.end_day - d.first_day >= 4
+  select b.bucket_start, w.week::date, d.first_day, d.end_day, least(d.end_day - w.week::date, 5) - least(d.first_day - w.week::date, 5) >= 3
   from metrics.buckets_of(asked) as b
   cross join lateral generate_series(
     date_trunc('week', b.first_day::timestamp),
