@@ -7841,10 +7841,7 @@ begin
   select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
   into reference_ids, labels
   from metrics.selected_references(flaky_jobs.repository, flaky_jobs.team) as r;
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
+  horizon := metrics.job_horizon();
 
   return query
   select l.label, l.pipeline, l.job, l.commits, l.failures, l.first_at, l.last_at, null::text, l.page_key, l.total
@@ -10934,6 +10931,52 @@ AS $function$
 $function$;
 comment on function metrics.glob_pattern(glob text) is 'A glob as a regular expression: * and ? within a folder, ** over folders.';
 
+-- function metrics.has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text)
+CREATE OR REPLACE FUNCTION metrics.has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  first_week constant date := date_trunc('week', asked.since::timestamp)::date;
+  has_more boolean;
+  are_many boolean;
+  rows_looked_at integer;
+begin
+  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
+    select count(*) = rows_looked_at, sum(c.runs) > 10000
+    into has_more, are_many
+    from (
+      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
+      from unnest(has_many_jobs.reference_ids) as r (reference_id)
+      cross join lateral (
+        select *
+        from metrics.job_weeks as f
+        where f.generation = asked.generation
+          and f.reference_id = r.reference_id
+          and f.week >= first_week
+          and f.week < asked.until
+          and (has_many_jobs.pipeline is null or f.pipeline = has_many_jobs.pipeline)
+          and (has_many_jobs.job is null or f.job = has_many_jobs.job)
+        offset 0
+      ) as w
+      limit rows_looked_at
+    ) as c;
+    exit when are_many or not has_more;
+  end loop;
+  return coalesce(are_many, false);
+end
+$function$;
+grant execute on function metrics.has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text) to authenticated;
+grant execute on function metrics.has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text) to metrics_reader;
+comment on function metrics.has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text) is 'Whether so many jobs ended in the weeks of a period that they are not looked at one by one.';
+
 -- function metrics.health()
 CREATE OR REPLACE FUNCTION metrics.health()
  RETURNS boolean
@@ -11747,11 +11790,7 @@ declare
   by_job boolean;
   first_week date;
   end_week date;
-  bucket_starts date[];
-  are_read boolean[];
   from_weeks boolean;
-  has_more boolean;
-  rows_looked_at integer;
   is_exact boolean;
   all_jobs bigint;
   groups text[];
@@ -11789,65 +11828,20 @@ begin
   end if;
   by_pipeline := grouping in ('pipeline', 'job');
   by_job := grouping = 'job';
-  horizon := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon := metrics.job_horizon();
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
   -- Few jobs are read one by one, and their percentiles are exact. Branches are not counted by weeks.
-  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
-    select count(*) = rows_looked_at, sum(c.runs) > 10000
-    into has_more, from_weeks
-    from (
-      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
-      from unnest(reference_ids) as r (reference_id)
-      cross join lateral (
-        select *
-        from metrics.job_weeks as w
-        where w.generation = asked.generation
-          and w.reference_id = r.reference_id
-          and w.week >= first_week
-          and w.week < end_week
-          and (job_health.pipeline is null or w.pipeline = job_health.pipeline)
-          and (job_health.job is null or w.job = job_health.job)
-        offset 0
-      ) as w
-      limit rows_looked_at
-    ) as c;
-    exit when from_weeks or not has_more;
-  end loop;
-  from_weeks := coalesce(from_weeks and job_health.branch is null, false);
+  from_weeks := job_health.branch is null and metrics.has_many_jobs(asked, reference_ids, job_health.pipeline, job_health.job);
 
-  -- The bucket of each week, and whether the week is read. Of what lies before the horizon only whole weeks are left.
-  select coalesce(array_agg(w.bucket_start order by w.week), '{}'), coalesce(array_agg(w.is_read order by w.week), '{}')
-  into bucket_starts, are_read
-  from (
-    select distinct on (n.week) n.week, n.bucket_start, n.is_read
-    from (
+  is_exact := not from_weeks and (
+    job_health.branch is not null
+    or not exists (
       select
-        o.week,
-        o.bucket_start,
-        case
-          when o.week >= horizon then from_weeks and o.is_counted
-          else job_health.branch is null
-            and o.end_day - o.first_day = 7
-            and o.week in (
-              select z.week
-              from metrics.frozen_weeks as z
-              where z.fact = 'jobs'
-            )
-        end as is_read
-      from metrics.nearest_weeks_of(asked) as o
-    ) as n
-    order by n.week, n.is_read desc
-  ) as w;
-  is_exact := not from_weeks and true <> all(are_read);
+      from metrics.kept_weeks_of(asked, from_weeks) as w
+    )
+  );
 
   -- What ran in the period, whatever its weeks and the days beside them say by themselves.
   if by_pipeline or (is_exact and job_health.branch is not null) then
@@ -11874,20 +11868,14 @@ begin
             and (job_health.job is null or f.job = job_health.job)
           offset 0
         ) as n
-        where are_read[(n.week - first_week) / 7 + 1]
+        where job_health.branch is null
+          and n.week in (
+            select w.week
+            from metrics.kept_weeks_of(asked, from_weeks) as w
+          )
         union all
         select r.place, j.pipeline, case when by_job then j.job end, s.times * j.jobs
-        from (
-          select d.starts_at, d.ends_at, d.times
-          from metrics.days_off_weeks_of(asked) as d
-          where from_weeks
-            and d.week >= horizon
-          union all
-          select greatest(d.starts_at, metrics.midnight(horizon, asked.time_zone)), d.ends_at, 1
-          from metrics.stretches_of(asked) as d
-          where not from_weeks
-            and d.ends_at > metrics.midnight(horizon, asked.time_zone)
-        ) as s
+        from metrics.kept_days_of(asked, from_weeks) as s
         cross join unnest(reference_ids, places, default_branches) as r (reference_id, place, default_branch)
         cross join lateral (
           select coalesce(f.pipeline, '') as pipeline, coalesce(f.name, '') as job, count(*) as jobs
@@ -11930,18 +11918,16 @@ begin
   end if;
 
   lines := array(
-    with stretches as materialized (
+    with weeks as materialized (
+      select w.week, w.bucket_start
+      from metrics.kept_weeks_of(asked, from_weeks) as w
+      where job_health.branch is null
+        and (w.bucket_start between first_bucket and last_bucket) is not false
+    ),
+    stretches as materialized (
       select d.bucket_start, d.starts_at, d.ends_at, d.times
-      from metrics.days_off_weeks_of(asked) as d
-      where from_weeks
-        and d.week >= horizon
-        and (d.bucket_start between first_bucket and last_bucket) is not false
-      union all
-      select s.bucket_start, greatest(s.starts_at, metrics.midnight(horizon, asked.time_zone)), s.ends_at, 1
-      from metrics.stretches_of(asked) as s
-      where not from_weeks
-        and s.ends_at > metrics.midnight(horizon, asked.time_zone)
-        and (s.bucket_start between first_bucket and last_bucket) is not false
+      from metrics.kept_days_of(asked, from_weeks) as d
+      where (d.bucket_start between first_bucket and last_bucket) is not false
     ),
     counted as (
       select
@@ -11952,7 +11938,7 @@ begin
           r.place,
           case when by_pipeline then n.pipeline end as pipeline,
           case when by_job then n.job end as job,
-          bucket_starts[(n.week - first_week) / 7 + 1] as bucket_start,
+          w.bucket_start,
           sum(n.success) as success,
           sum(n.failure) as failure,
           sum(n.timed_out) as timed_out,
@@ -11980,7 +11966,8 @@ begin
             and (job_health.job is null or f.job = job_health.job)
           offset 0
         ) as n
-        where are_read[(n.week - first_week) / 7 + 1]
+        join weeks as w
+          on w.week = n.week
         group by 1, 2, 3, 4
       ) as n
       union all
@@ -12120,10 +12107,10 @@ begin
   cross join lateral (
     select exists (
       select
-      from unnest(bucket_starts, are_read) with ordinality as w (bucket_start, is_read, place)
-      where w.is_read
+      from metrics.kept_weeks_of(asked, from_weeks) as w
+      where w.week < horizon
+        and job_health.branch is null
         and w.bucket_start is not distinct from g.bucket_start
-        and first_week + 7 * (w.place::integer - 1) < horizon
     ) as is_frozen
   ) as z
   -- Else nothing is known of it: neither its jobs are left nor what was counted of them.
@@ -12157,10 +12144,7 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(job_health_evidence.since, job_health_evidence.until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
+  horizon := metrics.job_horizon();
   asked.since := greatest(asked.since, horizon);
   if asked.since >= asked.until then
     return;
@@ -12238,6 +12222,56 @@ grant execute on function metrics.job_health_evidence(since date, until date, re
 grant execute on function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text) to metrics_reader;
 comment on function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text) is 'The jobs behind job_health that are still kept, by the time at which they ended; value is the seconds that each took.';
 
+-- function metrics.job_horizon()
+CREATE OR REPLACE FUNCTION metrics.job_horizon()
+ RETURNS date
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return coalesce(
+    (
+      select h.before
+      from metrics.horizons as h
+      where h.fact = 'jobs'
+    ),
+    '-infinity'
+  );
+end
+$function$;
+grant execute on function metrics.job_horizon() to authenticated;
+grant execute on function metrics.job_horizon() to metrics_reader;
+comment on function metrics.job_horizon() is 'Jobs of weeks before this Monday may be gone; -infinity while all are kept.';
+
+-- function metrics.kept_days_of(asked metrics.period, from_weeks boolean)
+CREATE OR REPLACE FUNCTION metrics.kept_days_of(asked metrics.period, from_weeks boolean)
+ RETURNS TABLE(bucket_start date, week date, starts_at timestamp with time zone, ends_at timestamp with time zone, times integer)
+ LANGUAGE plpgsql
+ STABLE ROWS 60
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+declare
+  horizon constant date := metrics.job_horizon();
+  begins_at constant timestamptz := metrics.midnight(horizon, asked.time_zone);
+begin
+  return query
+  select d.bucket_start, d.week, d.starts_at, d.ends_at, d.times
+  from metrics.days_off_weeks_of(asked) as d
+  where from_weeks
+    and d.week >= horizon
+  union all
+  select s.bucket_start, null, greatest(s.starts_at, begins_at), s.ends_at, 1
+  from metrics.stretches_of(asked) as s
+  where not from_weeks
+    and s.ends_at > begins_at;
+end
+$function$;
+grant execute on function metrics.kept_days_of(asked metrics.period, from_weeks boolean) to authenticated;
+grant execute on function metrics.kept_days_of(asked metrics.period, from_weeks boolean) to metrics_reader;
+comment on function metrics.kept_days_of(asked metrics.period, from_weeks boolean) is 'The stretches whose jobs are read one by one: beside the weeks of a period with many (from_weeks), else all of it from the horizon on.';
+
 -- function metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)
 CREATE OR REPLACE FUNCTION metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)
  RETURNS bigint
@@ -12249,14 +12283,7 @@ CREATE OR REPLACE FUNCTION metrics.kept_jobs(asked metrics.period, reference_ids
 AS $function$
 #variable_conflict use_column
 declare
-  horizon constant date := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon constant date := metrics.job_horizon();
   from_weeks constant boolean := kept_jobs.branch is null;
 begin
   asked.since := greatest(asked.since, horizon);
@@ -12324,6 +12351,36 @@ $function$;
 grant execute on function metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text) to authenticated;
 grant execute on function metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text) to metrics_reader;
 comment on function metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text) is 'How many finished jobs of a period are still kept.';
+
+-- function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean)
+CREATE OR REPLACE FUNCTION metrics.kept_weeks_of(asked metrics.period, from_weeks boolean)
+ RETURNS TABLE(bucket_start date, week date)
+ LANGUAGE plpgsql
+ STABLE ROWS 60
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+declare
+  horizon constant date := metrics.job_horizon();
+begin
+  return query
+  select w.bucket_start, w.week
+  from metrics.nearest_weeks_of(asked) as w
+  where (from_weeks and w.is_counted and w.week >= horizon)
+    or (
+      w.week < horizon
+      and w.end_day - w.first_day = 7
+      and w.week in (
+        select z.week
+        from metrics.frozen_weeks as z
+        where z.fact = 'jobs'
+      )
+    );
+end
+$function$;
+grant execute on function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean) to authenticated;
+grant execute on function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean) to metrics_reader;
+comment on function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean) is 'The weeks whose jobs are read as they were counted: those of a period with many (from_weeks), and those of which nothing else is left.';
 
 -- function metrics.key_of_page(asked metrics.period, kinds text[])
 CREATE OR REPLACE FUNCTION metrics.key_of_page(asked metrics.period, kinds text[])
@@ -14278,14 +14335,7 @@ begin
   if is_unknown then
     grouping := 'nothing';
   end if;
-  horizon := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon := metrics.job_horizon();
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
@@ -14294,20 +14344,9 @@ begin
     select r.reference_id, r.label
     from unnest(reference_ids, labels) as r (reference_id, label)
   ),
-  -- Of what lies before the horizon only whole weeks are left.
   weeks as materialized (
     select w.week, w.bucket_start
-    from metrics.nearest_weeks_of(asked) as w
-    where (w.is_counted and w.week >= horizon)
-      or (
-        w.end_day - w.first_day = 7
-        and w.week < horizon
-        and w.week in (
-          select z.week
-          from metrics.frozen_weeks as z
-          where z.fact = 'jobs'
-        )
-      )
+    from metrics.kept_weeks_of(asked, true) as w
   ),
   used as materialized (
     select
@@ -14363,7 +14402,7 @@ begin
           coalesce(sum(d.times * j.duration_seconds::numeric), 0) as seconds,
           coalesce(sum(d.times * ceil(j.duration_seconds / 60)::numeric), 0) as rounded_minutes
         from repositories as r
-        cross join metrics.days_off_weeks_of(asked) as d
+        cross join metrics.kept_days_of(asked, true) as d
         cross join lateral (
           select f.pipeline, f.name, f.runner_labels, f.duration_seconds
           from metrics.jobs as f
@@ -14374,7 +14413,6 @@ begin
             and (pipeline_cost.job is null or coalesce(f.name, '') = pipeline_cost.job)
           offset 0
         ) as j
-        where d.week >= horizon
         group by 1, 2, 3, 4, 5, 6
       ) as e
       cross join lateral (select metrics.runner_of(e.runner_labels) as runner) as x
@@ -14534,10 +14572,7 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(pipeline_cost_evidence.since, pipeline_cost_evidence.until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
+  horizon := metrics.job_horizon();
   asked.since := greatest(asked.since, horizon);
   if asked.since >= asked.until then
     return;
@@ -17885,8 +17920,6 @@ declare
   first_week date;
   end_week date;
   from_weeks boolean;
-  has_more boolean;
-  rows_looked_at integer;
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(slowest_jobs.since, slowest_jobs.until, 'none', page_after, page_size);
@@ -17895,69 +17928,23 @@ begin
   select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
   into reference_ids, labels
   from metrics.selected_references(slowest_jobs.repository, slowest_jobs.team) as r;
-  horizon := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon := metrics.job_horizon();
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
-  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
-    select count(*) = rows_looked_at, sum(c.runs) > 10000
-    into has_more, from_weeks
-    from (
-      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
-      from unnest(reference_ids) as r (reference_id)
-      cross join lateral (
-        select *
-        from metrics.job_weeks as w
-        where w.generation = asked.generation
-          and w.reference_id = r.reference_id
-          and w.week >= first_week
-          and w.week < end_week
-          and (slowest_jobs.pipeline is null or w.pipeline = slowest_jobs.pipeline)
-        offset 0
-      ) as w
-      limit rows_looked_at
-    ) as c;
-    exit when from_weeks or not has_more;
-  end loop;
-  from_weeks := coalesce(from_weeks, false);
+  from_weeks := metrics.has_many_jobs(asked, reference_ids, slowest_jobs.pipeline, null);
 
   return query
   with repositories as materialized (
     select r.reference_id, r.label
     from unnest(reference_ids, labels) as r (reference_id, label)
   ),
-  -- Of what lies before the horizon only whole weeks are left.
   weeks as materialized (
     select w.week
-    from metrics.nearest_weeks_of(asked) as w
-    where (from_weeks and w.is_counted and w.week >= horizon)
-      or (
-        w.end_day - w.first_day = 7
-        and w.week < horizon
-        and w.week in (
-          select z.week
-          from metrics.frozen_weeks as z
-          where z.fact = 'jobs'
-        )
-      )
+    from metrics.kept_weeks_of(asked, from_weeks) as w
   ),
   stretches as materialized (
     select d.starts_at, d.ends_at, d.times
-    from metrics.days_off_weeks_of(asked) as d
-    where from_weeks
-      and d.week >= horizon
-    union all
-    select greatest(s.starts_at, h.at), s.ends_at, 1
-    from metrics.stretches_of(asked) as s
-    cross join (select metrics.midnight(horizon, asked.time_zone) as at) as h
-    where not from_weeks
-      and s.ends_at > h.at
+    from metrics.kept_days_of(asked, from_weeks) as d
   ),
   exactness as materialized (
     select
@@ -18192,11 +18179,8 @@ begin
   select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
   into reference_ids, labels
   from metrics.selected_references(step_health.repository, step_health.team) as r;
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
-  if asked.until > coalesce(horizon, '-infinity') then
+  horizon := metrics.job_horizon();
+  if asked.until > horizon then
     all_jobs := metrics.kept_jobs(asked, reference_ids, step_health.branch, step_health.pipeline, step_health.job);
   end if;
 

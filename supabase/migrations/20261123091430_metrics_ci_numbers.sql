@@ -500,6 +500,139 @@ revoke execute on function metrics.pipeline_health(date, date, text, text, text,
 
 comment on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) is 'Finished pipeline runs by outcome; rates from 0 to 1 of all attempts, first tries and last tries; seconds that they took and waited. By nothing, repository or pipeline; branch is a name, default, or NULL for all. reason is too_few where a number beside it is NULL.';
 
+drop function if exists metrics.job_horizon();
+
+create function metrics.job_horizon()
+returns date
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+  return coalesce(
+    (
+      select h.before
+      from metrics.horizons as h
+      where h.fact = 'jobs'
+    ),
+    '-infinity'
+  );
+end
+$$;
+revoke execute on function metrics.job_horizon() from public;
+
+comment on function metrics.job_horizon() is 'Jobs of weeks before this Monday may be gone; -infinity while all are kept.';
+
+-- Of what lies before the horizon only whole weeks are left.
+drop function if exists metrics.kept_weeks_of(metrics.period, boolean);
+
+create function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean)
+returns table (bucket_start date, week date)
+language plpgsql
+stable
+set search_path = ''
+rows 60
+as $$
+#variable_conflict use_column
+declare
+  horizon constant date := metrics.job_horizon();
+begin
+  return query
+  select w.bucket_start, w.week
+  from metrics.nearest_weeks_of(asked) as w
+  where (from_weeks and w.is_counted and w.week >= horizon)
+    or (
+      w.week < horizon
+      and w.end_day - w.first_day = 7
+      and w.week in (
+        select z.week
+        from metrics.frozen_weeks as z
+        where z.fact = 'jobs'
+      )
+    );
+end
+$$;
+revoke execute on function metrics.kept_weeks_of(metrics.period, boolean) from public;
+
+comment on function metrics.kept_weeks_of(metrics.period, boolean) is 'The weeks whose jobs are read as they were counted: those of a period with many (from_weeks), and those of which nothing else is left.';
+
+drop function if exists metrics.kept_days_of(metrics.period, boolean);
+
+create function metrics.kept_days_of(asked metrics.period, from_weeks boolean)
+returns table (bucket_start date, week date, starts_at timestamptz, ends_at timestamptz, times integer)
+language plpgsql
+stable
+set search_path = ''
+rows 60
+as $$
+#variable_conflict use_column
+declare
+  horizon constant date := metrics.job_horizon();
+  begins_at constant timestamptz := metrics.midnight(horizon, asked.time_zone);
+begin
+  return query
+  select d.bucket_start, d.week, d.starts_at, d.ends_at, d.times
+  from metrics.days_off_weeks_of(asked) as d
+  where from_weeks
+    and d.week >= horizon
+  union all
+  select s.bucket_start, null, greatest(s.starts_at, begins_at), s.ends_at, 1
+  from metrics.stretches_of(asked) as s
+  where not from_weeks
+    and s.ends_at > begins_at;
+end
+$$;
+revoke execute on function metrics.kept_days_of(metrics.period, boolean) from public;
+
+comment on function metrics.kept_days_of(metrics.period, boolean) is 'The stretches whose jobs are read one by one: beside the weeks of a period with many (from_weeks), else all of it from the horizon on.';
+
+drop function if exists metrics.has_many_jobs(metrics.period, bigint[], text, text);
+
+create function metrics.has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_tidscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+  first_week constant date := date_trunc('week', asked.since::timestamp)::date;
+  has_more boolean;
+  are_many boolean;
+  rows_looked_at integer;
+begin
+  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
+    select count(*) = rows_looked_at, sum(c.runs) > 10000
+    into has_more, are_many
+    from (
+      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
+      from unnest(has_many_jobs.reference_ids) as r (reference_id)
+      cross join lateral (
+        select *
+        from metrics.job_weeks as f
+        where f.generation = asked.generation
+          and f.reference_id = r.reference_id
+          and f.week >= first_week
+          and f.week < asked.until
+          and (has_many_jobs.pipeline is null or f.pipeline = has_many_jobs.pipeline)
+          and (has_many_jobs.job is null or f.job = has_many_jobs.job)
+        offset 0
+      ) as w
+      limit rows_looked_at
+    ) as c;
+    exit when are_many or not has_more;
+  end loop;
+  return coalesce(are_many, false);
+end
+$$;
+revoke execute on function metrics.has_many_jobs(metrics.period, bigint[], text, text) from public;
+
+comment on function metrics.has_many_jobs(metrics.period, bigint[], text, text) is 'Whether so many jobs ended in the weeks of a period that they are not looked at one by one.';
+
 drop function if exists metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text);
 
 create function metrics.job_health(
@@ -570,11 +703,7 @@ declare
   by_job boolean;
   first_week date;
   end_week date;
-  bucket_starts date[];
-  are_read boolean[];
   from_weeks boolean;
-  has_more boolean;
-  rows_looked_at integer;
   is_exact boolean;
   all_jobs bigint;
   groups text[];
@@ -612,65 +741,20 @@ begin
   end if;
   by_pipeline := grouping in ('pipeline', 'job');
   by_job := grouping = 'job';
-  horizon := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon := metrics.job_horizon();
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
   -- Few jobs are read one by one, and their percentiles are exact. Branches are not counted by weeks.
-  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
-    select count(*) = rows_looked_at, sum(c.runs) > 10000
-    into has_more, from_weeks
-    from (
-      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
-      from unnest(reference_ids) as r (reference_id)
-      cross join lateral (
-        select *
-        from metrics.job_weeks as w
-        where w.generation = asked.generation
-          and w.reference_id = r.reference_id
-          and w.week >= first_week
-          and w.week < end_week
-          and (job_health.pipeline is null or w.pipeline = job_health.pipeline)
-          and (job_health.job is null or w.job = job_health.job)
-        offset 0
-      ) as w
-      limit rows_looked_at
-    ) as c;
-    exit when from_weeks or not has_more;
-  end loop;
-  from_weeks := coalesce(from_weeks and job_health.branch is null, false);
+  from_weeks := job_health.branch is null and metrics.has_many_jobs(asked, reference_ids, job_health.pipeline, job_health.job);
 
-  -- The bucket of each week, and whether the week is read. Of what lies before the horizon only whole weeks are left.
-  select coalesce(array_agg(w.bucket_start order by w.week), '{}'), coalesce(array_agg(w.is_read order by w.week), '{}')
-  into bucket_starts, are_read
-  from (
-    select distinct on (n.week) n.week, n.bucket_start, n.is_read
-    from (
+  is_exact := not from_weeks and (
+    job_health.branch is not null
+    or not exists (
       select
-        o.week,
-        o.bucket_start,
-        case
-          when o.week >= horizon then from_weeks and o.is_counted
-          else job_health.branch is null
-            and o.end_day - o.first_day = 7
-            and o.week in (
-              select z.week
-              from metrics.frozen_weeks as z
-              where z.fact = 'jobs'
-            )
-        end as is_read
-      from metrics.nearest_weeks_of(asked) as o
-    ) as n
-    order by n.week, n.is_read desc
-  ) as w;
-  is_exact := not from_weeks and true <> all(are_read);
+      from metrics.kept_weeks_of(asked, from_weeks) as w
+    )
+  );
 
   -- What ran in the period, whatever its weeks and the days beside them say by themselves.
   if by_pipeline or (is_exact and job_health.branch is not null) then
@@ -697,20 +781,14 @@ begin
             and (job_health.job is null or f.job = job_health.job)
           offset 0
         ) as n
-        where are_read[(n.week - first_week) / 7 + 1]
+        where job_health.branch is null
+          and n.week in (
+            select w.week
+            from metrics.kept_weeks_of(asked, from_weeks) as w
+          )
         union all
         select r.place, j.pipeline, case when by_job then j.job end, s.times * j.jobs
-        from (
-          select d.starts_at, d.ends_at, d.times
-          from metrics.days_off_weeks_of(asked) as d
-          where from_weeks
-            and d.week >= horizon
-          union all
-          select greatest(d.starts_at, metrics.midnight(horizon, asked.time_zone)), d.ends_at, 1
-          from metrics.stretches_of(asked) as d
-          where not from_weeks
-            and d.ends_at > metrics.midnight(horizon, asked.time_zone)
-        ) as s
+        from metrics.kept_days_of(asked, from_weeks) as s
         cross join unnest(reference_ids, places, default_branches) as r (reference_id, place, default_branch)
         cross join lateral (
           select coalesce(f.pipeline, '') as pipeline, coalesce(f.name, '') as job, count(*) as jobs
@@ -753,18 +831,16 @@ begin
   end if;
 
   lines := array(
-    with stretches as materialized (
+    with weeks as materialized (
+      select w.week, w.bucket_start
+      from metrics.kept_weeks_of(asked, from_weeks) as w
+      where job_health.branch is null
+        and (w.bucket_start between first_bucket and last_bucket) is not false
+    ),
+    stretches as materialized (
       select d.bucket_start, d.starts_at, d.ends_at, d.times
-      from metrics.days_off_weeks_of(asked) as d
-      where from_weeks
-        and d.week >= horizon
-        and (d.bucket_start between first_bucket and last_bucket) is not false
-      union all
-      select s.bucket_start, greatest(s.starts_at, metrics.midnight(horizon, asked.time_zone)), s.ends_at, 1
-      from metrics.stretches_of(asked) as s
-      where not from_weeks
-        and s.ends_at > metrics.midnight(horizon, asked.time_zone)
-        and (s.bucket_start between first_bucket and last_bucket) is not false
+      from metrics.kept_days_of(asked, from_weeks) as d
+      where (d.bucket_start between first_bucket and last_bucket) is not false
     ),
     counted as (
       select
@@ -775,7 +851,7 @@ begin
           r.place,
           case when by_pipeline then n.pipeline end as pipeline,
           case when by_job then n.job end as job,
-          bucket_starts[(n.week - first_week) / 7 + 1] as bucket_start,
+          w.bucket_start,
           sum(n.success) as success,
           sum(n.failure) as failure,
           sum(n.timed_out) as timed_out,
@@ -803,7 +879,8 @@ begin
             and (job_health.job is null or f.job = job_health.job)
           offset 0
         ) as n
-        where are_read[(n.week - first_week) / 7 + 1]
+        join weeks as w
+          on w.week = n.week
         group by 1, 2, 3, 4
       ) as n
       union all
@@ -943,10 +1020,10 @@ begin
   cross join lateral (
     select exists (
       select
-      from unnest(bucket_starts, are_read) with ordinality as w (bucket_start, is_read, place)
-      where w.is_read
+      from metrics.kept_weeks_of(asked, from_weeks) as w
+      where w.week < horizon
+        and job_health.branch is null
         and w.bucket_start is not distinct from g.bucket_start
-        and first_week + 7 * (w.place::integer - 1) < horizon
     ) as is_frozen
   ) as z
   -- Else nothing is known of it: neither its jobs are left nor what was counted of them.
@@ -1151,14 +1228,7 @@ set jit = off
 as $$
 #variable_conflict use_column
 declare
-  horizon constant date := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon constant date := metrics.job_horizon();
   from_weeks constant boolean := kept_jobs.branch is null;
 begin
   asked.since := greatest(asked.since, horizon);
@@ -1262,10 +1332,7 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(job_health_evidence.since, job_health_evidence.until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
+  horizon := metrics.job_horizon();
   asked.since := greatest(asked.since, horizon);
   if asked.since >= asked.until then
     return;
@@ -1452,8 +1519,6 @@ declare
   first_week date;
   end_week date;
   from_weeks boolean;
-  has_more boolean;
-  rows_looked_at integer;
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(slowest_jobs.since, slowest_jobs.until, 'none', page_after, page_size);
@@ -1462,69 +1527,23 @@ begin
   select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
   into reference_ids, labels
   from metrics.selected_references(slowest_jobs.repository, slowest_jobs.team) as r;
-  horizon := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon := metrics.job_horizon();
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
-  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
-    select count(*) = rows_looked_at, sum(c.runs) > 10000
-    into has_more, from_weeks
-    from (
-      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
-      from unnest(reference_ids) as r (reference_id)
-      cross join lateral (
-        select *
-        from metrics.job_weeks as w
-        where w.generation = asked.generation
-          and w.reference_id = r.reference_id
-          and w.week >= first_week
-          and w.week < end_week
-          and (slowest_jobs.pipeline is null or w.pipeline = slowest_jobs.pipeline)
-        offset 0
-      ) as w
-      limit rows_looked_at
-    ) as c;
-    exit when from_weeks or not has_more;
-  end loop;
-  from_weeks := coalesce(from_weeks, false);
+  from_weeks := metrics.has_many_jobs(asked, reference_ids, slowest_jobs.pipeline, null);
 
   return query
   with repositories as materialized (
     select r.reference_id, r.label
     from unnest(reference_ids, labels) as r (reference_id, label)
   ),
-  -- Of what lies before the horizon only whole weeks are left.
   weeks as materialized (
     select w.week
-    from metrics.nearest_weeks_of(asked) as w
-    where (from_weeks and w.is_counted and w.week >= horizon)
-      or (
-        w.end_day - w.first_day = 7
-        and w.week < horizon
-        and w.week in (
-          select z.week
-          from metrics.frozen_weeks as z
-          where z.fact = 'jobs'
-        )
-      )
+    from metrics.kept_weeks_of(asked, from_weeks) as w
   ),
   stretches as materialized (
     select d.starts_at, d.ends_at, d.times
-    from metrics.days_off_weeks_of(asked) as d
-    where from_weeks
-      and d.week >= horizon
-    union all
-    select greatest(s.starts_at, h.at), s.ends_at, 1
-    from metrics.stretches_of(asked) as s
-    cross join (select metrics.midnight(horizon, asked.time_zone) as at) as h
-    where not from_weeks
-      and s.ends_at > h.at
+    from metrics.kept_days_of(asked, from_weeks) as d
   ),
   exactness as materialized (
     select
@@ -1818,10 +1837,7 @@ begin
   select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
   into reference_ids, labels
   from metrics.selected_references(flaky_jobs.repository, flaky_jobs.team) as r;
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
+  horizon := metrics.job_horizon();
 
   return query
   select l.label, l.pipeline, l.job, l.commits, l.failures, l.first_at, l.last_at, null::text, l.page_key, l.total
@@ -2112,11 +2128,8 @@ begin
   select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
   into reference_ids, labels
   from metrics.selected_references(step_health.repository, step_health.team) as r;
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
-  if asked.until > coalesce(horizon, '-infinity') then
+  horizon := metrics.job_horizon();
+  if asked.until > horizon then
     all_jobs := metrics.kept_jobs(asked, reference_ids, step_health.branch, step_health.pipeline, step_health.job);
   end if;
 
@@ -2430,14 +2443,7 @@ begin
   if is_unknown then
     grouping := 'nothing';
   end if;
-  horizon := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon := metrics.job_horizon();
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
@@ -2446,20 +2452,9 @@ begin
     select r.reference_id, r.label
     from unnest(reference_ids, labels) as r (reference_id, label)
   ),
-  -- Of what lies before the horizon only whole weeks are left.
   weeks as materialized (
     select w.week, w.bucket_start
-    from metrics.nearest_weeks_of(asked) as w
-    where (w.is_counted and w.week >= horizon)
-      or (
-        w.end_day - w.first_day = 7
-        and w.week < horizon
-        and w.week in (
-          select z.week
-          from metrics.frozen_weeks as z
-          where z.fact = 'jobs'
-        )
-      )
+    from metrics.kept_weeks_of(asked, true) as w
   ),
   used as materialized (
     select
@@ -2515,7 +2510,7 @@ begin
           coalesce(sum(d.times * j.duration_seconds::numeric), 0) as seconds,
           coalesce(sum(d.times * ceil(j.duration_seconds / 60)::numeric), 0) as rounded_minutes
         from repositories as r
-        cross join metrics.days_off_weeks_of(asked) as d
+        cross join metrics.kept_days_of(asked, true) as d
         cross join lateral (
           select f.pipeline, f.name, f.runner_labels, f.duration_seconds
           from metrics.jobs as f
@@ -2526,7 +2521,6 @@ begin
             and (pipeline_cost.job is null or coalesce(f.name, '') = pipeline_cost.job)
           offset 0
         ) as j
-        where d.week >= horizon
         group by 1, 2, 3, 4, 5, 6
       ) as e
       cross join lateral (select metrics.runner_of(e.runner_labels) as runner) as x
@@ -2698,10 +2692,7 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(pipeline_cost_evidence.since, pipeline_cost_evidence.until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
+  horizon := metrics.job_horizon();
   asked.since := greatest(asked.since, horizon);
   if asked.since >= asked.until then
     return;

@@ -147,6 +147,10 @@ grant execute on function metrics.nearest_weeks_of(metrics.period) to authentica
 grant execute on function metrics.days_off_weeks_of(metrics.period) to authenticated, metrics_reader;
 grant execute on function metrics.key_of_page(metrics.period, text[]) to authenticated, metrics_reader;
 grant execute on function metrics.ended_runs(metrics.period, bigint[], text, text, boolean) to authenticated, metrics_reader;
+grant execute on function metrics.job_horizon() to authenticated, metrics_reader;
+grant execute on function metrics.kept_weeks_of(metrics.period, boolean) to authenticated, metrics_reader;
+grant execute on function metrics.kept_days_of(metrics.period, boolean) to authenticated, metrics_reader;
+grant execute on function metrics.has_many_jobs(metrics.period, bigint[], text, text) to authenticated, metrics_reader;
 grant execute on function metrics.kept_jobs(metrics.period, bigint[], text, text, text) to authenticated, metrics_reader;
 grant execute on function metrics.runner_of(text[]) to authenticated, metrics_reader;
 grant execute on function metrics.price_of(text, date) to authenticated, metrics_reader;

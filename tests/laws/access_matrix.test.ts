@@ -266,6 +266,11 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "flaky_pairs(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
       "ended_runs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, with_bots boolean)":
         "ended_runs(metrics.period_of(null, null, null, null, null), '{1}', null, null, true)",
+      "job_horizon()": "job_horizon()",
+      "kept_weeks_of(asked metrics.period, from_weeks boolean)": "kept_weeks_of(null, true)",
+      "kept_days_of(asked metrics.period, from_weeks boolean)": "kept_days_of(null, true)",
+      "has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text)":
+        "has_many_jobs(metrics.period_of(null, null, null, null, null), '{1}', null, null)",
       "kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)":
         "kept_jobs(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
       "latest_jobs_with_steps(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)":
