@@ -1533,9 +1533,16 @@ begin
   from_weeks := metrics.has_many_jobs(asked, reference_ids, slowest_jobs.pipeline, null);
 
   return query
+  -- Several senders may tell of one repository, each by a reference of its own: a job is the same by all of them.
   with repositories as materialized (
-    select r.reference_id, r.label
+    select r.reference_id, r.label, n.first_id
     from unnest(reference_ids, labels) as r (reference_id, label)
+    join (
+      select o.label, min(o.reference_id) as first_id
+      from unnest(reference_ids, labels) as o (reference_id, label)
+      group by o.label
+    ) as n
+      on n.label = r.label
   ),
   weeks as materialized (
     select w.week
@@ -1569,7 +1576,7 @@ begin
       max(c.durations) as durations
     from (
       select
-        n.reference_id,
+        r.first_id as reference_id,
         n.pipeline,
         n.job,
         sum(n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown) as runs,
@@ -1579,7 +1586,7 @@ begin
       from repositories as r
       cross join lateral (
         select
-          f.reference_id, f.week, f.pipeline, f.job, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
+          f.week, f.pipeline, f.job, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
           f.seconds, f.duration_tally
         from metrics.job_weeks as f
         where f.generation = asked.generation
@@ -1591,7 +1598,7 @@ begin
         offset 0
       ) as n
       where n.week in (select w.week from weeks as w)
-      group by n.reference_id, n.pipeline, n.job
+      group by 1, 2, 3
       union all
       select
         p.reference_id,
@@ -1609,7 +1616,7 @@ begin
       from exactness as x
       cross join (
         select
-          r.reference_id,
+          r.first_id as reference_id,
           j.pipeline,
           j.job,
           s.times,
