@@ -58,7 +58,6 @@ create type metrics.counted_test_run as (
   times integer,
   reference_id bigint,
   at timestamp with time zone,
-  is_timed boolean,
   passed integer,
   failed integer,
   skipped integer
@@ -260,7 +259,6 @@ create type metrics.step_numbers as (
 -- type metrics.test_counts
 create type metrics.test_counts as (
   runs bigint,
-  timed_runs bigint,
   passed bigint,
   failed bigint,
   skipped bigint
@@ -2348,7 +2346,6 @@ create table metrics.test_weeks (
   reference_id bigint not null,
   week date not null,
   runs integer not null,
-  timed_runs integer not null,
   passed bigint not null,
   failed bigint not null,
   skipped bigint not null
@@ -2373,7 +2370,6 @@ comment on column metrics.test_weeks.passed is 'Tests that passed.';
 comment on column metrics.test_weeks.reference_id is 'Repository reference.';
 comment on column metrics.test_weeks.runs is 'Test runs.';
 comment on column metrics.test_weeks.skipped is 'Tests that were skipped.';
-comment on column metrics.test_weeks.timed_runs is 'Test runs that say how long they took.';
 comment on column metrics.test_weeks.week is 'Monday of the week in which they started.';
 comment on table metrics.test_weeks is 'Test runs by ISO week, and what became of their tests. A row that counts nothing is not there.';
 
@@ -3871,7 +3867,7 @@ begin
   if tg_op <> 'DELETE' then
     counted := array(
       select row(
-        1, n.reference_id, n.started_at, n.duration_seconds is not null, coalesce(n.passed_count, 0),
+        1, n.reference_id, n.started_at, coalesce(n.passed_count, 0),
         coalesce(n.failed_count, 0) + coalesce(n.error_count, 0), coalesce(n.skipped_count, 0)
       )::metrics.counted_test_run
       from new_rows as n
@@ -3881,7 +3877,7 @@ begin
   if tg_op <> 'INSERT' then
     no_longer := array(
       select row(
-        -1, o.reference_id, o.started_at, o.duration_seconds is not null, coalesce(o.passed_count, 0),
+        -1, o.reference_id, o.started_at, coalesce(o.passed_count, 0),
         coalesce(o.failed_count, 0) + coalesce(o.error_count, 0), coalesce(o.skipped_count, 0)
       )::metrics.counted_test_run
       from old_rows as o
@@ -4913,19 +4909,18 @@ begin
   from metrics.generations as g
   where g.id = count_reports_of_week.generation;
 
-  insert into metrics.test_weeks (generation, reference_id, week, runs, timed_runs, passed, failed, skipped)
+  insert into metrics.test_weeks (generation, reference_id, week, runs, passed, failed, skipped)
   select
     count_reports_of_week.generation,
     r.id,
     count_reports_of_week.week,
     count(*),
-    count(t.duration_seconds),
     sum(coalesce(t.passed_count, 0)),
     sum(coalesce(t.failed_count, 0) + coalesce(t.error_count, 0)),
     sum(coalesce(t.skipped_count, 0))
   from metrics.repository_references as r
   cross join lateral (
-    select f.duration_seconds, f.passed_count, f.failed_count, f.error_count, f.skipped_count
+    select f.passed_count, f.failed_count, f.error_count, f.skipped_count
     from metrics.test_runs as f
     where f.reference_id = r.id
       and f.started_at >= starts_at
@@ -5245,7 +5240,7 @@ CREATE OR REPLACE FUNCTION metrics.count_test_runs(counted metrics.counted_test_
  SET enable_seqscan TO 'off'
 AS $function$
 begin
-  insert into metrics.test_weeks as t (generation, reference_id, week, runs, timed_runs, passed, failed, skipped)
+  insert into metrics.test_weeks as t (generation, reference_id, week, runs, passed, failed, skipped)
   select *
   from (
     select
@@ -5253,7 +5248,6 @@ begin
       c.reference_id,
       metrics.week_of(c.at, g.time_zone),
       sum(c.times),
-      coalesce(sum(c.times) filter (where c.is_timed), 0),
       sum(c.times * c.passed),
       sum(c.times * c.failed),
       sum(c.times * c.skipped)
@@ -5262,12 +5256,11 @@ begin
       on g.state = 'current'
       or (g.state = 'building' and metrics.week_of(c.at, g.time_zone) < g.weeks_before)
     group by 1, 2, 3
-  ) as n (generation, reference_id, week, runs, timed_runs, passed, failed, skipped)
-  where (n.runs, n.timed_runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0, 0)
+  ) as n (generation, reference_id, week, runs, passed, failed, skipped)
+  where (n.runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0)
   order by n.generation, n.reference_id, n.week
   on conflict on constraint test_weeks_pkey do update set
     runs = t.runs + excluded.runs,
-    timed_runs = t.timed_runs + excluded.timed_runs,
     passed = t.passed + excluded.passed,
     failed = t.failed + excluded.failed,
     skipped = t.skipped + excluded.skipped;
@@ -5283,7 +5276,7 @@ begin
     where t.generation = k.id
       and t.reference_id = k.reference_id
       and t.week = k.week
-      and (t.runs, t.timed_runs, t.passed, t.failed, t.skipped) = (0, 0, 0, 0, 0);
+      and (t.runs, t.passed, t.failed, t.skipped) = (0, 0, 0, 0);
   end if;
 end
 $function$;
@@ -13965,8 +13958,7 @@ begin
       'ratio',
       case
         when is_unknown then 'unknown_service'
-        when tests.passed + tests.failed > 0 and tests.timed_runs > 0 then null
-        else 'too_few'
+        when tests.passed + tests.failed = 0 then 'too_few'
       end,
       null::text,
       tests.passed + tests.failed,
@@ -17934,9 +17926,16 @@ begin
   from_weeks := metrics.has_many_jobs(asked, reference_ids, slowest_jobs.pipeline, null);
 
   return query
+  -- Several senders may tell of one repository, each by a reference of its own: a job is the same by all of them.
   with repositories as materialized (
-    select r.reference_id, r.label
+    select r.reference_id, r.label, n.first_id
     from unnest(reference_ids, labels) as r (reference_id, label)
+    join (
+      select o.label, min(o.reference_id) as first_id
+      from unnest(reference_ids, labels) as o (reference_id, label)
+      group by o.label
+    ) as n
+      on n.label = r.label
   ),
   weeks as materialized (
     select w.week
@@ -17970,7 +17969,7 @@ begin
       max(c.durations) as durations
     from (
       select
-        n.reference_id,
+        r.first_id as reference_id,
         n.pipeline,
         n.job,
         sum(n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown) as runs,
@@ -17980,7 +17979,7 @@ begin
       from repositories as r
       cross join lateral (
         select
-          f.reference_id, f.week, f.pipeline, f.job, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
+          f.week, f.pipeline, f.job, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
           f.seconds, f.duration_tally
         from metrics.job_weeks as f
         where f.generation = asked.generation
@@ -17992,7 +17991,7 @@ begin
         offset 0
       ) as n
       where n.week in (select w.week from weeks as w)
-      group by n.reference_id, n.pipeline, n.job
+      group by 1, 2, 3
       union all
       select
         p.reference_id,
@@ -18010,7 +18009,7 @@ begin
       from exactness as x
       cross join (
         select
-          r.reference_id,
+          r.first_id as reference_id,
           j.pipeline,
           j.job,
           s.times,
@@ -18732,13 +18731,12 @@ declare
 begin
   select
     coalesce(sum(n.times * n.runs), 0),
-    coalesce(sum(n.times * n.timed_runs), 0),
     coalesce(sum(n.times * n.passed), 0),
     coalesce(sum(n.times * n.failed), 0),
     coalesce(sum(n.times * n.skipped), 0)
   into counts
   from (
-    select 1 as times, t.runs, t.timed_runs, t.passed, t.failed, t.skipped
+    select 1 as times, t.runs, t.passed, t.failed, t.skipped
     from unnest(tests_of.reference_ids) as r (reference_id)
     cross join lateral (
       select *
@@ -18755,13 +18753,12 @@ begin
       where w.is_counted
     )
     union all
-    select d.times, t.runs, t.timed_runs, t.passed, t.failed, t.skipped
+    select d.times, t.runs, t.passed, t.failed, t.skipped
     from metrics.days_off_weeks_of(asked) as d
     cross join unnest(tests_of.reference_ids) as r (reference_id)
     cross join lateral (
       select
         count(*) as runs,
-        count(k.duration_seconds) as timed_runs,
         sum(coalesce(k.passed_count, 0)) as passed,
         sum(coalesce(k.failed_count, 0) + coalesce(k.error_count, 0)) as failed,
         sum(coalesce(k.skipped_count, 0)) as skipped

@@ -8,7 +8,6 @@ create table if not exists metrics.test_weeks (
   reference_id bigint not null,
   week date not null,
   runs integer not null,
-  timed_runs integer not null,
   passed bigint not null,
   failed bigint not null,
   skipped bigint not null,
@@ -21,7 +20,6 @@ comment on column metrics.test_weeks.generation is 'Generation in whose time zon
 comment on column metrics.test_weeks.reference_id is 'Repository reference.';
 comment on column metrics.test_weeks.week is 'Monday of the week in which they started.';
 comment on column metrics.test_weeks.runs is 'Test runs.';
-comment on column metrics.test_weeks.timed_runs is 'Test runs that say how long they took.';
 comment on column metrics.test_weeks.passed is 'Tests that passed.';
 comment on column metrics.test_weeks.failed is 'Tests that failed, those among them whose machinery did.';
 comment on column metrics.test_weeks.skipped is 'Tests that were skipped.';
@@ -53,7 +51,6 @@ begin
       times integer,
       reference_id bigint,
       at timestamptz,
-      is_timed boolean,
       passed integer,
       failed integer,
       skipped integer
@@ -87,7 +84,7 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 begin
-  insert into metrics.test_weeks as t (generation, reference_id, week, runs, timed_runs, passed, failed, skipped)
+  insert into metrics.test_weeks as t (generation, reference_id, week, runs, passed, failed, skipped)
   select *
   from (
     select
@@ -95,7 +92,6 @@ begin
       c.reference_id,
       metrics.week_of(c.at, g.time_zone),
       sum(c.times),
-      coalesce(sum(c.times) filter (where c.is_timed), 0),
       sum(c.times * c.passed),
       sum(c.times * c.failed),
       sum(c.times * c.skipped)
@@ -104,12 +100,11 @@ begin
       on g.state = 'current'
       or (g.state = 'building' and metrics.week_of(c.at, g.time_zone) < g.weeks_before)
     group by 1, 2, 3
-  ) as n (generation, reference_id, week, runs, timed_runs, passed, failed, skipped)
-  where (n.runs, n.timed_runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0, 0)
+  ) as n (generation, reference_id, week, runs, passed, failed, skipped)
+  where (n.runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0)
   order by n.generation, n.reference_id, n.week
   on conflict on constraint test_weeks_pkey do update set
     runs = t.runs + excluded.runs,
-    timed_runs = t.timed_runs + excluded.timed_runs,
     passed = t.passed + excluded.passed,
     failed = t.failed + excluded.failed,
     skipped = t.skipped + excluded.skipped;
@@ -125,7 +120,7 @@ begin
     where t.generation = k.id
       and t.reference_id = k.reference_id
       and t.week = k.week
-      and (t.runs, t.timed_runs, t.passed, t.failed, t.skipped) = (0, 0, 0, 0, 0);
+      and (t.runs, t.passed, t.failed, t.skipped) = (0, 0, 0, 0);
   end if;
 end
 $$;
@@ -196,7 +191,7 @@ begin
   if tg_op <> 'DELETE' then
     counted := array(
       select row(
-        1, n.reference_id, n.started_at, n.duration_seconds is not null, coalesce(n.passed_count, 0),
+        1, n.reference_id, n.started_at, coalesce(n.passed_count, 0),
         coalesce(n.failed_count, 0) + coalesce(n.error_count, 0), coalesce(n.skipped_count, 0)
       )::metrics.counted_test_run
       from new_rows as n
@@ -206,7 +201,7 @@ begin
   if tg_op <> 'INSERT' then
     no_longer := array(
       select row(
-        -1, o.reference_id, o.started_at, o.duration_seconds is not null, coalesce(o.passed_count, 0),
+        -1, o.reference_id, o.started_at, coalesce(o.passed_count, 0),
         coalesce(o.failed_count, 0) + coalesce(o.error_count, 0), coalesce(o.skipped_count, 0)
       )::metrics.counted_test_run
       from old_rows as o
@@ -304,19 +299,18 @@ begin
   from metrics.generations as g
   where g.id = count_reports_of_week.generation;
 
-  insert into metrics.test_weeks (generation, reference_id, week, runs, timed_runs, passed, failed, skipped)
+  insert into metrics.test_weeks (generation, reference_id, week, runs, passed, failed, skipped)
   select
     count_reports_of_week.generation,
     r.id,
     count_reports_of_week.week,
     count(*),
-    count(t.duration_seconds),
     sum(coalesce(t.passed_count, 0)),
     sum(coalesce(t.failed_count, 0) + coalesce(t.error_count, 0)),
     sum(coalesce(t.skipped_count, 0))
   from metrics.repository_references as r
   cross join lateral (
-    select f.duration_seconds, f.passed_count, f.failed_count, f.error_count, f.skipped_count
+    select f.passed_count, f.failed_count, f.error_count, f.skipped_count
     from metrics.test_runs as f
     where f.reference_id = r.id
       and f.started_at >= starts_at

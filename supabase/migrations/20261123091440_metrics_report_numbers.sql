@@ -142,7 +142,6 @@ begin
   if to_regtype('metrics.test_counts') is null then
     create type metrics.test_counts as (
       runs bigint,
-      timed_runs bigint,
       passed bigint,
       failed bigint,
       skipped bigint
@@ -153,7 +152,7 @@ $$;
 
 revoke usage on type metrics.test_counts from public;
 
-comment on type metrics.test_counts is 'Test runs, those among them that say how long they took, and what became of their tests.';
+comment on type metrics.test_counts is 'Test runs, and what became of their tests.';
 
 drop function if exists metrics.tests_of(metrics.period, bigint[]);
 
@@ -174,13 +173,12 @@ declare
 begin
   select
     coalesce(sum(n.times * n.runs), 0),
-    coalesce(sum(n.times * n.timed_runs), 0),
     coalesce(sum(n.times * n.passed), 0),
     coalesce(sum(n.times * n.failed), 0),
     coalesce(sum(n.times * n.skipped), 0)
   into counts
   from (
-    select 1 as times, t.runs, t.timed_runs, t.passed, t.failed, t.skipped
+    select 1 as times, t.runs, t.passed, t.failed, t.skipped
     from unnest(tests_of.reference_ids) as r (reference_id)
     cross join lateral (
       select *
@@ -197,13 +195,12 @@ begin
       where w.is_counted
     )
     union all
-    select d.times, t.runs, t.timed_runs, t.passed, t.failed, t.skipped
+    select d.times, t.runs, t.passed, t.failed, t.skipped
     from metrics.days_off_weeks_of(asked) as d
     cross join unnest(tests_of.reference_ids) as r (reference_id)
     cross join lateral (
       select
         count(*) as runs,
-        count(k.duration_seconds) as timed_runs,
         sum(coalesce(k.passed_count, 0)) as passed,
         sum(coalesce(k.failed_count, 0) + coalesce(k.error_count, 0)) as failed,
         sum(coalesce(k.skipped_count, 0)) as skipped

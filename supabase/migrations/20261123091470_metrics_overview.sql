@@ -113,8 +113,7 @@ begin
       'ratio',
       case
         when is_unknown then 'unknown_service'
-        when tests.passed + tests.failed > 0 and tests.timed_runs > 0 then null
-        else 'too_few'
+        when tests.passed + tests.failed = 0 then 'too_few'
       end,
       null::text,
       tests.passed + tests.failed,

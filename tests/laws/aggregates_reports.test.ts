@@ -112,7 +112,7 @@ async function readOtherwise(sql: postgres.Sql, since: string, until: string): P
     cross join metrics.test_health(${since}::date, ${until}::date) as t
     where o.section = 'tests'
       and (o.value, o.reason, o.sample_size, o.detail) is distinct from (
-        t.pass_rate, t.reason, t.passed + t.failed,
+        t.pass_rate, case when t.pass_rate is null then t.reason end, t.passed + t.failed,
         jsonb_build_object('runs', t.runs, 'passed', t.passed, 'failed', t.failed, 'skipped', t.skipped)
       )
     union all
