@@ -3,6 +3,8 @@
 set lock_timeout = '2s';
 set statement_timeout = '60s';
 
+-- The functions here are in PL/pgSQL, because one in SQL that cannot be inlined is planned anew by every statement that calls it.
+
 -- All that is derived from facts belongs to a generation: a time zone, a set of rules, and what follows from them. When one of those
 -- changes, the next generation is built in bounded steps beside the present one, and readers see either the one or the other.
 create table if not exists metrics.generations (
@@ -43,19 +45,22 @@ drop function if exists metrics.current_generation();
 
 create function metrics.current_generation()
 returns integer
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-  select g.id
-  from metrics.generations as g
-  where g.state = 'current'
+begin
+  return (
+    select g.id
+    from metrics.generations as g
+    where g.state = 'current'
+  );
+end
 $$;
 revoke execute on function metrics.current_generation() from public;
 
 comment on function metrics.current_generation() is 'The generation that numbers are read from.';
 
--- These four in PL/pgSQL, because a function in SQL that cannot be inlined is planned anew at every call.
 drop function if exists metrics.week_of(timestamptz, text);
 
 create function metrics.week_of(at timestamptz, time_zone text)
@@ -128,6 +133,138 @@ $$;
 revoke execute on function metrics.seconds_of(smallint) from public;
 
 comment on function metrics.seconds_of(smallint) is 'The seconds that a bucket stands for: at most 4.9 % from any value in it.';
+
+-- All counts by bucket of one week in one number. A row for each bucket would be five times as large and as slow to read: most repositories
+-- have fewer pull requests or runs a week than there are buckets. Such numbers are added by sum(), across weeks and repositories.
+drop function if exists metrics.tally_of(smallint);
+
+create function metrics.tally_of(bucket smallint)
+returns numeric
+language plpgsql
+immutable
+parallel safe
+set search_path = ''
+as $$
+begin
+  -- The shortest time that two moments can lie apart, a microsecond, is in bucket -145.
+  return ('1e' || 8 * greatest(bucket + 146, 0))::numeric;
+end
+$$;
+revoke execute on function metrics.tally_of(smallint) from public;
+
+comment on function metrics.tally_of(smallint) is 'A tally of one value in this bucket. A tally is a number each eight decimal digits of which are the count of one bucket: the last eight that of no time at all, the eight before them that of bucket -145, and so on.';
+
+-- One call for many values: calling the two functions above for each of some thousands would take longer than reading them.
+drop function if exists metrics.tally_of_all(double precision[]);
+
+create function metrics.tally_of_all(seconds double precision[])
+returns numeric
+language plpgsql
+immutable
+parallel safe
+set search_path = ''
+as $$
+#variable_conflict use_column
+begin
+  return (
+    select coalesce(sum(b.values * metrics.tally_of(b.bucket)), 0)
+    from (
+      select u.bucket, count(*) as values
+      from (
+        select
+          case
+            when v.seconds > 0 then greatest(floor(ln(v.seconds) / ln(1.1::double precision)), -32767)::smallint
+            when v.seconds = 0 then (-32768)::smallint
+          end as bucket
+        from unnest(tally_of_all.seconds) as v (seconds)
+      ) as u
+      where u.bucket is not null
+      group by u.bucket
+    ) as b
+  );
+end
+$$;
+revoke execute on function metrics.tally_of_all(double precision[]) from public;
+
+comment on function metrics.tally_of_all(double precision[]) is 'The tally of many values, each in its metrics.bucket_of; 0 for none.';
+
+drop function if exists metrics.counts_of(numeric);
+
+create function metrics.counts_of(tally numeric)
+returns table (bucket smallint, count integer)
+language plpgsql
+immutable
+parallel safe
+set search_path = ''
+rows 60
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select
+    (case when d.places = p.place then -32768 else d.places - p.place - 146 end)::smallint,
+    convert_from(c.digits, 'UTF8')::integer
+  from (
+    -- As bytes: where a character may be several, each look for the n-th begins at the first. And once, not for each place.
+    select convert_to(lpad(t.digits, 8 * t.places, '0'), 'UTF8') as digits, t.places, t.places - t.empty_places as last_place
+    from (
+      select
+        o.digits,
+        (length(o.digits) + 7) / 8 as places,
+        (length(o.digits) - length(rtrim(o.digits, '0'))) / 8 as empty_places
+      from (select tally::text as digits where tally > 0 offset 0) as o
+      offset 0
+    ) as t
+    offset 0
+  ) as d
+  cross join lateral generate_series(1, d.last_place) as p (place)
+  cross join lateral (select substr(d.digits, 8 * p.place - 7, 8) as digits offset 0) as c
+  where c.digits <> '00000000'::bytea;
+end
+$$;
+revoke execute on function metrics.counts_of(numeric) from public;
+
+comment on function metrics.counts_of(numeric) is 'The counts of a tally by bucket, without those that are 0.';
+
+drop function if exists metrics.percentiles_of(numeric, double precision[]);
+
+create function metrics.percentiles_of(tally numeric, fractions double precision[])
+returns table (sample_size bigint, percentiles double precision[])
+language plpgsql
+immutable
+parallel safe
+set search_path = ''
+rows 1
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with cumulated as (
+    select
+      c.bucket,
+      sum(c.count) over (order by c.bucket) as up_to,
+      sum(c.count) over () as total
+    from metrics.counts_of(tally) as c
+  )
+  select
+    max(c.total),
+    array(
+      select metrics.seconds_of(
+        (
+          select min(e.bucket)
+          from cumulated as e
+          where e.up_to >= ceil(f.fraction * e.total::double precision)
+        )
+      )
+      from unnest(fractions) with ordinality as f (fraction, place)
+      order by f.place
+    )
+  from cumulated as c;
+end
+$$;
+revoke execute on function metrics.percentiles_of(numeric, double precision[]) from public;
+
+comment on function metrics.percentiles_of(numeric, double precision[]) is 'How many values a tally counts, and their percentiles in seconds by the nearest rank, each at most 4.9 % off; NULL for none.';
 
 do $$
 begin
@@ -240,11 +377,14 @@ drop function if exists metrics.buckets_of(metrics.period);
 
 create function metrics.buckets_of(asked metrics.period)
 returns table (bucket_start date, first_day date, end_day date)
-language sql
+language plpgsql
 immutable
 set search_path = ''
 rows 60
 as $$
+#variable_conflict use_column
+begin
+  return query
   select null, asked.since, asked.until
   where asked.bucket = 'none'
     and asked.until - asked.since <= 3660
@@ -254,7 +394,8 @@ as $$
     case when asked.bucket <> 'none' and asked.until - asked.since <= 3660 then date_trunc(asked.bucket, asked.since::timestamp) end,
     (asked.until - 1)::timestamp,
     ('1 ' || nullif(asked.bucket, 'none'))::interval
-  ) as s (day)
+  ) as s (day);
+end
 $$;
 revoke execute on function metrics.buckets_of(metrics.period) from public;
 
@@ -265,18 +406,22 @@ drop function if exists metrics.whole_weeks_of(metrics.period);
 
 create function metrics.whole_weeks_of(asked metrics.period)
 returns table (bucket_start date, week date)
-language sql
+language plpgsql
 immutable
 set search_path = ''
 rows 60
 as $$
+#variable_conflict use_column
+begin
+  return query
   select b.bucket_start, w.week::date
   from metrics.buckets_of(asked) as b
   cross join lateral generate_series(
     date_trunc('week', (b.first_day + 6)::timestamp),
     (b.end_day - 7)::timestamp,
     interval '7 days'
-  ) as w (week)
+  ) as w (week);
+end
 $$;
 revoke execute on function metrics.whole_weeks_of(metrics.period) from public;
 
@@ -286,11 +431,14 @@ drop function if exists metrics.days_beside_weeks_of(metrics.period);
 
 create function metrics.days_beside_weeks_of(asked metrics.period)
 returns table (bucket_start date, starts_at timestamptz, ends_at timestamptz)
-language sql
+language plpgsql
 immutable
 set search_path = ''
 rows 60
 as $$
+#variable_conflict use_column
+begin
+  return query
   select
     b.bucket_start,
     d.first_day::timestamp at time zone asked.time_zone,
@@ -312,7 +460,8 @@ as $$
     select m.last_monday, b.end_day
     where m.first_monday < m.last_monday
       and m.last_monday < b.end_day
-  ) as d (first_day, end_day)
+  ) as d (first_day, end_day);
+end
 $$;
 revoke execute on function metrics.days_beside_weeks_of(metrics.period) from public;
 
@@ -322,17 +471,77 @@ drop function if exists metrics.stretches_of(metrics.period);
 
 create function metrics.stretches_of(asked metrics.period)
 returns table (bucket_start date, starts_at timestamptz, ends_at timestamptz)
-language sql
+language plpgsql
 immutable
 set search_path = ''
 rows 60
 as $$
+#variable_conflict use_column
+begin
+  return query
   select
     b.bucket_start,
     b.first_day::timestamp at time zone asked.time_zone,
     b.end_day::timestamp at time zone asked.time_zone
-  from metrics.buckets_of(asked) as b
+  from metrics.buckets_of(asked) as b;
+end
 $$;
 revoke execute on function metrics.stretches_of(metrics.period) from public;
 
 comment on function metrics.stretches_of(metrics.period) is 'Each bucket of a period as moments.';
+
+-- A period is read from the weeks nearest to it: a week of which most working days lie in a bucket is counted whole, less the days that do
+-- not; of any other the days that do are counted by themselves. So a bucket costs the facts of two working days at each end at most.
+drop function if exists metrics.nearest_weeks_of(metrics.period);
+
+create function metrics.nearest_weeks_of(asked metrics.period)
+returns table (bucket_start date, week date, first_day date, end_day date, is_counted boolean)
+language plpgsql
+immutable
+set search_path = ''
+rows 60
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select b.bucket_start, w.week::date, d.first_day, d.end_day, least(d.end_day - w.week::date, 5) - least(d.first_day - w.week::date, 5) >= 3
+  from metrics.buckets_of(asked) as b
+  cross join lateral generate_series(
+    date_trunc('week', b.first_day::timestamp),
+    (b.end_day - 1)::timestamp,
+    interval '7 days'
+  ) as w (week)
+  cross join lateral (select greatest(w.week::date, b.first_day) as first_day, least(w.week::date + 7, b.end_day) as end_day) as d;
+end
+$$;
+revoke execute on function metrics.nearest_weeks_of(metrics.period) from public;
+
+comment on function metrics.nearest_weeks_of(metrics.period) is 'The ISO weeks of each bucket of the period, with the days of them that lie in it, and whether the week is counted whole.';
+
+drop function if exists metrics.days_off_weeks_of(metrics.period);
+
+create function metrics.days_off_weeks_of(asked metrics.period)
+returns table (bucket_start date, week date, starts_at timestamptz, ends_at timestamptz, times integer)
+language plpgsql
+immutable
+set search_path = ''
+rows 60
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select w.bucket_start, w.week, metrics.midnight(d.first_day, asked.time_zone), metrics.midnight(d.end_day, asked.time_zone), d.times
+  from metrics.nearest_weeks_of(asked) as w
+  cross join lateral (
+    values
+      (w.first_day, w.end_day, case when not w.is_counted then 1 end),
+      (w.week, w.first_day, case when w.is_counted then -1 end),
+      (w.end_day, w.week + 7, case when w.is_counted then -1 end)
+  ) as d (first_day, end_day, times)
+  where d.times is not null
+    and d.first_day < d.end_day;
+end
+$$;
+revoke execute on function metrics.days_off_weeks_of(metrics.period) from public;
+
+comment on function metrics.days_off_weeks_of(metrics.period) is 'The stretches by which the counted weeks of each bucket miss it, as moments: times is 1 for those to add, -1 for those to take away.';

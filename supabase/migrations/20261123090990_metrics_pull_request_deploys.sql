@@ -13,14 +13,10 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 begin
-  insert into metrics.pull_request_weeks as t (generation, reference_id, week, phase, human, bot)
-  select
-    d.generation,
-    d.reference_id,
-    metrics.week_of(d.merged_at, g.time_zone),
-    'deploy',
-    coalesce(sum(d.tally) filter (where d.is_bot is not true), 0),
-    coalesce(sum(d.tally) filter (where d.is_bot), 0)
+  insert into metrics.pull_request_weeks as t (
+    generation, reference_id, week, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+  )
+  select d.generation, d.reference_id, metrics.week_of(d.merged_at, g.time_zone), d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
   from (
     select
       c.generation,
@@ -64,13 +60,10 @@ begin
     -- What was counted of a generation that nobody reads any more is deleted as it is.
     and g.state <> 'retired'
   where d.tally is not null
-  group by 1, 2, 3
-  having sum(d.tally) filter (where d.is_bot is not true) <> 0
-    or sum(d.tally) filter (where d.is_bot) <> 0
-  order by 1, 2, 3
-  on conflict on constraint pull_request_weeks_pkey do update set
-    human = t.human + excluded.human,
-    bot = t.bot + excluded.bot;
+  group by 1, 2, 3, 4
+  having sum(d.tally) <> 0
+  order by 1, 2, 3, 4
+  on conflict on constraint pull_request_weeks_pkey do update set deploy = t.deploy + excluded.deploy;
 
   if cardinality(removed) = 0 then
     return;
@@ -85,9 +78,7 @@ begin
   where t.generation = k.generation
     and t.reference_id = k.reference_id
     and t.week = k.week
-    and t.phase = 'deploy'
-    and t.human = 0
-    and t.bot = 0;
+    and (t.pull_requests, t.coding, t.pickup, t.review, t.merge, t.deploy, t.total) = (0, 0, 0, 0, 0, 0, 0);
 end
 $$;
 revoke execute on function metrics.count_deploys(metrics.changes[], metrics.changes[]) from public;

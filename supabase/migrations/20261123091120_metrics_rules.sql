@@ -321,7 +321,7 @@ declare
 begin
   return metrics.week_of(
     (
-      select least(min(p.at), min(j.at), min(m.at))
+      select least(min(p.at), min(j.at), min(m.at), min(u.at), min(c.at))
       from metrics.repository_references as r
       left join lateral (
         select t.ended_at as at
@@ -351,6 +351,24 @@ begin
         limit 1
       ) as m
         on true
+      left join lateral (
+        select t.started_at as at
+        from metrics.test_runs as t
+        where t.reference_id = r.id
+          and t.started_at >= from_at
+        order by t.started_at
+        limit 1
+      ) as u
+        on true
+      left join lateral (
+        select t.checked_at as at
+        from metrics.rule_checks as t
+        where t.reference_id = r.id
+          and t.checked_at >= from_at
+        order by t.checked_at
+        limit 1
+      ) as c
+        on true
     ),
     time_zone
   );
@@ -358,7 +376,7 @@ end
 $$;
 revoke execute on function metrics.next_week_with_facts(date, text) from public;
 
-comment on function metrics.next_week_with_facts(date, text) is 'The first week, from a Monday on, in which runs or jobs ended or pull requests were merged.';
+comment on function metrics.next_week_with_facts(date, text) is 'The first week, from a Monday on, in which runs or jobs ended, pull requests were merged, or tests or rules were reported.';
 
 drop function if exists metrics.rebuild(double precision);
 
@@ -402,6 +420,7 @@ begin
       if week is not null then
         perform metrics.count_week(next_one.id, week);
         perform metrics.count_pull_requests_of_week(next_one.id, week);
+        perform metrics.count_reports_of_week(next_one.id, week);
       end if;
       next_one.weeks_before := coalesce(week + 7, 'infinity');
       update metrics.generations as g

@@ -3,6 +3,71 @@
 set lock_timeout = '2s';
 set statement_timeout = '60s';
 
+do $$
+begin
+  if to_regtype('metrics.phase_sample') is null then
+    create type metrics.phase_sample as (
+      name text,
+      bucket_start date,
+      part text,
+      sample_size bigint,
+      percentiles double precision[]
+    );
+  end if;
+end
+$$;
+
+revoke usage on type metrics.phase_sample from public;
+
+comment on type metrics.phase_sample is 'How long one phase of the pull requests of a group took in a bucket; part 0 counts the pull requests themselves.';
+
+drop function if exists metrics.merged_pull_requests(metrics.period, bigint[], boolean);
+
+create function metrics.merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean)
+returns bigint
+language plpgsql
+stable
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_tidscan = off
+as $$
+begin
+  return (
+    select coalesce(sum(n.pull_requests), 0)
+    from (
+      select c.pull_requests
+      from unnest(merged_pull_requests.reference_ids) as r (reference_id)
+      cross join metrics.nearest_weeks_of(asked) as w
+      cross join lateral (
+        select sum(o.pull_requests) as pull_requests
+        from metrics.pull_request_weeks as o
+        where o.generation = asked.generation
+          and o.reference_id = r.reference_id
+          and o.week = w.week
+          and (with_bots or not o.is_bot)
+      ) as c
+      where w.is_counted
+      union all
+      select d.times * p.pull_requests
+      from metrics.days_off_weeks_of(asked) as d
+      cross join unnest(merged_pull_requests.reference_ids) as r (reference_id)
+      cross join lateral (
+        select count(*) as pull_requests
+        from metrics.pull_requests as o
+        where o.reference_id = r.reference_id
+          and o.merged_at >= d.starts_at
+          and o.merged_at < d.ends_at
+          and (with_bots or o.author_is_bot is not true)
+      ) as p
+    ) as n
+  );
+end
+$$;
+revoke execute on function metrics.merged_pull_requests(metrics.period, bigint[], boolean) from public;
+
+comment on function metrics.merged_pull_requests(metrics.period, bigint[], boolean) is 'How many pull requests were merged in a period, which is to have one bucket.';
+
 drop function if exists metrics.pull_request_cycle_time(date, date, text, text, text, text, boolean, text, integer);
 
 create function metrics.pull_request_cycle_time(
@@ -34,12 +99,16 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The best plan for one repository and for all, for a day and for years, differ; and each goes by an index, whatever the planner guesses of
--- how much the caller may read.
-set plan_cache_mode = force_custom_plan
+-- Planned once: facts and weeks are looked up by an index, for each repository, whatever is asked for and however much the caller may read;
+-- what is put together of them is little, or hashed.
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_tidscan = off
+set enable_bitmapscan = off
+set enable_nestloop = off
+set enable_sort = off
 set enable_memoize = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -56,12 +125,16 @@ declare
   names text[];
   groups text[];
   groups_shown text[];
-  first_day date;
-  end_day date;
+  page_since date;
+  page_until date;
+  begins_at timestamptz;
+  ends_at timestamptz;
   first_bucket date;
   last_bucket date;
   counted bigint;
+  counted_at_most bigint;
   is_small boolean;
+  samples metrics.phase_sample[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, bucket, page_after, page_size);
@@ -82,35 +155,33 @@ begin
     )
   end;
 
-  -- The whole period decides whether percentiles are exact, whatever the page shows of it.
+  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. The weeks
+  -- within it and those that it touches nearly always say so.
   whole := asked;
   whole.bucket := 'none';
-  select coalesce(sum(c.human + case when with_bots then c.bot else 0 end), 0)
-  into counted
-  from metrics.pull_request_week_counts as c
-  where c.generation = asked.generation
-    and c.reference_id = any(references_read)
-    and c.week >= (select min(w.week) from metrics.whole_weeks_of(whole) as w)
-    and c.week <= (select max(w.week) from metrics.whole_weeks_of(whole) as w);
-  if counted <= 10000 then
-    select counted + coalesce(sum(p.pull_requests), 0)
-    into counted
-    from metrics.days_beside_weeks_of(whole) as d
-    cross join unnest(references_read) as r (reference_id)
-    cross join lateral (
-      select count(*) as pull_requests
-      from metrics.pull_requests as p
-      where p.reference_id = r.reference_id
-        and p.merged_at >= d.starts_at
-        and p.merged_at < d.ends_at
-        and (with_bots or p.author_is_bot is not true)
-    ) as p;
+  select
+    coalesce(sum(c.pull_requests) filter (where c.week >= asked.since and c.week + 7 <= asked.until), 0),
+    coalesce(sum(c.pull_requests), 0)
+  into counted, counted_at_most
+  from unnest(references_read) as r (reference_id)
+  cross join lateral (
+    select w.week, w.pull_requests
+    from metrics.pull_request_weeks as w
+    where w.generation = asked.generation
+      and w.reference_id = r.reference_id
+      and w.week > asked.since - 7
+      and w.week < asked.until
+      and (with_bots or not w.is_bot)
+    offset 0
+  ) as c;
+  if counted <= 2000 and counted_at_most > 2000 then
+    counted := metrics.merged_pull_requests(whole, references_read, with_bots);
   end if;
-  is_small := counted <= 10000;
+  is_small := counted <= 2000;
 
   -- Facts are read of what stands on the page alone.
   select min(b.first_day), max(b.end_day), min(b.bucket_start), max(b.bucket_start), array_agg(distinct coalesce(g.name, ''))
-  into first_day, end_day, first_bucket, last_bucket, groups_shown
+  into page_since, page_until, first_bucket, last_bucket, groups_shown
   from metrics.page_of(asked, groups, parts) as g
   join metrics.buckets_of(asked) as b
     on b.bucket_start is not distinct from g.bucket_start;
@@ -118,186 +189,238 @@ begin
   into references_read, repositories_read, names
   from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
   where r.name = any(groups_shown);
+  begins_at := metrics.midnight(page_since, asked.time_zone);
+  ends_at := metrics.midnight(page_until, asked.time_zone);
 
-  return query
-  with chosen as (
-    select r.reference_id, r.repository_id, r.name
-    from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
-  ),
-  -- Few: each by itself. What deploying took stands with the commit that a pull request became.
-  shipped as (
-    select c.pull_request_reference_id as reference_id, c.pull_request_number as number, min(c.shipped_at) as at
-    from metrics.changes as c
-    where is_small
-      and c.generation = asked.generation
-      and c.repository_id = any(repositories_read)
-      and c.merged_at >= metrics.midnight(first_day, asked.time_zone)
-      and c.merged_at < metrics.midnight(end_day, asked.time_zone)
-    group by 1, 2
-  ),
-  merged as (
-    select
-      r.name,
-      case
-        when asked.bucket <> 'none' then date_trunc(asked.bucket, p.merged_at at time zone asked.time_zone)::date
-      end as bucket_start,
-      p.coding_seconds,
-      p.pickup_seconds,
-      p.review_seconds,
-      p.merge_seconds,
-      case when d.at >= p.merged_at then extract(epoch from d.at - p.merged_at)::double precision end as deploy_seconds,
-      p.total_seconds
-    from chosen as r
-    join metrics.pull_requests as p
-      on p.reference_id = r.reference_id
-      and p.merged_at >= metrics.midnight(first_day, asked.time_zone)
-      and p.merged_at < metrics.midnight(end_day, asked.time_zone)
-    left join shipped as s
-      on s.reference_id = p.reference_id
-      and s.number = p.number
-    cross join lateral (
-      select case
-        when s.number is not null then s.at
-        -- A commit tells of one pull request, that of the least number; another may have become the same commit.
-        when p.merge_sha is not null then (
-          select min(c.shipped_at)
-          from metrics.changes as c
-          where c.generation = asked.generation
-            and c.repository_id = r.repository_id
-            and c.sha = p.merge_sha
-        )
-      end as at
-      offset 0
-    ) as d
-    where is_small
-      and (with_bots or p.author_is_bot is not true)
-  ),
-  -- Many: weeks as they were counted, and the days by which those miss the period.
-  tallies as (
-    select r.name, w.bucket_start, array_position(phases, t.phase)::text as part, t.human + case when with_bots then t.bot else 0 end as tally
-    from chosen as r
-    join metrics.pull_request_weeks as t
-      on t.generation = asked.generation
-      and t.reference_id = r.reference_id
-      and t.week > first_day - 7
-      and t.week < end_day
-    join metrics.nearest_weeks_of(asked) as w
-      on w.week = t.week
-      and w.is_counted
-      and w.first_day >= first_day
-      and w.end_day <= end_day
-    where not is_small
-    union all
-    select r.name, w.bucket_start, '0', c.human + case when with_bots then c.bot else 0 end
-    from chosen as r
-    join metrics.pull_request_week_counts as c
-      on c.generation = asked.generation
-      and c.reference_id = r.reference_id
-      and c.week > first_day - 7
-      and c.week < end_day
-    join metrics.nearest_weeks_of(asked) as w
-      on w.week = c.week
-      and w.is_counted
-      and w.first_day >= first_day
-      and w.end_day <= end_day
-    where not is_small
-    union all
-    select e.name, e.bucket_start, e.part, e.times * metrics.tally_of(e.bucket)
-    from (
-      select r.name, d.bucket_start, v.part, metrics.bucket_of(v.seconds) as bucket, sum(d.times) as times
-      from metrics.days_off_weeks_of(asked) as d
-      cross join chosen as r
-      cross join lateral (
-        select *
-        from metrics.pull_requests as p
-        where p.reference_id = r.reference_id
-          and p.merged_at >= d.starts_at
-          and p.merged_at < d.ends_at
-          and (with_bots or p.author_is_bot is not true)
+  if is_small then
+    -- Each by itself. What deploying took stands with the commit that a pull request became.
+    samples := array(
+      with shipped as (
+        select c.pull_request_reference_id as reference_id, c.pull_request_number as number, min(c.shipped_at) as at
+        from (select distinct o.repository_id from unnest(repositories_read) as o (repository_id)) as r
+        cross join lateral (
+          select o.pull_request_reference_id, o.pull_request_number, o.shipped_at
+          from metrics.changes as o
+          where o.generation = asked.generation
+            and o.repository_id = r.repository_id
+            and o.merged_at >= begins_at
+            and o.merged_at < ends_at
+          offset 0
+        ) as c
+        group by 1, 2
+      ),
+      merged as (
+        select
+          r.place,
+          case
+            when asked.bucket <> 'none' then date_trunc(asked.bucket, p.merged_at at time zone asked.time_zone)::date
+          end as bucket_start,
+          p.coding_seconds,
+          p.pickup_seconds,
+          p.review_seconds,
+          p.merge_seconds,
+          p.total_seconds,
+          p.merged_at,
+          case
+            when s.number is not null then s.at
+            -- A commit tells of one pull request, that of the least number; another may have become the same commit.
+            when p.merge_sha is not null then (
+              select min(c.shipped_at)
+              from metrics.changes as c
+              where c.generation = asked.generation
+                and c.repository_id = r.repository_id
+                and c.sha = p.merge_sha
+            )
+          end as deployed_at
+        from (
+          select o.reference_id, o.repository_id, array_position(groups_shown, o.name) as place
+          from unnest(references_read, repositories_read, names) as o (reference_id, repository_id, name)
+        ) as r
+        cross join lateral (
+          select *
+          from metrics.pull_requests as q
+          where q.reference_id = r.reference_id
+            and q.merged_at >= begins_at
+            and q.merged_at < ends_at
+            and (with_bots or q.author_is_bot is not true)
+          offset 0
+        ) as p
+        left join shipped as s
+          on s.reference_id = p.reference_id
+          and s.number = p.number
         offset 0
-      ) as p
+      )
+      select row(groups_shown[m.place], m.bucket_start, v.part, v.sample_size, v.percentiles)::metrics.phase_sample
+      from (
+        select
+          d.place,
+          d.bucket_start,
+          count(*) as pull_requests,
+          count(d.coding_seconds) as coding,
+          percentile_disc(fractions) within group (order by d.coding_seconds) as codings,
+          count(d.pickup_seconds) as pickup,
+          percentile_disc(fractions) within group (order by d.pickup_seconds) as pickups,
+          count(d.review_seconds) as review,
+          percentile_disc(fractions) within group (order by d.review_seconds) as reviews,
+          count(d.merge_seconds) as merge,
+          percentile_disc(fractions) within group (order by d.merge_seconds) as merges,
+          count(d.deploy_seconds) as deploy,
+          percentile_disc(fractions) within group (order by d.deploy_seconds) as deploys,
+          count(d.total_seconds) as total,
+          percentile_disc(fractions) within group (order by d.total_seconds) as totals
+        from (
+          select
+            n.*,
+            case when n.deployed_at >= n.merged_at then extract(epoch from n.deployed_at - n.merged_at)::double precision end as deploy_seconds
+          from merged as n
+        ) as d
+        group by d.place, d.bucket_start
+      ) as m
       cross join lateral (
         values
-          ('0', 0),
-          ('1', p.coding_seconds),
-          ('2', p.pickup_seconds),
-          ('3', p.review_seconds),
-          ('4', p.merge_seconds),
-          ('6', p.total_seconds)
-      ) as v (part, seconds)
-      where not is_small
-        and (d.bucket_start between first_bucket and last_bucket) is not false
-        and v.seconds is not null
-      group by 1, 2, 3, 4
-      union all
-      select
-        r.name,
-        d.bucket_start,
-        '5',
-        metrics.bucket_of(extract(epoch from c.at - c.merged_at)::double precision),
-        sum(d.times)
-      from metrics.days_off_weeks_of(asked) as d
-      cross join (
-        select distinct o.repository_id, o.name
-        from chosen as o
-      ) as r
+          ('0', m.pull_requests, null),
+          ('1', m.coding, m.codings),
+          ('2', m.pickup, m.pickups),
+          ('3', m.review, m.reviews),
+          ('4', m.merge, m.merges),
+          ('5', m.deploy, m.deploys),
+          ('6', m.total, m.totals)
+      ) as v (part, sample_size, percentiles)
+    );
+  else
+    -- Weeks as they were counted, and the days by which those miss the period.
+    samples := array(
+      with chosen as materialized (
+        select r.reference_id, r.repository_id, array_position(groups_shown, r.name) as place
+        from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
+      ),
+      weeks as materialized (
+        select w.week, w.bucket_start
+        from metrics.nearest_weeks_of(asked) as w
+        where w.is_counted
+          and w.first_day >= page_since
+          and w.end_day <= page_until
+      ),
+      days as materialized (
+        select d.bucket_start, d.starts_at, d.ends_at, d.times
+        from metrics.days_off_weeks_of(asked) as d
+        where (d.bucket_start between first_bucket and last_bucket) is not false
+      ),
+      tallies as (
+        select
+          r.place,
+          w.bucket_start,
+          sum(t.pull_requests) as pull_requests,
+          sum(t.coding) as coding,
+          sum(t.pickup) as pickup,
+          sum(t.review) as review,
+          sum(t.merge) as merge,
+          sum(t.deploy) as deploy,
+          sum(t.total) as total
+        from chosen as r
+        cross join lateral (
+          select c.week, c.pull_requests, c.coding, c.pickup, c.review, c.merge, c.deploy, c.total
+          from metrics.pull_request_weeks as c
+          where c.generation = asked.generation
+            and c.reference_id = r.reference_id
+            and c.week > page_since - 7
+            and c.week < page_until
+            and (with_bots or not c.is_bot)
+          offset 0
+        ) as t
+        join weeks as w
+          on w.week = t.week
+        group by 1, 2
+        union all
+        select
+          e.place,
+          e.bucket_start,
+          e.times * e.pull_requests,
+          e.times * metrics.tally_of_all(e.codings),
+          e.times * metrics.tally_of_all(e.pickups),
+          e.times * metrics.tally_of_all(e.reviews),
+          e.times * metrics.tally_of_all(e.merges),
+          0,
+          e.times * metrics.tally_of_all(e.totals)
+        from (
+          select
+            r.place,
+            d.bucket_start,
+            d.times,
+            count(*) as pull_requests,
+            array_agg(p.coding_seconds) as codings,
+            array_agg(p.pickup_seconds) as pickups,
+            array_agg(p.review_seconds) as reviews,
+            array_agg(p.merge_seconds) as merges,
+            array_agg(p.total_seconds) as totals
+          from days as d
+          cross join chosen as r
+          cross join lateral (
+            select q.coding_seconds, q.pickup_seconds, q.review_seconds, q.merge_seconds, q.total_seconds
+            from metrics.pull_requests as q
+            where q.reference_id = r.reference_id
+              and q.merged_at >= d.starts_at
+              and q.merged_at < d.ends_at
+              and (with_bots or q.author_is_bot is not true)
+            offset 0
+          ) as p
+          group by 1, 2, 3
+        ) as e
+        union all
+        select e.place, e.bucket_start, 0, 0, 0, 0, 0, e.times * metrics.tally_of_all(e.deploys), 0
+        from (
+          select
+            r.place,
+            d.bucket_start,
+            d.times,
+            array_agg(extract(epoch from c.at - c.merged_at)::double precision) filter (where c.at >= c.merged_at) as deploys
+          from days as d
+          cross join (
+            select distinct o.repository_id, o.place
+            from chosen as o
+          ) as r
+          cross join lateral (
+            select o.merged_at, min(o.shipped_at) as at
+            from metrics.changes as o
+            where o.generation = asked.generation
+              and o.repository_id = r.repository_id
+              and o.merged_at >= d.starts_at
+              and o.merged_at < d.ends_at
+              and (with_bots or o.pull_request_is_bot is not true)
+            group by o.pull_request_reference_id, o.pull_request_number, o.merged_at
+            offset 0
+          ) as c
+          group by 1, 2, 3
+        ) as e
+      )
+      select row(groups_shown[t.place], t.bucket_start, p.part, p.sample_size, p.percentiles)::metrics.phase_sample
+      from (
+        select
+          t.place,
+          t.bucket_start,
+          sum(t.pull_requests)::bigint as pull_requests,
+          sum(t.coding) as coding,
+          sum(t.pickup) as pickup,
+          sum(t.review) as review,
+          sum(t.merge) as merge,
+          sum(t.deploy) as deploy,
+          sum(t.total) as total
+        from tallies as t
+        group by 1, 2
+      ) as t
       cross join lateral (
-        select c.pull_request_reference_id, c.pull_request_number, c.merged_at, min(c.shipped_at) as at
-        from metrics.changes as c
-        where c.generation = asked.generation
-          and c.repository_id = r.repository_id
-          and c.merged_at >= d.starts_at
-          and c.merged_at < d.ends_at
-          and (with_bots or c.pull_request_is_bot is not true)
-        group by 1, 2, 3
-      ) as c
-      where not is_small
-        and (d.bucket_start between first_bucket and last_bucket) is not false
-        and c.at >= c.merged_at
-      group by 1, 2, 3, 4
-    ) as e
-  ),
-  samples as (
-    select m.name, m.bucket_start, v.part, v.sample_size, v.percentiles
-    from (
-      select
-        d.name,
-        d.bucket_start,
-        count(*) as pull_requests,
-        count(d.coding_seconds) as coding,
-        percentile_disc(fractions) within group (order by d.coding_seconds) as codings,
-        count(d.pickup_seconds) as pickup,
-        percentile_disc(fractions) within group (order by d.pickup_seconds) as pickups,
-        count(d.review_seconds) as review,
-        percentile_disc(fractions) within group (order by d.review_seconds) as reviews,
-        count(d.merge_seconds) as merge,
-        percentile_disc(fractions) within group (order by d.merge_seconds) as merges,
-        count(d.deploy_seconds) as deploy,
-        percentile_disc(fractions) within group (order by d.deploy_seconds) as deploys,
-        count(d.total_seconds) as total,
-        percentile_disc(fractions) within group (order by d.total_seconds) as totals
-      from merged as d
-      group by d.name, d.bucket_start
-    ) as m
-    cross join lateral (
-      values
-        ('0', m.pull_requests, null),
-        ('1', m.coding, m.codings),
-        ('2', m.pickup, m.pickups),
-        ('3', m.review, m.reviews),
-        ('4', m.merge, m.merges),
-        ('5', m.deploy, m.deploys),
-        ('6', m.total, m.totals)
-    ) as v (part, sample_size, percentiles)
-    union all
-    select t.name, t.bucket_start, t.part, p.sample_size, p.percentiles
-    from (
-      select t.name, t.bucket_start, t.part, sum(t.tally) as tally
-      from tallies as t
-      group by 1, 2, 3
-    ) as t
-    cross join lateral metrics.percentiles_of(t.tally, fractions) as p
-  )
+        select '0' as part, t.pull_requests as sample_size, null::double precision[] as percentiles
+        union all
+        select v.part, q.sample_size, q.percentiles
+        from (
+          values ('1', t.coding), ('2', t.pickup), ('3', t.review), ('4', t.merge), ('5', t.deploy), ('6', t.total)
+        ) as v (part, tally)
+        cross join lateral metrics.percentiles_of(v.tally, fractions) as q
+      ) as p
+    );
+  end if;
+
+  return query
   select
     g.bucket_start,
     g.name,
@@ -312,11 +435,15 @@ begin
       when s.sample_size > 0 then null
       when g.part = '5' and not exists (
         select
-        from chosen as r
-        join metrics.service_deployments as d
-          on d.generation = asked.generation
-          and d.repository_id = r.repository_id
-          and d.outcome = 'success'
+        from unnest(repositories_read, names) as r (repository_id, name)
+        cross join lateral (
+          select
+          from metrics.service_deployments as o
+          where o.generation = asked.generation
+            and o.repository_id = r.repository_id
+            and o.outcome = 'success'
+          limit 1
+        ) as d
         where r.name = coalesce(g.name, '')
       ) then 'no_deployments'
       else 'too_few'
@@ -325,11 +452,11 @@ begin
     g.page_key,
     g.total
   from metrics.page_of(asked, groups, parts) as g
-  left join samples as s
+  left join unnest(samples) as s
     on s.name = coalesce(g.name, '')
     and s.bucket_start is not distinct from g.bucket_start
     and s.part = g.part
-  left join samples as n
+  left join unnest(samples) as n
     on n.name = coalesce(g.name, '')
     and n.bucket_start is not distinct from g.bucket_start
     and n.part = '0'
@@ -338,7 +465,7 @@ end
 $$;
 revoke execute on function metrics.pull_request_cycle_time(date, date, text, text, text, text, boolean, text, integer) from public;
 
-comment on function metrics.pull_request_cycle_time(date, date, text, text, text, text, boolean, text, integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample. Exact up to 10,000 pull requests, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
+comment on function metrics.pull_request_cycle_time(date, date, text, text, text, text, boolean, text, integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample. Exact up to 2,000 pull requests, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
 
 drop function if exists metrics.pull_request_cycle_time_evidence(date, date, text, text, boolean, text, integer);
 
@@ -381,28 +508,7 @@ begin
   into references_read, repositories_read, names
   from metrics.selected_references(repository, team) as s (reference_id, repository_id, label);
 
-  select coalesce(sum(n.pull_requests), 0)
-  into rows_in_all
-  from (
-    select sum(c.human + case when with_bots then c.bot else 0 end) as pull_requests
-    from metrics.pull_request_week_counts as c
-    where c.generation = asked.generation
-      and c.reference_id = any(references_read)
-      and c.week >= (select min(w.week) from metrics.whole_weeks_of(asked) as w)
-      and c.week <= (select max(w.week) from metrics.whole_weeks_of(asked) as w)
-    union all
-    select p.pull_requests
-    from metrics.days_beside_weeks_of(asked) as d
-    cross join unnest(references_read) as r (reference_id)
-    cross join lateral (
-      select count(*) as pull_requests
-      from metrics.pull_requests as p
-      where p.reference_id = r.reference_id
-        and p.merged_at >= d.starts_at
-        and p.merged_at < d.ends_at
-        and (with_bots or p.author_is_bot is not true)
-    ) as p
-  ) as n;
+  rows_in_all := metrics.merged_pull_requests(asked, references_read, with_bots);
 
   return query
   select

@@ -3,54 +3,6 @@
 set lock_timeout = '2s';
 set statement_timeout = '60s';
 
--- A period is read from the weeks nearest to it: a week of which four days or more lie in a bucket is counted whole, less the days that
--- do not; of any other the days that do are counted by themselves. So a bucket costs at most six days of facts, wherever it begins and ends.
-drop function if exists metrics.nearest_weeks_of(metrics.period);
-
-create function metrics.nearest_weeks_of(asked metrics.period)
-returns table (bucket_start date, week date, first_day date, end_day date, is_counted boolean)
-language sql
-immutable
-set search_path = ''
-rows 60
-as $$
-  select b.bucket_start, w.week::date, d.first_day, d.end_day, d.end_day - d.first_day >= 4
-  from metrics.buckets_of(asked) as b
-  cross join lateral generate_series(
-    date_trunc('week', b.first_day::timestamp),
-    (b.end_day - 1)::timestamp,
-    interval '7 days'
-  ) as w (week)
-  cross join lateral (select greatest(w.week::date, b.first_day) as first_day, least(w.week::date + 7, b.end_day) as end_day) as d
-$$;
-revoke execute on function metrics.nearest_weeks_of(metrics.period) from public;
-
-comment on function metrics.nearest_weeks_of(metrics.period) is 'The ISO weeks of each bucket of the period, with the days of them that lie in it, and whether the week is counted whole.';
-
-drop function if exists metrics.days_off_weeks_of(metrics.period);
-
-create function metrics.days_off_weeks_of(asked metrics.period)
-returns table (bucket_start date, week date, starts_at timestamptz, ends_at timestamptz, times integer)
-language sql
-immutable
-set search_path = ''
-rows 60
-as $$
-  select w.bucket_start, w.week, metrics.midnight(d.first_day, asked.time_zone), metrics.midnight(d.end_day, asked.time_zone), d.times
-  from metrics.nearest_weeks_of(asked) as w
-  cross join lateral (
-    values
-      (w.first_day, w.end_day, case when not w.is_counted then 1 end),
-      (w.week, w.first_day, case when w.is_counted then -1 end),
-      (w.end_day, w.week + 7, case when w.is_counted then -1 end)
-  ) as d (first_day, end_day, times)
-  where d.times is not null
-    and d.first_day < d.end_day
-$$;
-revoke execute on function metrics.days_off_weeks_of(metrics.period) from public;
-
-comment on function metrics.days_off_weeks_of(metrics.period) is 'The stretches by which the counted weeks of each bucket miss it, as moments: times is 1 for those to add, -1 for those to take away.';
-
 drop function if exists metrics.key_of_page(metrics.period, text[]);
 
 create function metrics.key_of_page(asked metrics.period, kinds text[])
@@ -77,6 +29,36 @@ $$;
 revoke execute on function metrics.key_of_page(metrics.period, text[]) from public;
 
 comment on function metrics.key_of_page(metrics.period, text[]) is 'The key after which a page begins, once it is known to be of these kinds of JSON; NULL for the first page. Raises 22023 for what is no such key.';
+
+do $$
+begin
+  if to_regtype('metrics.health_line') is null then
+    create type metrics.health_line as (
+      name text,
+      bucket_start date,
+      success bigint,
+      failure bigint,
+      timed_out bigint,
+      error bigint,
+      cancelled bigint,
+      skipped bigint,
+      neutral bigint,
+      unknown bigint,
+      reruns bigint,
+      first_decided bigint,
+      first_success bigint,
+      last_decided bigint,
+      last_success bigint,
+      durations double precision[],
+      queues double precision[]
+    );
+  end if;
+end
+$$;
+
+revoke usage on type metrics.health_line from public;
+
+comment on type metrics.health_line is 'What the finished runs or jobs of a group in a bucket count, with p50, p75 and p95 of the seconds that they took and waited.';
 
 drop function if exists metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text);
 
@@ -124,44 +106,69 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- Groups are few and rows many: they are hashed, never sorted, and no plan is dear enough to be compiled.
+-- Planned once: runs and weeks are looked up by an index, for each repository, whatever is asked for and however much the caller may read.
+-- Groups are few and rows many, so they are hashed.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_tidscan = off
+set enable_bitmapscan = off
+set enable_nestloop = off
 set enable_sort = off
 set jit = off
--- Planned for what is asked, which leaves most of the conditions out.
-set plan_cache_mode = force_custom_plan
 as $$
 #variable_conflict use_column
 declare
-  asked metrics.period;
-  after jsonb;
-  grouping text;
+  fractions constant double precision[] := array[0.5, 0.75, 0.95];
   wants_bots constant boolean := coalesce(pipeline_health.bots, true);
+  only_default constant boolean := pipeline_health.branch is not null;
+  asked metrics.period;
+  grouping text;
   reference_ids bigint[];
   labels text[];
+  places integer[];
+  is_unknown boolean;
+  by_pipeline boolean;
   first_week date;
   end_week date;
+  bucket_starts date[];
   from_weeks boolean;
   has_more boolean;
   rows_looked_at integer;
-  is_unknown boolean;
+  is_exact boolean;
+  all_runs bigint;
+  groups text[];
+  groups_shown text[];
+  first_bucket date;
+  last_bucket date;
+  lines metrics.health_line[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(pipeline_health.since, pipeline_health.until, pipeline_health.bucket, page_after, page_size);
-  after := metrics.key_of_page(asked, array['string', 'string']);
   grouping := metrics.checked_word('by', pipeline_health.by, array['nothing', 'repository', 'pipeline']);
-  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
-  into reference_ids, labels
-  from metrics.selected_references(pipeline_health.repository, pipeline_health.team) as r;
+  select
+    coalesce(array_agg(r.reference_id), '{}'),
+    coalesce(array_agg(r.place), '{}'),
+    coalesce(array_agg(distinct r.label) filter (where grouping <> 'nothing'), array[''])
+  into reference_ids, places, labels
+  from (
+    select s.reference_id, s.label, case when grouping = 'nothing' then 1 else dense_rank() over (order by s.label) end as place
+    from (
+      select o.reference_id, o.label collate "C" as label
+      from metrics.selected_references(pipeline_health.repository, pipeline_health.team) as o
+    ) as s
+  ) as r;
   is_unknown := reference_ids = '{}' and (pipeline_health.repository is not null or pipeline_health.team is not null);
   if is_unknown then
     grouping := 'nothing';
+    labels := array[''];
   end if;
+  by_pipeline := grouping = 'pipeline';
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
   -- Few runs are read one by one, and their percentiles are exact. A branch other than the default one is not counted by weeks.
-  foreach rows_looked_at in array array[2000, 1000000] loop
-    select count(*) = rows_looked_at, sum(c.runs) > 10000
+  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
+    select count(*) = rows_looked_at, sum(c.runs) > 2000
     into has_more, from_weeks
     from (
       select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
@@ -170,7 +177,7 @@ begin
         select *
         from metrics.pipeline_weeks as w
         where w.generation = asked.generation
-          and w.only_default_branch = (pipeline_health.branch is not null)
+          and w.only_default_branch = only_default
           and w.only_humans = not wants_bots
           and w.reference_id = r.reference_id
           and w.week >= first_week
@@ -183,345 +190,448 @@ begin
     exit when from_weeks or not has_more;
   end loop;
   from_weeks := coalesce(from_weeks and coalesce(pipeline_health.branch, 'default') = 'default', false);
+  is_exact := not from_weeks;
+
+  -- What ran in the period, whatever its weeks and the days beside them say by themselves.
+  if by_pipeline or (is_exact and pipeline_health.branch <> 'default') then
+    select coalesce(array_agg(distinct n.name collate "C"), '{}'), coalesce(sum(n.runs), 0)
+    into groups, all_runs
+    from (
+      select labels[k.place] || ' / ' || k.pipeline as name, sum(k.runs) as runs
+      from (
+        select r.place, n.pipeline, n.runs
+        from unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            f.pipeline,
+            f.week,
+            f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown as runs
+          from metrics.pipeline_weeks as f
+          where from_weeks
+            and f.generation = asked.generation
+            and f.only_default_branch = only_default
+            and f.only_humans = not wants_bots
+            and f.reference_id = r.reference_id
+            and f.week >= first_week
+            and f.week < end_week
+            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
+          offset 0
+        ) as n
+        where n.week in (
+          select w.week
+          from metrics.nearest_weeks_of(asked) as w
+          where w.is_counted
+        )
+        union all
+        select r.place, p.pipeline, s.times * p.runs
+        from (
+          select d.starts_at, d.ends_at, d.times
+          from metrics.days_off_weeks_of(asked) as d
+          where from_weeks
+          union all
+          select d.starts_at, d.ends_at, 1
+          from metrics.stretches_of(asked) as d
+          where not from_weeks
+        ) as s
+        cross join unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select coalesce(f.pipeline, '') as pipeline, count(*) as runs
+          from metrics.pipeline_runs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= s.starts_at
+            and f.ended_at < s.ends_at
+            and (pipeline_health.pipeline is null or coalesce(f.pipeline, '') = pipeline_health.pipeline)
+            and (
+              pipeline_health.branch is null
+              or (pipeline_health.branch = 'default' and f.on_default_branch)
+              or (pipeline_health.branch <> 'default' and f.branch = pipeline_health.branch)
+            )
+            and (wants_bots or f.actor_is_bot is not true)
+          group by 1
+          offset 0
+        ) as p
+      ) as k
+      group by k.place, k.pipeline
+      having sum(k.runs) > 0
+    ) as n;
+    is_exact := is_exact and all_runs <= 2000;
+  end if;
+  if not by_pipeline then
+    groups := labels;
+  end if;
+
+  -- Only what stands on the page is read.
+  select array_agg(distinct coalesce(g.name, '')), min(g.bucket_start), max(g.bucket_start)
+  into groups_shown, first_bucket, last_bucket
+  from metrics.page_of(asked, groups, array['']) as g;
+  if grouping <> 'nothing' then
+    select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.place), '{}')
+    into reference_ids, places
+    from unnest(reference_ids, places) as r (reference_id, place)
+    where exists (
+      select
+      from unnest(groups_shown) as g (name)
+      where case when by_pipeline then starts_with(g.name, labels[r.place] || ' / ') else g.name = labels[r.place] end
+    );
+  end if;
+  -- The bucket of each week that is counted.
+  select min(w.week), max(w.week) + 7, array_agg(w.bucket_start order by w.week)
+  into first_week, end_week, bucket_starts
+  from metrics.nearest_weeks_of(asked) as w
+  where w.is_counted
+    and (w.bucket_start between first_bucket and last_bucket) is not false;
+
+  lines := array(
+    with stretches as materialized (
+      select d.bucket_start, d.starts_at, d.ends_at, d.times
+      from metrics.days_off_weeks_of(asked) as d
+      where from_weeks
+        and (d.bucket_start between first_bucket and last_bucket) is not false
+      union all
+      select s.bucket_start, s.starts_at, s.ends_at, 1
+      from metrics.stretches_of(asked) as s
+      where not from_weeks
+        and (s.bucket_start between first_bucket and last_bucket) is not false
+    ),
+    counted as (
+      select case when by_pipeline then labels[n.place] || ' / ' || n.pipeline else labels[n.place] end as name, n.*
+      from (
+        select
+          r.place,
+          case when by_pipeline then n.pipeline end as pipeline,
+          bucket_starts[(n.week - first_week) / 7 + 1] as bucket_start,
+          sum(n.success) as success,
+          sum(n.failure) as failure,
+          sum(n.timed_out) as timed_out,
+          sum(n.error) as error,
+          sum(n.cancelled) as cancelled,
+          sum(n.skipped) as skipped,
+          sum(n.neutral) as neutral,
+          sum(n.unknown) as unknown,
+          sum(n.reruns) as reruns,
+          sum(n.first_decided) as first_decided,
+          sum(n.first_success) as first_success,
+          sum(n.last_decided) as last_decided,
+          sum(n.last_success) as last_success,
+          sum(n.duration_tally) as duration_tally,
+          sum(n.queue_tally) as queue_tally,
+          null::double precision[] as durations,
+          null::double precision[] as queues
+        from unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            f.week, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown, f.reruns,
+            f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
+          from metrics.pipeline_weeks as f
+          where from_weeks
+            and f.generation = asked.generation
+            and f.only_default_branch = only_default
+            and f.only_humans = not wants_bots
+            and f.reference_id = r.reference_id
+            and f.week >= first_week
+            and f.week < end_week
+            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
+          offset 0
+        ) as n
+        group by 1, 2, 3
+      ) as n
+      union all
+      select
+        case when by_pipeline then labels[p.place] || ' / ' || p.pipeline else labels[p.place] end,
+        p.place,
+        p.pipeline,
+        p.bucket_start,
+        p.times * p.success,
+        p.times * p.failure,
+        p.times * p.timed_out,
+        p.times * p.error,
+        p.times * p.cancelled,
+        p.times * p.skipped,
+        p.times * p.neutral,
+        p.times * p.unknown,
+        p.times * p.reruns,
+        p.times * p.first_decided,
+        p.times * p.first_success,
+        p.times * p.last_decided,
+        p.times * p.last_success,
+        case when not is_exact then p.times * metrics.tally_of_all(p.durations) end,
+        case when not is_exact then p.times * metrics.tally_of_all(p.queues) end,
+        case
+          when is_exact then (
+            select percentile_disc(fractions) within group (order by v.seconds)
+            from unnest(p.durations) as v (seconds)
+          )
+        end,
+        case
+          when is_exact then (
+            select percentile_disc(fractions) within group (order by v.seconds)
+            from unnest(p.queues) as v (seconds)
+          )
+        end
+      from (
+        select
+          r.place,
+          case when by_pipeline then n.pipeline end as pipeline,
+          s.bucket_start,
+          s.times,
+          count(*) filter (where n.outcome = 'success') as success,
+          count(*) filter (where n.outcome = 'failure') as failure,
+          count(*) filter (where n.outcome = 'timed_out') as timed_out,
+          count(*) filter (where n.outcome = 'error') as error,
+          count(*) filter (where n.outcome = 'cancelled') as cancelled,
+          count(*) filter (where n.outcome = 'skipped') as skipped,
+          count(*) filter (where n.outcome = 'neutral') as neutral,
+          count(*) filter (where n.outcome = 'unknown') as unknown,
+          count(*) filter (where not n.is_first_try) as reruns,
+          count(*) filter (where n.is_first_try and n.is_decided) as first_decided,
+          count(*) filter (where n.is_first_try and n.outcome = 'success') as first_success,
+          count(*) filter (where n.is_last_try and n.is_decided) as last_decided,
+          count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success,
+          array_agg(n.duration_seconds) as durations,
+          array_agg(n.queue_seconds) as queues
+        from stretches as s
+        cross join unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            coalesce(f.pipeline, '') as pipeline, f.outcome, f.is_first_try, f.is_last_try, f.duration_seconds, f.queue_seconds,
+            f.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided
+          from metrics.pipeline_runs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= s.starts_at
+            and f.ended_at < s.ends_at
+            and (pipeline_health.pipeline is null or coalesce(f.pipeline, '') = pipeline_health.pipeline)
+            and (
+              pipeline_health.branch is null
+              or (pipeline_health.branch = 'default' and f.on_default_branch)
+              or (pipeline_health.branch <> 'default' and f.branch = pipeline_health.branch)
+            )
+            and (wants_bots or f.actor_is_bot is not true)
+          offset 0
+        ) as n
+        group by 1, 2, 3, 4
+      ) as p
+    )
+    select
+      row(
+        c.name, c.bucket_start, c.success, c.failure, c.timed_out, c.error, c.cancelled, c.skipped, c.neutral, c.unknown, c.reruns, c.first_decided,
+        c.first_success, c.last_decided, c.last_success,
+        case when is_exact then c.durations else (select q.percentiles from metrics.percentiles_of(c.duration_tally, fractions) as q) end,
+        case when is_exact then c.queues else (select q.percentiles from metrics.percentiles_of(c.queue_tally, fractions) as q) end
+      )::metrics.health_line
+    from (
+      select
+        c.name,
+        c.bucket_start,
+        sum(c.success)::bigint as success,
+        sum(c.failure)::bigint as failure,
+        sum(c.timed_out)::bigint as timed_out,
+        sum(c.error)::bigint as error,
+        sum(c.cancelled)::bigint as cancelled,
+        sum(c.skipped)::bigint as skipped,
+        sum(c.neutral)::bigint as neutral,
+        sum(c.unknown)::bigint as unknown,
+        sum(c.reruns)::bigint as reruns,
+        sum(c.first_decided)::bigint as first_decided,
+        sum(c.first_success)::bigint as first_success,
+        sum(c.last_decided)::bigint as last_decided,
+        sum(c.last_success)::bigint as last_success,
+        sum(c.duration_tally) as duration_tally,
+        sum(c.queue_tally) as queue_tally,
+        max(c.durations) as durations,
+        max(c.queues) as queues
+      from counted as c
+      group by c.name, c.bucket_start
+    ) as c
+    where c.name = any(groups_shown)
+  );
 
   return query
-  with repositories as materialized (
-    select r.reference_id, r.label
-    from unnest(reference_ids, labels) as r (reference_id, label)
-  ),
-  weeks as materialized (
-    select w.week, w.bucket_start
-    from metrics.nearest_weeks_of(asked) as w
-    where from_weeks
-      and w.is_counted
-  ),
-  stretches as materialized (
-    select d.bucket_start, d.starts_at, d.ends_at, d.times
-    from metrics.days_off_weeks_of(asked) as d
-    where from_weeks
-    union all
-    select s.bucket_start, s.starts_at, s.ends_at, 1
-    from metrics.stretches_of(asked) as s
-    where not from_weeks
-  ),
-  rows_read as materialized (
-    select
-      case when grouping = 'nothing' then 0 else r.reference_id end as reference_id,
-      case when grouping = 'pipeline' then coalesce(p.pipeline, '') else '' end as pipeline,
-      s.bucket_start,
-      s.times,
-      p.outcome,
-      p.is_first_try,
-      p.is_last_try,
-      p.duration_seconds,
-      p.queue_seconds
-    from repositories as r
-    cross join stretches as s
-    cross join lateral (
-      select *
-      from metrics.pipeline_runs as f
-      where f.reference_id = r.reference_id
-        and f.ended_at >= s.starts_at
-        and f.ended_at < s.ends_at
-        and (pipeline_health.pipeline is null or coalesce(f.pipeline, '') = pipeline_health.pipeline)
-        and (
-          pipeline_health.branch is null
-          or (pipeline_health.branch = 'default' and f.on_default_branch)
-          or (pipeline_health.branch <> 'default' and f.branch = pipeline_health.branch)
-        )
-        and (wants_bots or f.actor_is_bot is not true)
-      offset 0
-    ) as p
-  ),
-  exactness as materialized (
-    select not from_weeks and count(*) <= 10000 as is_exact
-    from rows_read as p
-  ),
-  -- What ran in the period, whatever its week and the days beside say by themselves.
-  occurring as materialized (
-    select k.reference_id, k.pipeline
-    from (
-      select
-        n.reference_id,
-        n.pipeline,
-        n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown as runs
-      from repositories as r
-      cross join lateral (
-        select *
-        from metrics.pipeline_weeks as f
-        where from_weeks
-          and f.generation = asked.generation
-          and f.only_default_branch = (pipeline_health.branch is not null)
-          and f.only_humans = not wants_bots
-          and f.reference_id = r.reference_id
-          and f.week >= first_week
-          and f.week < end_week
-          and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
-          and grouping = 'pipeline'
-        offset 0
-      ) as n
-      where n.week in (select w.week from weeks as w)
-      union all
-      select p.reference_id, p.pipeline, p.times
-      from rows_read as p
-      where grouping = 'pipeline'
-    ) as k
-    group by k.reference_id, k.pipeline
-    having sum(k.runs) > 0
-  ),
-  named as materialized (
-    select 0::bigint as reference_id, '' as pipeline, null::text as name
-    where grouping = 'nothing'
-    union all
-    select r.reference_id, '', r.label
-    from repositories as r
-    where grouping = 'repository'
-    union all
-    select p.reference_id, p.pipeline, r.label || ' / ' || p.pipeline
-    from occurring as p
-    join repositories as r
-      on r.reference_id = p.reference_id
-  ),
-  lines as materialized (
-    select
-      coalesce(n.name, '') collate "C" as sort_name,
-      coalesce(b.bucket_start::text, '') collate "C" as sort_bucket,
-      n.name,
-      b.bucket_start,
-      count(*) over () as total
-    from (select distinct d.name from named as d) as n
-    cross join metrics.buckets_of(asked) as b
-  ),
-  page as materialized (
-    select *
-    from lines as l
-    where after is null
-      or (l.sort_name, l.sort_bucket) > ((after ->> 0) collate "C", (after ->> 1) collate "C")
-    order by l.sort_name, l.sort_bucket
-    limit asked.page_size
-  ),
-  members as materialized (
-    select distinct n.reference_id, n.pipeline, p.name
-    from (select distinct l.sort_name, l.name from page as l) as p
-    join named as n
-      on coalesce(n.name, '') = p.sort_name
-  ),
-  by_week as materialized (
-    select
-      m.name,
-      w.bucket_start,
-      sum(n.success) as success,
-      sum(n.failure) as failure,
-      sum(n.timed_out) as timed_out,
-      sum(n.error) as error,
-      sum(n.cancelled) as cancelled,
-      sum(n.skipped) as skipped,
-      sum(n.neutral) as neutral,
-      sum(n.unknown) as unknown,
-      sum(n.reruns) as reruns,
-      sum(n.first_decided) as first_decided,
-      sum(n.first_success) as first_success,
-      sum(n.last_decided) as last_decided,
-      sum(n.last_success) as last_success,
-      sum(n.duration_tally) as duration_tally,
-      sum(n.queue_tally) as queue_tally
-    from repositories as r
-    cross join lateral (
-      select f.week, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
-        f.reruns, f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
-      from metrics.pipeline_weeks as f
-      where from_weeks
-        and f.generation = asked.generation
-        and f.only_default_branch = (pipeline_health.branch is not null)
-        and f.only_humans = not wants_bots
-        and f.reference_id = r.reference_id
-        and f.week >= first_week
-        and f.week < end_week
-        and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
-      offset 0
-    ) as n
-    join weeks as w
-      on w.week = n.week
-    join members as m
-      on m.reference_id = case when grouping = 'nothing' then 0 else r.reference_id end
-      and m.pipeline = case when grouping = 'pipeline' then n.pipeline else '' end
-    where grouping = 'nothing'
-      or r.reference_id in (select m.reference_id from members as m)
-    group by m.name, w.bucket_start
-  ),
-  by_row as materialized (
-    select
-      m.name,
-      p.bucket_start,
-      sum(p.times) filter (where p.outcome = 'success') as success,
-      sum(p.times) filter (where p.outcome = 'failure') as failure,
-      sum(p.times) filter (where p.outcome = 'timed_out') as timed_out,
-      sum(p.times) filter (where p.outcome = 'error') as error,
-      sum(p.times) filter (where p.outcome = 'cancelled') as cancelled,
-      sum(p.times) filter (where p.outcome = 'skipped') as skipped,
-      sum(p.times) filter (where p.outcome = 'neutral') as neutral,
-      sum(p.times) filter (where p.outcome = 'unknown') as unknown,
-      sum(p.times) filter (where not p.is_first_try) as reruns,
-      sum(p.times) filter (where p.is_first_try and p.outcome in ('success', 'failure', 'timed_out', 'error')) as first_decided,
-      sum(p.times) filter (where p.is_first_try and p.outcome = 'success') as first_success,
-      sum(p.times) filter (where p.is_last_try and p.outcome in ('success', 'failure', 'timed_out', 'error')) as last_decided,
-      sum(p.times) filter (where p.is_last_try and p.outcome = 'success') as last_success
-    from (
-      select q.reference_id, q.pipeline, q.bucket_start, q.outcome, q.is_first_try, q.is_last_try, sum(q.times) as times
-      from rows_read as q
-      group by q.reference_id, q.pipeline, q.bucket_start, q.outcome, q.is_first_try, q.is_last_try
-    ) as p
-    join members as m
-      on m.reference_id = p.reference_id
-      and m.pipeline = p.pipeline
-    group by m.name, p.bucket_start
-  ),
-  sizes as (
-    select t.name, t.bucket_start, v.measure, metrics.seconds_of(c.bucket) as seconds, c.count as times
-    from by_week as t
-    cross join lateral (values ('duration', t.duration_tally), ('queue', t.queue_tally)) as v (measure, tally)
-    cross join lateral metrics.counts_of(v.tally) as c
-    union all
-    select m.name, p.bucket_start, p.measure, case when x.is_exact then p.seconds else metrics.seconds_of(metrics.bucket_of(p.seconds)) end, p.times
-    from exactness as x
-    cross join lateral (
-      select q.reference_id, q.pipeline, q.bucket_start, 'duration' as measure, q.duration_seconds as seconds, sum(q.times) as times
-      from rows_read as q
-      where q.duration_seconds is not null
-      group by q.reference_id, q.pipeline, q.bucket_start, q.duration_seconds
-      union all
-      select q.reference_id, q.pipeline, q.bucket_start, 'queue', q.queue_seconds, sum(q.times)
-      from rows_read as q
-      where q.queue_seconds is not null
-      group by q.reference_id, q.pipeline, q.bucket_start, q.queue_seconds
-    ) as p
-    join members as m
-      on m.reference_id = p.reference_id
-      and m.pipeline = p.pipeline
-  ),
-  ranked as (
-    select
-      s.name,
-      s.bucket_start,
-      s.measure,
-      s.seconds,
-      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure order by s.seconds) as rank,
-      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure) as values
-    from sizes as s
-    group by s.name, s.bucket_start, s.measure, s.seconds
-    having sum(s.times) > 0
-  ),
-  percentiles as materialized (
-    select
-      r.name,
-      r.bucket_start,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 50) as duration_p50,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 75) as duration_p75,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 95) as duration_p95,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 50) as queue_p50,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 75) as queue_p75,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 95) as queue_p95
-    from ranked as r
-    group by r.name, r.bucket_start
-  ),
-  sums as materialized (
-    select
-      c.name,
-      c.bucket_start,
-      sum(c.success)::bigint as success,
-      sum(c.failure)::bigint as failure,
-      sum(c.timed_out)::bigint as timed_out,
-      sum(c.error)::bigint as error,
-      sum(c.cancelled)::bigint as cancelled,
-      sum(c.skipped)::bigint as skipped,
-      sum(c.neutral)::bigint as neutral,
-      sum(c.unknown)::bigint as unknown,
-      sum(c.reruns)::bigint as reruns,
-      sum(c.first_decided)::bigint as first_decided,
-      sum(c.first_success)::bigint as first_success,
-      sum(c.last_decided)::bigint as last_decided,
-      sum(c.last_success)::bigint as last_success
-    from (
-      select
-        w.name, w.bucket_start, w.success, w.failure, w.timed_out, w.error, w.cancelled, w.skipped, w.neutral, w.unknown,
-        w.reruns, w.first_decided, w.first_success, w.last_decided, w.last_success
-      from by_week as w
-      union all
-      select *
-      from by_row as p
-    ) as c
-    group by c.name, c.bucket_start
-  ),
-  numbers as (
-    select
-      l.*,
-      n.runs,
-      coalesce(s.success, 0) as success,
-      coalesce(s.failure, 0) as failure,
-      coalesce(s.timed_out, 0) as timed_out,
-      coalesce(s.error, 0) as error,
-      coalesce(s.cancelled, 0) as cancelled,
-      coalesce(s.skipped, 0) as skipped,
-      coalesce(s.neutral, 0) as neutral,
-      coalesce(s.unknown, 0) as unknown,
-      coalesce(s.success, 0)::double precision / nullif(n.decided, 0) as success_rate,
-      coalesce(s.first_success, 0)::double precision / nullif(s.first_decided, 0) as first_try_success_rate,
-      coalesce(s.last_success, 0)::double precision / nullif(s.last_decided, 0) as final_success_rate,
-      coalesce(s.reruns, 0)::double precision / nullif(n.runs, 0) as rerun_rate,
-      q.duration_p50, q.duration_p75, q.duration_p95, q.queue_p50, q.queue_p75, q.queue_p95
-    from page as l
-    left join sums as s
-      on s.name is not distinct from l.name
-      and s.bucket_start is not distinct from l.bucket_start
-    left join percentiles as q
-      on q.name is not distinct from l.name
-      and q.bucket_start is not distinct from l.bucket_start
-    cross join lateral (
-      select
-        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) as decided,
-        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) + coalesce(s.cancelled, 0)
-          + coalesce(s.skipped, 0) + coalesce(s.neutral, 0) + coalesce(s.unknown, 0) as runs
-    ) as n
-  )
   select
-    o.bucket_start,
-    o.name,
-    case when not is_unknown then o.runs end,
-    case when not is_unknown then o.success end,
-    case when not is_unknown then o.failure end,
-    case when not is_unknown then o.timed_out end,
-    case when not is_unknown then o.error end,
-    case when not is_unknown then o.cancelled end,
-    case when not is_unknown then o.skipped end,
-    case when not is_unknown then o.neutral end,
-    case when not is_unknown then o.unknown end,
-    o.success_rate,
-    o.first_try_success_rate,
-    o.final_success_rate,
-    o.rerun_rate,
-    o.duration_p50,
-    o.duration_p75,
-    o.duration_p95,
-    o.queue_p50,
-    o.queue_p75,
-    o.queue_p95,
+    g.bucket_start,
+    g.name,
+    case when not is_unknown then n.runs end,
+    case when not is_unknown then coalesce(l.success, 0) end,
+    case when not is_unknown then coalesce(l.failure, 0) end,
+    case when not is_unknown then coalesce(l.timed_out, 0) end,
+    case when not is_unknown then coalesce(l.error, 0) end,
+    case when not is_unknown then coalesce(l.cancelled, 0) end,
+    case when not is_unknown then coalesce(l.skipped, 0) end,
+    case when not is_unknown then coalesce(l.neutral, 0) end,
+    case when not is_unknown then coalesce(l.unknown, 0) end,
+    r.success_rate,
+    r.first_try_success_rate,
+    r.final_success_rate,
+    r.rerun_rate,
+    l.durations[1],
+    l.durations[2],
+    l.durations[3],
+    l.queues[1],
+    l.queues[2],
+    l.queues[3],
     case
       when is_unknown then 'unknown_service'
       when num_nulls(
-        o.success_rate, o.first_try_success_rate, o.final_success_rate, o.rerun_rate, o.duration_p50, o.queue_p50
+        r.success_rate, r.first_try_success_rate, r.final_success_rate, r.rerun_rate, l.durations[1], l.queues[1]
       ) > 0 then 'too_few'
     end,
-    case when not is_unknown then x.is_exact end,
-    jsonb_build_array(o.sort_name, o.sort_bucket)::text,
-    o.total
-  from numbers as o
-  cross join exactness as x
-  order by o.sort_name, o.sort_bucket;
+    case when not is_unknown then is_exact end,
+    g.page_key,
+    g.total
+  from metrics.page_of(asked, groups, array['']) as g
+  left join unnest(lines) as l
+    on l.name = coalesce(g.name, '')
+    and l.bucket_start is not distinct from g.bucket_start
+  cross join lateral (
+    select
+      coalesce(l.success + l.failure + l.timed_out + l.error, 0) as decided,
+      coalesce(l.success + l.failure + l.timed_out + l.error + l.cancelled + l.skipped + l.neutral + l.unknown, 0) as runs
+  ) as n
+  cross join lateral (
+    select
+      l.success::double precision / nullif(n.decided, 0) as success_rate,
+      l.first_success::double precision / nullif(l.first_decided, 0) as first_try_success_rate,
+      l.last_success::double precision / nullif(l.last_decided, 0) as final_success_rate,
+      l.reruns::double precision / nullif(n.runs, 0) as rerun_rate
+  ) as r
+  order by g.name collate "C" nulls first, g.bucket_start;
 end
 $$;
 revoke execute on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) from public;
 
 comment on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) is 'Finished pipeline runs by outcome; rates from 0 to 1 of all attempts, first tries and last tries; seconds that they took and waited. By nothing, repository or pipeline; branch is a name, default, or NULL for all. reason is too_few where a number beside it is NULL.';
+
+drop function if exists metrics.job_horizon();
+
+create function metrics.job_horizon()
+returns date
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+  return coalesce(
+    (
+      select h.before
+      from metrics.horizons as h
+      where h.fact = 'jobs'
+    ),
+    '-infinity'
+  );
+end
+$$;
+revoke execute on function metrics.job_horizon() from public;
+
+comment on function metrics.job_horizon() is 'Jobs of weeks before this Monday may be gone; -infinity while all are kept.';
+
+-- Of what lies before the horizon only whole weeks are left.
+drop function if exists metrics.kept_weeks_of(metrics.period, boolean);
+
+create function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean)
+returns table (bucket_start date, week date)
+language plpgsql
+stable
+set search_path = ''
+rows 60
+as $$
+#variable_conflict use_column
+declare
+  horizon constant date := metrics.job_horizon();
+begin
+  return query
+  select w.bucket_start, w.week
+  from metrics.nearest_weeks_of(asked) as w
+  where (from_weeks and w.is_counted and w.week >= horizon)
+    or (
+      w.week < horizon
+      and w.end_day - w.first_day = 7
+      and w.week in (
+        select z.week
+        from metrics.frozen_weeks as z
+        where z.fact = 'jobs'
+      )
+    );
+end
+$$;
+revoke execute on function metrics.kept_weeks_of(metrics.period, boolean) from public;
+
+comment on function metrics.kept_weeks_of(metrics.period, boolean) is 'The weeks whose jobs are read as they were counted: those of a period with many (from_weeks), and those of which nothing else is left.';
+
+drop function if exists metrics.kept_days_of(metrics.period, boolean);
+
+create function metrics.kept_days_of(asked metrics.period, from_weeks boolean)
+returns table (bucket_start date, week date, starts_at timestamptz, ends_at timestamptz, times integer)
+language plpgsql
+stable
+set search_path = ''
+rows 60
+as $$
+#variable_conflict use_column
+declare
+  horizon constant date := metrics.job_horizon();
+  begins_at constant timestamptz := metrics.midnight(horizon, asked.time_zone);
+begin
+  return query
+  select d.bucket_start, d.week, d.starts_at, d.ends_at, d.times
+  from metrics.days_off_weeks_of(asked) as d
+  where from_weeks
+    and d.week >= horizon
+  union all
+  select s.bucket_start, null, greatest(s.starts_at, begins_at), s.ends_at, 1
+  from metrics.stretches_of(asked) as s
+  where not from_weeks
+    and s.ends_at > begins_at;
+end
+$$;
+revoke execute on function metrics.kept_days_of(metrics.period, boolean) from public;
+
+comment on function metrics.kept_days_of(metrics.period, boolean) is 'The stretches whose jobs are read one by one: beside the weeks of a period with many (from_weeks), else all of it from the horizon on.';
+
+drop function if exists metrics.has_many_jobs(metrics.period, bigint[], text, text);
+
+create function metrics.has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text)
+returns boolean
+language plpgsql
+stable
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_tidscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+  first_week constant date := date_trunc('week', asked.since::timestamp)::date;
+  has_more boolean;
+  are_many boolean;
+  rows_looked_at integer;
+begin
+  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
+    select count(*) = rows_looked_at, sum(c.runs) > 2000
+    into has_more, are_many
+    from (
+      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
+      from unnest(has_many_jobs.reference_ids) as r (reference_id)
+      cross join lateral (
+        select *
+        from metrics.job_weeks as f
+        where f.generation = asked.generation
+          and f.reference_id = r.reference_id
+          and f.week >= first_week
+          and f.week < asked.until
+          and (has_many_jobs.pipeline is null or f.pipeline = has_many_jobs.pipeline)
+          and (has_many_jobs.job is null or f.job = has_many_jobs.job)
+        offset 0
+      ) as w
+      limit rows_looked_at
+    ) as c;
+    exit when are_many or not has_more;
+  end loop;
+  return coalesce(are_many, false);
+end
+$$;
+revoke execute on function metrics.has_many_jobs(metrics.period, bigint[], text, text) from public;
+
+comment on function metrics.has_many_jobs(metrics.period, bigint[], text, text) is 'Whether so many jobs ended in the weeks of a period that they are not looked at one by one.';
 
 drop function if exists metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text);
 
@@ -568,424 +678,431 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- Groups are few and rows many: they are hashed, never sorted, and no plan is dear enough to be compiled.
+-- Planned once: jobs and weeks are looked up by an index, for each repository, whatever is asked for and however much the caller may read.
+-- Groups are few and rows many, so they are hashed.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_tidscan = off
+set enable_bitmapscan = off
+set enable_nestloop = off
 set enable_sort = off
 set jit = off
--- Planned for what is asked, which leaves most of the conditions out.
-set plan_cache_mode = force_custom_plan
 as $$
 #variable_conflict use_column
 declare
+  fractions constant double precision[] := array[0.5, 0.75, 0.95];
   asked metrics.period;
-  after jsonb;
   grouping text;
   horizon date;
   reference_ids bigint[];
-  labels text[];
   default_branches text[];
+  labels text[];
+  places integer[];
+  is_unknown boolean;
+  by_pipeline boolean;
+  by_job boolean;
   first_week date;
   end_week date;
   from_weeks boolean;
-  has_more boolean;
-  rows_looked_at integer;
-  is_unknown boolean;
+  is_exact boolean;
+  all_jobs bigint;
+  groups text[];
+  groups_shown text[];
+  first_bucket date;
+  last_bucket date;
+  lines metrics.health_line[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(job_health.since, job_health.until, job_health.bucket, page_after, page_size);
-  after := metrics.key_of_page(asked, array['string', 'string']);
   grouping := metrics.checked_word('by', job_health.by, array['nothing', 'repository', 'pipeline', 'job']);
-  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}'), coalesce(array_agg(t.default_branch), '{}')
-  into reference_ids, labels, default_branches
-  from metrics.selected_references(job_health.repository, job_health.team) as r
-  join metrics.repositories as t
-    on t.id = r.repository_id;
+  select
+    coalesce(array_agg(r.reference_id), '{}'),
+    coalesce(array_agg(r.default_branch), '{}'),
+    coalesce(array_agg(r.place), '{}'),
+    coalesce(array_agg(distinct r.label) filter (where grouping <> 'nothing'), array[''])
+  into reference_ids, default_branches, places, labels
+  from (
+    select
+      s.reference_id,
+      s.default_branch,
+      s.label,
+      case when grouping = 'nothing' then 1 else dense_rank() over (order by s.label) end as place
+    from (
+      select o.reference_id, t.default_branch, o.label collate "C" as label
+      from metrics.selected_references(job_health.repository, job_health.team) as o
+      join metrics.repositories as t
+        on t.id = o.repository_id
+    ) as s
+  ) as r;
   is_unknown := reference_ids = '{}' and (job_health.repository is not null or job_health.team is not null);
   if is_unknown then
     grouping := 'nothing';
+    labels := array[''];
   end if;
-  horizon := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  by_pipeline := grouping in ('pipeline', 'job');
+  by_job := grouping = 'job';
+  horizon := metrics.job_horizon();
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
   -- Few jobs are read one by one, and their percentiles are exact. Branches are not counted by weeks.
-  foreach rows_looked_at in array array[2000, 1000000] loop
-    select count(*) = rows_looked_at, sum(c.runs) > 10000
-    into has_more, from_weeks
+  from_weeks := job_health.branch is null and metrics.has_many_jobs(asked, reference_ids, job_health.pipeline, job_health.job);
+
+  is_exact := not from_weeks and (
+    job_health.branch is not null
+    or not exists (
+      select
+      from metrics.kept_weeks_of(asked, from_weeks) as w
+    )
+  );
+
+  -- What ran in the period, whatever its weeks and the days beside them say by themselves.
+  if by_pipeline or (is_exact and job_health.branch is not null) then
+    select coalesce(array_agg(distinct n.name collate "C"), '{}'), coalesce(sum(n.jobs), 0)
+    into groups, all_jobs
     from (
-      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
-      from unnest(reference_ids) as r (reference_id)
-      cross join lateral (
-        select *
-        from metrics.job_weeks as w
-        where w.generation = asked.generation
-          and w.reference_id = r.reference_id
-          and w.week >= first_week
-          and w.week < end_week
-          and (job_health.pipeline is null or w.pipeline = job_health.pipeline)
-          and (job_health.job is null or w.job = job_health.job)
-        offset 0
-      ) as w
-      limit rows_looked_at
-    ) as c;
-    exit when from_weeks or not has_more;
-  end loop;
-  from_weeks := coalesce(from_weeks and job_health.branch is null, false);
+      select labels[k.place] || ' / ' || k.pipeline || case when by_job then ' / ' || k.job else '' end as name, sum(k.jobs) as jobs
+      from (
+        select r.place, n.pipeline, case when by_job then n.job end as job, n.jobs
+        from unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            f.week,
+            f.pipeline,
+            f.job,
+            f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown as jobs
+          from metrics.job_weeks as f
+          where f.generation = asked.generation
+            and f.reference_id = r.reference_id
+            and f.week >= first_week
+            and f.week < end_week
+            and (from_weeks or f.week < horizon)
+            and (job_health.pipeline is null or f.pipeline = job_health.pipeline)
+            and (job_health.job is null or f.job = job_health.job)
+          offset 0
+        ) as n
+        where job_health.branch is null
+          and n.week in (
+            select w.week
+            from metrics.kept_weeks_of(asked, from_weeks) as w
+          )
+        union all
+        select r.place, j.pipeline, case when by_job then j.job end, s.times * j.jobs
+        from metrics.kept_days_of(asked, from_weeks) as s
+        cross join unnest(reference_ids, places, default_branches) as r (reference_id, place, default_branch)
+        cross join lateral (
+          select coalesce(f.pipeline, '') as pipeline, coalesce(f.name, '') as job, count(*) as jobs
+          from metrics.jobs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= s.starts_at
+            and f.ended_at < s.ends_at
+            and (job_health.pipeline is null or coalesce(f.pipeline, '') = job_health.pipeline)
+            and (job_health.job is null or coalesce(f.name, '') = job_health.job)
+            and (
+              job_health.branch is null
+              or f.branch = case when job_health.branch = 'default' then r.default_branch else job_health.branch end
+            )
+          group by 1, 2
+          offset 0
+        ) as j
+      ) as k
+      group by k.place, k.pipeline, k.job
+      having sum(k.jobs) > 0
+    ) as n;
+    is_exact := is_exact and all_jobs <= 2000;
+  end if;
+  if not by_pipeline then
+    groups := labels;
+  end if;
+
+  -- Only what stands on the page is read.
+  select array_agg(distinct coalesce(g.name, '')), min(g.bucket_start), max(g.bucket_start)
+  into groups_shown, first_bucket, last_bucket
+  from metrics.page_of(asked, groups, array['']) as g;
+  if grouping <> 'nothing' then
+    select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.place), '{}'), coalesce(array_agg(r.default_branch), '{}')
+    into reference_ids, places, default_branches
+    from unnest(reference_ids, places, default_branches) as r (reference_id, place, default_branch)
+    where exists (
+      select
+      from unnest(groups_shown) as g (name)
+      where case when by_pipeline then starts_with(g.name, labels[r.place] || ' / ') else g.name = labels[r.place] end
+    );
+  end if;
+
+  lines := array(
+    with weeks as materialized (
+      select w.week, w.bucket_start
+      from metrics.kept_weeks_of(asked, from_weeks) as w
+      where job_health.branch is null
+        and (w.bucket_start between first_bucket and last_bucket) is not false
+    ),
+    stretches as materialized (
+      select d.bucket_start, d.starts_at, d.ends_at, d.times
+      from metrics.kept_days_of(asked, from_weeks) as d
+      where (d.bucket_start between first_bucket and last_bucket) is not false
+    ),
+    counted as (
+      select
+        labels[n.place] || case when by_pipeline then ' / ' || n.pipeline else '' end || case when by_job then ' / ' || n.job else '' end as name,
+        n.*
+      from (
+        select
+          r.place,
+          case when by_pipeline then n.pipeline end as pipeline,
+          case when by_job then n.job end as job,
+          w.bucket_start,
+          sum(n.success) as success,
+          sum(n.failure) as failure,
+          sum(n.timed_out) as timed_out,
+          sum(n.error) as error,
+          sum(n.cancelled) as cancelled,
+          sum(n.skipped) as skipped,
+          sum(n.neutral) as neutral,
+          sum(n.unknown) as unknown,
+          sum(n.duration_tally) as duration_tally,
+          sum(n.queue_tally) as queue_tally,
+          null::double precision[] as durations,
+          null::double precision[] as queues
+        from unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            f.week, f.pipeline, f.job, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
+            f.duration_tally, f.queue_tally
+          from metrics.job_weeks as f
+          where f.generation = asked.generation
+            and f.reference_id = r.reference_id
+            and f.week >= first_week
+            and f.week < end_week
+            and (from_weeks or f.week < horizon)
+            and (job_health.pipeline is null or f.pipeline = job_health.pipeline)
+            and (job_health.job is null or f.job = job_health.job)
+          offset 0
+        ) as n
+        join weeks as w
+          on w.week = n.week
+        group by 1, 2, 3, 4
+      ) as n
+      union all
+      select
+        labels[p.place] || case when by_pipeline then ' / ' || p.pipeline else '' end || case when by_job then ' / ' || p.job else '' end,
+        p.place,
+        p.pipeline,
+        p.job,
+        p.bucket_start,
+        p.times * p.success,
+        p.times * p.failure,
+        p.times * p.timed_out,
+        p.times * p.error,
+        p.times * p.cancelled,
+        p.times * p.skipped,
+        p.times * p.neutral,
+        p.times * p.unknown,
+        case when not is_exact then p.times * metrics.tally_of_all(p.durations) end,
+        case when not is_exact then p.times * metrics.tally_of_all(p.queues) end,
+        case
+          when is_exact then (
+            select percentile_disc(fractions) within group (order by v.seconds)
+            from unnest(p.durations) as v (seconds)
+          )
+        end,
+        case
+          when is_exact then (
+            select percentile_disc(fractions) within group (order by v.seconds)
+            from unnest(p.queues) as v (seconds)
+          )
+        end
+      from (
+        select
+          r.place,
+          case when by_pipeline then n.pipeline end as pipeline,
+          case when by_job then n.job end as job,
+          s.bucket_start,
+          s.times,
+          count(*) filter (where n.outcome = 'success') as success,
+          count(*) filter (where n.outcome = 'failure') as failure,
+          count(*) filter (where n.outcome = 'timed_out') as timed_out,
+          count(*) filter (where n.outcome = 'error') as error,
+          count(*) filter (where n.outcome = 'cancelled') as cancelled,
+          count(*) filter (where n.outcome = 'skipped') as skipped,
+          count(*) filter (where n.outcome = 'neutral') as neutral,
+          count(*) filter (where n.outcome = 'unknown') as unknown,
+          array_agg(n.duration_seconds) as durations,
+          array_agg(n.queue_seconds) as queues
+        from stretches as s
+        cross join unnest(reference_ids, places, default_branches) as r (reference_id, place, default_branch)
+        cross join lateral (
+          select coalesce(f.pipeline, '') as pipeline, coalesce(f.name, '') as job, f.outcome, f.duration_seconds, f.queue_seconds
+          from metrics.jobs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= s.starts_at
+            and f.ended_at < s.ends_at
+            and (job_health.pipeline is null or coalesce(f.pipeline, '') = job_health.pipeline)
+            and (job_health.job is null or coalesce(f.name, '') = job_health.job)
+            and (
+              job_health.branch is null
+              or f.branch = case when job_health.branch = 'default' then r.default_branch else job_health.branch end
+            )
+          offset 0
+        ) as n
+        group by 1, 2, 3, 4, 5
+      ) as p
+    )
+    select
+      row(
+        c.name, c.bucket_start, c.success, c.failure, c.timed_out, c.error, c.cancelled, c.skipped, c.neutral, c.unknown, null, null, null, null,
+        null,
+        case when is_exact then c.durations else (select q.percentiles from metrics.percentiles_of(c.duration_tally, fractions) as q) end,
+        case when is_exact then c.queues else (select q.percentiles from metrics.percentiles_of(c.queue_tally, fractions) as q) end
+      )::metrics.health_line
+    from (
+      select
+        c.name,
+        c.bucket_start,
+        sum(c.success)::bigint as success,
+        sum(c.failure)::bigint as failure,
+        sum(c.timed_out)::bigint as timed_out,
+        sum(c.error)::bigint as error,
+        sum(c.cancelled)::bigint as cancelled,
+        sum(c.skipped)::bigint as skipped,
+        sum(c.neutral)::bigint as neutral,
+        sum(c.unknown)::bigint as unknown,
+        sum(c.duration_tally) as duration_tally,
+        sum(c.queue_tally) as queue_tally,
+        max(c.durations) as durations,
+        max(c.queues) as queues
+      from counted as c
+      group by c.name, c.bucket_start
+    ) as c
+    where c.name = any(groups_shown)
+  );
 
   return query
-  with repositories as materialized (
-    select r.reference_id, r.label, r.default_branch
-    from unnest(reference_ids, labels, default_branches) as r (reference_id, label, default_branch)
-  ),
-  -- Of what lies before the horizon only whole weeks are left.
-  weeks as materialized (
-    select w.week, w.bucket_start
-    from metrics.nearest_weeks_of(asked) as w
-    where (from_weeks and w.is_counted and w.week >= horizon)
-      or (
-        job_health.branch is null
-        and w.end_day - w.first_day = 7
-        and w.week in (
-          select z.week
-          from metrics.frozen_weeks as z
-          where z.fact = 'jobs'
-        )
-        and w.week < horizon
-      )
-  ),
-  stretches as materialized (
-    select d.bucket_start, d.starts_at, d.ends_at, d.times
-    from metrics.days_off_weeks_of(asked) as d
-    where from_weeks
-      and d.week >= horizon
-    union all
-    select s.bucket_start, greatest(s.starts_at, h.at), s.ends_at, 1
-    from metrics.stretches_of(asked) as s
-    cross join (select metrics.midnight(horizon, asked.time_zone) as at) as h
-    where not from_weeks
-      and s.ends_at > h.at
-  ),
-  rows_read as materialized (
-    select
-      case when grouping = 'nothing' then 0 else r.reference_id end as reference_id,
-      case when grouping in ('pipeline', 'job') then coalesce(j.pipeline, '') else '' end as pipeline,
-      case when grouping = 'job' then coalesce(j.name, '') else '' end as job,
-      s.bucket_start,
-      s.times,
-      j.outcome,
-      j.duration_seconds,
-      j.queue_seconds
-    from repositories as r
-    cross join stretches as s
-    cross join lateral (
-      select f.pipeline, f.name, f.outcome, f.duration_seconds, f.queue_seconds
-      from metrics.jobs as f
-      where f.reference_id = r.reference_id
-        and f.ended_at >= s.starts_at
-        and f.ended_at < s.ends_at
-        and (job_health.pipeline is null or coalesce(f.pipeline, '') = job_health.pipeline)
-        and (job_health.job is null or coalesce(f.name, '') = job_health.job)
-        and (
-          job_health.branch is null
-          or f.branch = case when job_health.branch = 'default' then r.default_branch else job_health.branch end
-        )
-      offset 0
-    ) as j
-  ),
-  exactness as materialized (
-    select
-      not from_weeks
-        and count(*) <= 10000
-        and not exists (
-          select
-          from weeks as w
-        ) as is_exact
-    from rows_read as p
-  ),
-  -- What ran in the period, whatever its week and the days beside say by themselves.
-  occurring as materialized (
-    select k.reference_id, k.pipeline, k.job
-    from (
-      select
-        n.reference_id,
-        case when grouping in ('pipeline', 'job') then n.pipeline else '' end as pipeline,
-        case when grouping = 'job' then n.job else '' end as job,
-        n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown as runs
-      from repositories as r
-      cross join lateral (
-        select *
-        from metrics.job_weeks as f
-        where f.generation = asked.generation
-          and f.reference_id = r.reference_id
-          and f.week >= first_week
-          and f.week < end_week
-          and (from_weeks or f.week < horizon)
-          and (job_health.pipeline is null or f.pipeline = job_health.pipeline)
-          and (job_health.job is null or f.job = job_health.job)
-          and grouping in ('pipeline', 'job')
-        offset 0
-      ) as n
-      where n.week in (select w.week from weeks as w)
-      union all
-      select p.reference_id, p.pipeline, p.job, p.times
-      from rows_read as p
-      where grouping in ('pipeline', 'job')
-    ) as k
-    group by k.reference_id, k.pipeline, k.job
-    having sum(k.runs) > 0
-  ),
-  named as materialized (
-    select 0::bigint as reference_id, '' as pipeline, '' as job, null::text as name
-    where grouping = 'nothing'
-    union all
-    select r.reference_id, '', '', r.label
-    from repositories as r
-    where grouping = 'repository'
-    union all
-    select p.reference_id, p.pipeline, p.job, r.label || ' / ' || p.pipeline || case when grouping = 'job' then ' / ' || p.job else '' end
-    from occurring as p
-    join repositories as r
-      on r.reference_id = p.reference_id
-  ),
-  lines as materialized (
-    select
-      coalesce(n.name, '') collate "C" as sort_name,
-      coalesce(b.bucket_start::text, '') collate "C" as sort_bucket,
-      n.name,
-      b.bucket_start,
-      b.end_day,
-      count(*) over () as total
-    from (select distinct d.name from named as d) as n
-    cross join metrics.buckets_of(asked) as b
-  ),
-  page as materialized (
-    select *
-    from lines as l
-    where after is null
-      or (l.sort_name, l.sort_bucket) > ((after ->> 0) collate "C", (after ->> 1) collate "C")
-    order by l.sort_name, l.sort_bucket
-    limit asked.page_size
-  ),
-  members as materialized (
-    select distinct n.reference_id, n.pipeline, n.job, p.name
-    from (select distinct l.sort_name, l.name from page as l) as p
-    join named as n
-      on coalesce(n.name, '') = p.sort_name
-  ),
-  by_week as materialized (
-    select
-      m.name,
-      w.bucket_start,
-      sum(n.success) as success,
-      sum(n.failure) as failure,
-      sum(n.timed_out) as timed_out,
-      sum(n.error) as error,
-      sum(n.cancelled) as cancelled,
-      sum(n.skipped) as skipped,
-      sum(n.neutral) as neutral,
-      sum(n.unknown) as unknown,
-      sum(n.duration_tally) as duration_tally,
-      sum(n.queue_tally) as queue_tally
-    from repositories as r
-    cross join lateral (
-      select f.week, f.pipeline, f.job, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral,
-        f.unknown, f.duration_tally, f.queue_tally
-      from metrics.job_weeks as f
-      where f.generation = asked.generation
-        and f.reference_id = r.reference_id
-        and f.week >= first_week
-        and f.week < end_week
-        and (from_weeks or f.week < horizon)
-        and (job_health.pipeline is null or f.pipeline = job_health.pipeline)
-        and (job_health.job is null or f.job = job_health.job)
-      offset 0
-    ) as n
-    join weeks as w
-      on w.week = n.week
-    join members as m
-      on m.reference_id = case when grouping = 'nothing' then 0 else r.reference_id end
-      and m.pipeline = case when grouping in ('pipeline', 'job') then n.pipeline else '' end
-      and m.job = case when grouping = 'job' then n.job else '' end
-    where grouping = 'nothing'
-      or r.reference_id in (select m.reference_id from members as m)
-    group by m.name, w.bucket_start
-  ),
-  by_row as materialized (
-    select
-      m.name,
-      p.bucket_start,
-      sum(p.times) filter (where p.outcome = 'success') as success,
-      sum(p.times) filter (where p.outcome = 'failure') as failure,
-      sum(p.times) filter (where p.outcome = 'timed_out') as timed_out,
-      sum(p.times) filter (where p.outcome = 'error') as error,
-      sum(p.times) filter (where p.outcome = 'cancelled') as cancelled,
-      sum(p.times) filter (where p.outcome = 'skipped') as skipped,
-      sum(p.times) filter (where p.outcome = 'neutral') as neutral,
-      sum(p.times) filter (where p.outcome = 'unknown') as unknown
-    from (
-      select q.reference_id, q.pipeline, q.job, q.bucket_start, q.outcome, sum(q.times) as times
-      from rows_read as q
-      group by q.reference_id, q.pipeline, q.job, q.bucket_start, q.outcome
-    ) as p
-    join members as m
-      on m.reference_id = p.reference_id
-      and m.pipeline = p.pipeline
-      and m.job = p.job
-    group by m.name, p.bucket_start
-  ),
-  sizes as (
-    select t.name, t.bucket_start, v.measure, metrics.seconds_of(c.bucket) as seconds, c.count as times
-    from by_week as t
-    cross join lateral (values ('duration', t.duration_tally), ('queue', t.queue_tally)) as v (measure, tally)
-    cross join lateral metrics.counts_of(v.tally) as c
-    union all
-    select m.name, p.bucket_start, p.measure, case when x.is_exact then p.seconds else metrics.seconds_of(metrics.bucket_of(p.seconds)) end, p.times
-    from exactness as x
-    cross join lateral (
-      select q.reference_id, q.pipeline, q.job, q.bucket_start, 'duration' as measure, q.duration_seconds as seconds, sum(q.times) as times
-      from rows_read as q
-      where q.duration_seconds is not null
-      group by q.reference_id, q.pipeline, q.job, q.bucket_start, q.duration_seconds
-      union all
-      select q.reference_id, q.pipeline, q.job, q.bucket_start, 'queue', q.queue_seconds, sum(q.times)
-      from rows_read as q
-      where q.queue_seconds is not null
-      group by q.reference_id, q.pipeline, q.job, q.bucket_start, q.queue_seconds
-    ) as p
-    join members as m
-      on m.reference_id = p.reference_id
-      and m.pipeline = p.pipeline
-      and m.job = p.job
-  ),
-  ranked as (
-    select
-      s.name,
-      s.bucket_start,
-      s.measure,
-      s.seconds,
-      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure order by s.seconds) as rank,
-      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure) as values
-    from sizes as s
-    group by s.name, s.bucket_start, s.measure, s.seconds
-    having sum(s.times) > 0
-  ),
-  percentiles as materialized (
-    select
-      r.name,
-      r.bucket_start,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 50) as duration_p50,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 75) as duration_p75,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 95) as duration_p95,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 50) as queue_p50,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 75) as queue_p75,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 95) as queue_p95
-    from ranked as r
-    group by r.name, r.bucket_start
-  ),
-  sums as materialized (
-    select
-      c.name,
-      c.bucket_start,
-      sum(c.success)::bigint as success,
-      sum(c.failure)::bigint as failure,
-      sum(c.timed_out)::bigint as timed_out,
-      sum(c.error)::bigint as error,
-      sum(c.cancelled)::bigint as cancelled,
-      sum(c.skipped)::bigint as skipped,
-      sum(c.neutral)::bigint as neutral,
-      sum(c.unknown)::bigint as unknown
-    from (
-      select
-        w.name, w.bucket_start, w.success, w.failure, w.timed_out, w.error, w.cancelled, w.skipped, w.neutral, w.unknown
-      from by_week as w
-      union all
-      select *
-      from by_row as p
-    ) as c
-    group by c.name, c.bucket_start
-  ),
-  numbers as (
-    select
-      l.*,
-      n.runs,
-      coalesce(s.success, 0) as success,
-      coalesce(s.failure, 0) as failure,
-      coalesce(s.timed_out, 0) as timed_out,
-      coalesce(s.error, 0) as error,
-      coalesce(s.cancelled, 0) as cancelled,
-      coalesce(s.skipped, 0) as skipped,
-      coalesce(s.neutral, 0) as neutral,
-      coalesce(s.unknown, 0) as unknown,
-      coalesce(s.success, 0)::double precision / nullif(n.decided, 0) as success_rate,
-      q.duration_p50, q.duration_p75, q.duration_p95, q.queue_p50, q.queue_p75, q.queue_p95,
-      f.is_frozen,
-      -- Nothing is known of it: neither its jobs are left nor what was counted of them.
-      l.end_day <= horizon and not f.is_frozen as is_outside
-    from page as l
-    left join sums as s
-      on s.name is not distinct from l.name
-      and s.bucket_start is not distinct from l.bucket_start
-    left join percentiles as q
-      on q.name is not distinct from l.name
-      and q.bucket_start is not distinct from l.bucket_start
-    cross join lateral (
-      select
-        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) as decided,
-        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) + coalesce(s.cancelled, 0)
-          + coalesce(s.skipped, 0) + coalesce(s.neutral, 0) + coalesce(s.unknown, 0) as runs
-    ) as n
-    cross join lateral (
-      select exists (
-        select
-        from weeks as w
-        where w.bucket_start is not distinct from l.bucket_start
-          and w.week < horizon
-      ) as is_frozen
-    ) as f
-  )
   select
-    o.bucket_start,
-    o.name,
-    case when h.has_numbers then o.runs end,
-    case when h.has_numbers then o.success end,
-    case when h.has_numbers then o.failure end,
-    case when h.has_numbers then o.timed_out end,
-    case when h.has_numbers then o.error end,
-    case when h.has_numbers then o.cancelled end,
-    case when h.has_numbers then o.skipped end,
-    case when h.has_numbers then o.neutral end,
-    case when h.has_numbers then o.unknown end,
-    o.success_rate,
-    o.duration_p50,
-    o.duration_p75,
-    o.duration_p95,
-    o.queue_p50,
-    o.queue_p75,
-    o.queue_p95,
+    g.bucket_start,
+    g.name,
+    case when h.has_numbers then n.jobs end,
+    case when h.has_numbers then coalesce(l.success, 0) end,
+    case when h.has_numbers then coalesce(l.failure, 0) end,
+    case when h.has_numbers then coalesce(l.timed_out, 0) end,
+    case when h.has_numbers then coalesce(l.error, 0) end,
+    case when h.has_numbers then coalesce(l.cancelled, 0) end,
+    case when h.has_numbers then coalesce(l.skipped, 0) end,
+    case when h.has_numbers then coalesce(l.neutral, 0) end,
+    case when h.has_numbers then coalesce(l.unknown, 0) end,
+    n.success_rate,
+    l.durations[1],
+    l.durations[2],
+    l.durations[3],
+    l.queues[1],
+    l.queues[2],
+    l.queues[3],
     case
       when is_unknown then 'unknown_service'
-      when o.is_outside then 'outside_retention'
-      when num_nulls(o.success_rate, o.duration_p50, o.queue_p50) > 0 then 'too_few'
+      when not h.has_numbers then 'outside_retention'
+      when num_nulls(n.success_rate, l.durations[1], l.queues[1]) > 0 then 'too_few'
     end,
-    case when not is_unknown then x.is_exact end,
-    case when not is_unknown then o.is_frozen end,
-    jsonb_build_array(o.sort_name, o.sort_bucket)::text,
-    o.total
-  from numbers as o
-  cross join exactness as x
-  cross join lateral (select not is_unknown and not o.is_outside as has_numbers) as h
-  order by o.sort_name, o.sort_bucket;
+    case when not is_unknown then is_exact end,
+    case when not is_unknown then z.is_frozen end,
+    g.page_key,
+    g.total
+  from metrics.page_of(asked, groups, array['']) as g
+  join metrics.buckets_of(asked) as b
+    on b.bucket_start is not distinct from g.bucket_start
+  left join unnest(lines) as l
+    on l.name = coalesce(g.name, '')
+    and l.bucket_start is not distinct from g.bucket_start
+  cross join lateral (
+    select
+      coalesce(l.success + l.failure + l.timed_out + l.error + l.cancelled + l.skipped + l.neutral + l.unknown, 0) as jobs,
+      l.success::double precision / nullif(l.success + l.failure + l.timed_out + l.error, 0) as success_rate
+  ) as n
+  cross join lateral (
+    select exists (
+      select
+      from metrics.kept_weeks_of(asked, from_weeks) as w
+      where w.week < horizon
+        and job_health.branch is null
+        and w.bucket_start is not distinct from g.bucket_start
+    ) as is_frozen
+  ) as z
+  -- Else nothing is known of it: neither its jobs are left nor what was counted of them.
+  cross join lateral (select not is_unknown and (b.end_day > horizon or z.is_frozen) as has_numbers) as h
+  order by g.name collate "C" nulls first, g.bucket_start;
 end
 $$;
 revoke execute on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) from public;
 
 comment on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) is 'Finished jobs by outcome; success rate from 0 to 1; seconds that they took and waited. By nothing, repository, pipeline or job; branch is a name, default for the repository''s default branch, or NULL for all. Jobs say nothing of who started them, so bots leaves none out. is_frozen: some of it is of weeks whose jobs were dropped. reason is too_few where a number beside it is NULL, outside_retention where no job of the time is left.';
+
+-- How many rows evidence has in all its pages.
+drop function if exists metrics.ended_runs(metrics.period, bigint[], text, text, boolean);
+
+create function metrics.ended_runs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, with_bots boolean)
+returns bigint
+language plpgsql
+stable
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_tidscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+  from_weeks constant boolean := coalesce(ended_runs.branch, 'default') = 'default';
+begin
+  return (
+    select coalesce(sum(c.runs), 0)
+    from (
+      select n.runs
+      from unnest(ended_runs.reference_ids) as r (id)
+      cross join metrics.nearest_weeks_of(asked) as w
+      cross join lateral (
+        select sum(f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown) as runs
+        from metrics.pipeline_weeks as f
+        where f.generation = asked.generation
+          and f.only_default_branch = (ended_runs.branch is not null)
+          and f.only_humans = not with_bots
+          and f.reference_id = r.id
+          and f.week = w.week
+          and (ended_runs.pipeline is null or f.pipeline = ended_runs.pipeline)
+      ) as n
+      where from_weeks
+        and w.is_counted
+      union all
+      select d.times * n.runs
+      from (
+        select o.starts_at, o.ends_at, o.times
+        from metrics.days_off_weeks_of(asked) as o
+        where from_weeks
+        union all
+        select o.starts_at, o.ends_at, 1
+        from metrics.stretches_of(asked) as o
+        where not from_weeks
+      ) as d
+      cross join unnest(ended_runs.reference_ids) as r (id)
+      cross join lateral (
+        select count(*) as runs
+        from metrics.pipeline_runs as f
+        where f.reference_id = r.id
+          and f.ended_at >= d.starts_at
+          and f.ended_at < d.ends_at
+          and (ended_runs.pipeline is null or coalesce(f.pipeline, '') = ended_runs.pipeline)
+          and (
+            ended_runs.branch is null
+            or (ended_runs.branch = 'default' and f.on_default_branch)
+            or (ended_runs.branch <> 'default' and f.branch = ended_runs.branch)
+          )
+          and (with_bots or f.actor_is_bot is not true)
+      ) as n
+    ) as c
+  );
+end
+$$;
+revoke execute on function metrics.ended_runs(metrics.period, bigint[], text, text, boolean) from public;
+
+comment on function metrics.ended_runs(metrics.period, bigint[], text, text, boolean) is 'How many pipeline runs ended in a period, which is to have one bucket.';
 
 -- Evidence of a number is ordered by time; of what ended at one moment, by repository and id.
 drop function if exists metrics.pipeline_health_evidence(date, date, text, text, text, boolean, text, integer, text);
@@ -1024,12 +1141,16 @@ begin
   after := metrics.evidence_after(asked);
   begins_at := greatest(after.happened_at, metrics.midnight(asked.since, asked.time_zone));
   ends_at := metrics.midnight(asked.until, asked.time_zone);
-  select h.runs
-  into all_rows
-  from metrics.pipeline_health(
-    asked.since, asked.until, 'none', 'nothing', pipeline_health_evidence.repository, pipeline_health_evidence.team, pipeline_health_evidence.branch, wants_bots,
-    null, 1, pipeline_health_evidence.pipeline
-  ) as h;
+  all_rows := metrics.ended_runs(
+    asked,
+    array(
+      select r.reference_id
+      from metrics.selected_references(pipeline_health_evidence.repository, pipeline_health_evidence.team) as r
+    ),
+    pipeline_health_evidence.branch,
+    pipeline_health_evidence.pipeline,
+    wants_bots
+  );
 
   return query
   select
@@ -1057,7 +1178,7 @@ begin
       'queue_seconds', p.queue_seconds
     ),
     metrics.evidence_page_key(p.at, p.label, 'pipeline_run', p.sort_id),
-    coalesce(all_rows, 0)
+    all_rows
   from (
     select r.label, f.*
     from metrics.selected_references(pipeline_health_evidence.repository, pipeline_health_evidence.team) as r
@@ -1095,7 +1216,6 @@ revoke execute on function metrics.pipeline_health_evidence(date, date, text, te
 
 comment on function metrics.pipeline_health_evidence(date, date, text, text, text, boolean, text, integer, text) is 'The pipeline runs behind pipeline_health, by the time at which they ended; value is the seconds that each took.';
 
--- How many rows evidence has in all its pages.
 drop function if exists metrics.kept_jobs(metrics.period, bigint[], text, text, text);
 
 create function metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)
@@ -1108,14 +1228,7 @@ set jit = off
 as $$
 #variable_conflict use_column
 declare
-  horizon constant date := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon constant date := metrics.job_horizon();
   from_weeks constant boolean := kept_jobs.branch is null;
 begin
   asked.since := greatest(asked.since, horizon);
@@ -1219,10 +1332,7 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(job_health_evidence.since, job_health_evidence.until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
+  horizon := metrics.job_horizon();
   asked.since := greatest(asked.since, horizon);
   if asked.since >= asked.until then
     return;
@@ -1432,12 +1542,19 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- Groups are few and rows many: they are hashed, never sorted, and no plan is dear enough to be compiled.
+-- Planned once: jobs and weeks are looked up by an index, for each repository, whatever is asked for and however much the caller may read.
+-- Groups are few and rows many, so they are hashed.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_tidscan = off
+set enable_bitmapscan = off
+set enable_nestloop = off
 set enable_sort = off
 set jit = off
 as $$
 #variable_conflict use_column
 declare
+  fractions constant double precision[] := array[0.5, 0.75, 0.95];
   asked metrics.period;
   after jsonb;
   sorting text;
@@ -1447,8 +1564,6 @@ declare
   first_week date;
   end_week date;
   from_weeks boolean;
-  has_more boolean;
-  rows_looked_at integer;
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(slowest_jobs.since, slowest_jobs.until, 'none', page_after, page_size);
@@ -1457,37 +1572,10 @@ begin
   select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
   into reference_ids, labels
   from metrics.selected_references(slowest_jobs.repository, slowest_jobs.team) as r;
-  horizon := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon := metrics.job_horizon();
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
-  foreach rows_looked_at in array array[2000, 1000000] loop
-    select count(*) = rows_looked_at, sum(c.runs) > 10000
-    into has_more, from_weeks
-    from (
-      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
-      from unnest(reference_ids) as r (reference_id)
-      cross join lateral (
-        select *
-        from metrics.job_weeks as w
-        where w.generation = asked.generation
-          and w.reference_id = r.reference_id
-          and w.week >= first_week
-          and w.week < end_week
-          and (slowest_jobs.pipeline is null or w.pipeline = slowest_jobs.pipeline)
-        offset 0
-      ) as w
-      limit rows_looked_at
-    ) as c;
-    exit when from_weeks or not has_more;
-  end loop;
-  from_weeks := coalesce(from_weeks, false);
+  from_weeks := metrics.has_many_jobs(asked, reference_ids, slowest_jobs.pipeline, null);
 
   return query
   -- Several senders may tell of one repository, each by a reference of its own: a job is the same by all of them.
@@ -1501,46 +1589,13 @@ begin
     ) as n
       on n.label = r.label
   ),
-  -- Of what lies before the horizon only whole weeks are left.
   weeks as materialized (
     select w.week
-    from metrics.nearest_weeks_of(asked) as w
-    where (from_weeks and w.is_counted and w.week >= horizon)
-      or (
-        w.end_day - w.first_day = 7
-        and w.week < horizon
-        and w.week in (
-          select z.week
-          from metrics.frozen_weeks as z
-          where z.fact = 'jobs'
-        )
-      )
+    from metrics.kept_weeks_of(asked, from_weeks) as w
   ),
   stretches as materialized (
     select d.starts_at, d.ends_at, d.times
-    from metrics.days_off_weeks_of(asked) as d
-    where from_weeks
-      and d.week >= horizon
-    union all
-    select greatest(s.starts_at, h.at), s.ends_at, 1
-    from metrics.stretches_of(asked) as s
-    cross join (select metrics.midnight(horizon, asked.time_zone) as at) as h
-    where not from_weeks
-      and s.ends_at > h.at
-  ),
-  rows_read as materialized (
-    select r.first_id as reference_id, coalesce(j.pipeline, '') as pipeline, coalesce(j.name, '') as job, s.times, j.duration_seconds
-    from repositories as r
-    cross join stretches as s
-    cross join lateral (
-      select f.pipeline, f.name, f.duration_seconds
-      from metrics.jobs as f
-      where f.reference_id = r.reference_id
-        and f.ended_at >= s.starts_at
-        and f.ended_at < s.ends_at
-        and (slowest_jobs.pipeline is null or coalesce(f.pipeline, '') = slowest_jobs.pipeline)
-      offset 0
-    ) as j
+    from metrics.kept_days_of(asked, from_weeks) as d
   ),
   exactness as materialized (
     select
@@ -1555,77 +1610,80 @@ begin
         where w.week < horizon
       ) as is_frozen
   ),
-  by_week as materialized (
-    select
-      r.first_id as reference_id,
-      n.pipeline,
-      n.job,
-      sum(n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown) as runs,
-      sum(n.seconds) as seconds,
-      sum(n.duration_tally) as duration_tally
-    from repositories as r
-    cross join lateral (
-      select *
-      from metrics.job_weeks as f
-      where f.generation = asked.generation
-        and f.reference_id = r.reference_id
-        and f.week >= first_week
-        and f.week < end_week
-        and (from_weeks or f.week < horizon)
-        and (slowest_jobs.pipeline is null or f.pipeline = slowest_jobs.pipeline)
-      offset 0
-    ) as n
-    where n.week in (select w.week from weeks as w)
-    group by r.first_id, n.pipeline, n.job
-  ),
   counted as materialized (
-    select c.reference_id, c.pipeline, c.job, sum(c.runs) as runs, sum(c.seconds) as seconds
+    select
+      c.reference_id,
+      c.pipeline,
+      c.job,
+      sum(c.runs) as runs,
+      sum(c.seconds) as seconds,
+      sum(c.duration_tally) as duration_tally,
+      max(c.durations) as durations
     from (
-      select w.reference_id, w.pipeline, w.job, w.runs, w.seconds
-      from by_week as w
+      select
+        r.first_id as reference_id,
+        n.pipeline,
+        n.job,
+        sum(n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown) as runs,
+        sum(n.seconds) as seconds,
+        sum(n.duration_tally) as duration_tally,
+        null::double precision[] as durations
+      from repositories as r
+      cross join lateral (
+        select
+          f.week, f.pipeline, f.job, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
+          f.seconds, f.duration_tally
+        from metrics.job_weeks as f
+        where f.generation = asked.generation
+          and f.reference_id = r.reference_id
+          and f.week >= first_week
+          and f.week < end_week
+          and (from_weeks or f.week < horizon)
+          and (slowest_jobs.pipeline is null or f.pipeline = slowest_jobs.pipeline)
+        offset 0
+      ) as n
+      where n.week in (select w.week from weeks as w)
+      group by 1, 2, 3
       union all
-      select p.reference_id, p.pipeline, p.job, p.times, p.times * coalesce(p.duration_seconds, 0)::numeric
-      from rows_read as p
+      select
+        p.reference_id,
+        p.pipeline,
+        p.job,
+        p.times * p.runs,
+        p.times * p.seconds,
+        case when not x.is_exact then p.times * metrics.tally_of_all(p.durations) end,
+        case
+          when x.is_exact then (
+            select percentile_disc(fractions) within group (order by v.seconds)
+            from unnest(p.durations) as v (seconds)
+          )
+        end
+      from exactness as x
+      cross join (
+        select
+          r.first_id as reference_id,
+          j.pipeline,
+          j.job,
+          s.times,
+          count(*) as runs,
+          coalesce(sum(j.duration_seconds::numeric), 0) as seconds,
+          array_agg(j.duration_seconds) as durations
+        from stretches as s
+        cross join repositories as r
+        cross join lateral (
+          select coalesce(f.pipeline, '') as pipeline, coalesce(f.name, '') as job, f.duration_seconds
+          from metrics.jobs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= s.starts_at
+            and f.ended_at < s.ends_at
+            and (slowest_jobs.pipeline is null or coalesce(f.pipeline, '') = slowest_jobs.pipeline)
+          offset 0
+        ) as j
+        group by 1, 2, 3, 4
+      ) as p
     ) as c
     group by c.reference_id, c.pipeline, c.job
     having sum(c.runs) > 0
-  ),
-  sizes as (
-    select w.reference_id, w.pipeline, w.job, metrics.seconds_of(c.bucket) as seconds, c.count as times
-    from by_week as w
-    cross join lateral metrics.counts_of(w.duration_tally) as c
-    union all
-    select p.reference_id, p.pipeline, p.job, case when x.is_exact then p.seconds else metrics.seconds_of(metrics.bucket_of(p.seconds)) end, p.times
-    from exactness as x
-    cross join lateral (
-      select q.reference_id, q.pipeline, q.job, q.duration_seconds as seconds, sum(q.times) as times
-      from rows_read as q
-      where q.duration_seconds is not null
-      group by q.reference_id, q.pipeline, q.job, q.duration_seconds
-    ) as p
-  ),
-  ranked as (
-    select
-      s.reference_id,
-      s.pipeline,
-      s.job,
-      s.seconds,
-      sum(sum(s.times)) over (partition by s.reference_id, s.pipeline, s.job order by s.seconds) as rank,
-      sum(sum(s.times)) over (partition by s.reference_id, s.pipeline, s.job) as values
-    from sizes as s
-    group by s.reference_id, s.pipeline, s.job, s.seconds
-    having sum(s.times) > 0
-  ),
-  percentiles as materialized (
-    select
-      r.reference_id,
-      r.pipeline,
-      r.job,
-      min(r.seconds) filter (where r.rank * 100 >= r.values * 50) as p50,
-      min(r.seconds) filter (where r.rank * 100 >= r.values * 75) as p75,
-      min(r.seconds) filter (where r.rank * 100 >= r.values * 95) as p95
-    from ranked as r
-    group by r.reference_id, r.pipeline, r.job
   ),
   lines as materialized (
     select
@@ -1634,18 +1692,26 @@ begin
       c.job,
       c.runs::bigint as runs,
       (c.seconds / 60)::double precision as minutes,
-      q.p50,
-      q.p75,
-      q.p95,
-      coalesce(case when sorting = 'duration' then q.p95 else (c.seconds / 60)::double precision end, -1) as size,
+      q.lengths[1] as p50,
+      q.lengths[2] as p75,
+      q.lengths[3] as p95,
+      coalesce(case when sorting = 'duration' then q.lengths[3] else (c.seconds / 60)::double precision end, -1) as size,
       count(*) over () as total
     from counted as c
     join repositories as r
       on r.reference_id = c.reference_id
-    left join percentiles as q
-      on q.reference_id = c.reference_id
-      and q.pipeline = c.pipeline
-      and q.job = c.job
+    cross join exactness as x
+    cross join lateral (
+      select
+        case
+          when x.is_exact then c.durations
+          else (
+            select o.percentiles
+            from metrics.percentiles_of(c.duration_tally, fractions) as o
+          )
+        end as lengths
+      offset 0
+    ) as q
   )
   select
     l.label,
@@ -1823,10 +1889,7 @@ begin
   select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
   into reference_ids, labels
   from metrics.selected_references(flaky_jobs.repository, flaky_jobs.team) as r;
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
+  horizon := metrics.job_horizon();
 
   return query
   select l.label, l.pipeline, l.job, l.commits, l.failures, l.first_at, l.last_at, null::text, l.page_key, l.total
@@ -2117,11 +2180,8 @@ begin
   select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
   into reference_ids, labels
   from metrics.selected_references(step_health.repository, step_health.team) as r;
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
-  if asked.until > coalesce(horizon, '-infinity') then
+  horizon := metrics.job_horizon();
+  if asked.until > horizon then
     all_jobs := metrics.kept_jobs(asked, reference_ids, step_health.branch, step_health.pipeline, step_health.job);
   end if;
 
@@ -2358,13 +2418,16 @@ drop function if exists metrics.price_of(text, date);
 
 create function metrics.price_of(runner text, week date)
 returns table (label text, price_per_minute numeric, currency text, is_hosted boolean)
-language sql
+language plpgsql
 stable
 set search_path = ''
 rows 1
 as $$
+#variable_conflict use_column
+begin
+  return query
   select p.label, p.price_per_minute, p.currency, p.is_hosted
-  from unnest(string_to_array(runner, ',')) as l (label)
+  from unnest(string_to_array(price_of.runner, ',')) as l (label)
   cross join lateral (
     select q.label, q.price_per_minute, q.currency, q.is_hosted
     from metrics.prices as q
@@ -2374,7 +2437,8 @@ as $$
     limit 1
   ) as p
   order by p.price_per_minute desc, p.is_hosted desc, p.label collate "C"
-  limit 1
+  limit 1;
+end
 $$;
 revoke execute on function metrics.price_of(text, date) from public;
 
@@ -2444,14 +2508,7 @@ begin
   if is_unknown then
     grouping := 'nothing';
   end if;
-  horizon := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon := metrics.job_horizon();
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
@@ -2460,20 +2517,9 @@ begin
     select r.reference_id, r.label
     from unnest(reference_ids, labels) as r (reference_id, label)
   ),
-  -- Of what lies before the horizon only whole weeks are left.
   weeks as materialized (
     select w.week, w.bucket_start
-    from metrics.nearest_weeks_of(asked) as w
-    where (w.is_counted and w.week >= horizon)
-      or (
-        w.end_day - w.first_day = 7
-        and w.week < horizon
-        and w.week in (
-          select z.week
-          from metrics.frozen_weeks as z
-          where z.fact = 'jobs'
-        )
-      )
+    from metrics.kept_weeks_of(asked, true) as w
   ),
   used as materialized (
     select
@@ -2529,7 +2575,7 @@ begin
           coalesce(sum(d.times * j.duration_seconds::numeric), 0) as seconds,
           coalesce(sum(d.times * ceil(j.duration_seconds / 60)::numeric), 0) as rounded_minutes
         from repositories as r
-        cross join metrics.days_off_weeks_of(asked) as d
+        cross join metrics.kept_days_of(asked, true) as d
         cross join lateral (
           select f.pipeline, f.name, f.runner_labels, f.duration_seconds
           from metrics.jobs as f
@@ -2540,7 +2586,6 @@ begin
             and (pipeline_cost.job is null or coalesce(f.name, '') = pipeline_cost.job)
           offset 0
         ) as j
-        where d.week >= horizon
         group by 1, 2, 3, 4, 5, 6
       ) as e
       cross join lateral (select metrics.runner_of(e.runner_labels) as runner) as x
@@ -2712,10 +2757,7 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(pipeline_cost_evidence.since, pipeline_cost_evidence.until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
+  horizon := metrics.job_horizon();
   asked.since := greatest(asked.since, horizon);
   if asked.since >= asked.until then
     return;

@@ -34,11 +34,12 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The best plan for one repository and for all, for a day and for years, differ; and each goes by an index, whatever the planner guesses of
--- how much the caller may read.
-set plan_cache_mode = force_custom_plan
+-- Planned once: test runs are looked up by an index, for each repository, whatever is asked for and however much the caller may read.
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_tidscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -135,6 +136,86 @@ $$;
 revoke execute on function metrics.test_health(date, date, text, text, text, text, text, text, integer) from public;
 
 comment on function metrics.test_health(date, date, text, text, text, text, text, text, integer) is 'How tests went: uploads that started in the period, what became of their tests, the share that passed of those that passed or failed (errors among them), and the median and p95 of their duration in seconds; by bucket and by nothing, repository or suite. branch is a name, or default. Reasons: unknown_service, too_few. Raises 22023 for what cannot be asked.';
+
+do $$
+begin
+  if to_regtype('metrics.test_counts') is null then
+    create type metrics.test_counts as (
+      runs bigint,
+      passed bigint,
+      failed bigint,
+      skipped bigint
+    );
+  end if;
+end
+$$;
+
+revoke usage on type metrics.test_counts from public;
+
+comment on type metrics.test_counts is 'Test runs, and what became of their tests.';
+
+drop function if exists metrics.tests_of(metrics.period, bigint[]);
+
+create function metrics.tests_of(asked metrics.period, reference_ids bigint[])
+returns metrics.test_counts
+language plpgsql
+stable
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_tidscan = off
+set enable_bitmapscan = off
+set enable_nestloop = off
+set jit = off
+as $$
+declare
+  counts metrics.test_counts;
+begin
+  select
+    coalesce(sum(n.times * n.runs), 0),
+    coalesce(sum(n.times * n.passed), 0),
+    coalesce(sum(n.times * n.failed), 0),
+    coalesce(sum(n.times * n.skipped), 0)
+  into counts
+  from (
+    select 1 as times, t.runs, t.passed, t.failed, t.skipped
+    from unnest(tests_of.reference_ids) as r (reference_id)
+    cross join lateral (
+      select *
+      from metrics.test_weeks as k
+      where k.generation = asked.generation
+        and k.reference_id = r.reference_id
+        and k.week > asked.since - 7
+        and k.week < asked.until
+      offset 0
+    ) as t
+    where t.week in (
+      select w.week
+      from metrics.nearest_weeks_of(asked) as w
+      where w.is_counted
+    )
+    union all
+    select d.times, t.runs, t.passed, t.failed, t.skipped
+    from metrics.days_off_weeks_of(asked) as d
+    cross join unnest(tests_of.reference_ids) as r (reference_id)
+    cross join lateral (
+      select
+        count(*) as runs,
+        sum(coalesce(k.passed_count, 0)) as passed,
+        sum(coalesce(k.failed_count, 0) + coalesce(k.error_count, 0)) as failed,
+        sum(coalesce(k.skipped_count, 0)) as skipped
+      from metrics.test_runs as k
+      where k.reference_id = r.reference_id
+        and k.started_at >= d.starts_at
+        and k.started_at < d.ends_at
+    ) as t
+  ) as n;
+  return counts;
+end
+$$;
+revoke execute on function metrics.tests_of(metrics.period, bigint[]) from public;
+
+comment on function metrics.tests_of(metrics.period, bigint[]) is 'What became of tests in a period, which is to have one bucket.';
 
 drop function if exists metrics.test_health_evidence(date, date, text, text, text, text, integer);
 
@@ -635,16 +716,20 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
-set plan_cache_mode = force_custom_plan
+-- Planned once: checks and weeks are looked up by an index, for each repository, whatever is asked for and however much the caller may read.
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_tidscan = off
+set enable_bitmapscan = off
+set enable_nestloop = off
+set enable_sort = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare
   asked metrics.period;
   grouped text;
-  starts_at timestamptz;
-  ends_at timestamptz;
+  by_week boolean;
   references_read bigint[];
   names text[];
   is_unknown boolean;
@@ -652,43 +737,84 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, bucket, page_after, page_size);
   grouped := metrics.checked_word('by', by, array['nothing', 'repository', 'category', 'rule']);
-  starts_at := metrics.midnight(asked.since, asked.time_zone);
-  ends_at := metrics.midnight(asked.until, asked.time_zone);
+  -- Weeks are counted of all rules together.
+  by_week := grouped in ('nothing', 'repository');
   select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}')
   into references_read, names
   from metrics.selected_references(repository, team) as s;
   is_unknown := names = '{}' and num_nonnulls(repository, team) > 0;
 
   return query
-  with counted as materialized (
+  with weeks as materialized (
+    select w.week, w.bucket_start
+    from metrics.nearest_weeks_of(asked) as w
+    where by_week
+      and w.is_counted
+  ),
+  stretches as materialized (
+    select d.bucket_start, d.starts_at, d.ends_at, d.times
+    from metrics.days_off_weeks_of(asked) as d
+    where by_week
+    union all
+    select s.bucket_start, s.starts_at, s.ends_at, 1
+    from metrics.stretches_of(asked) as s
+    where not by_week
+  ),
+  counted as materialized (
     select
       f.name,
       f.bucket_start,
-      count(*) filter (where f.status = 'compliant') as compliant,
-      count(*) filter (where f.status = 'violation') as violation,
-      count(*) filter (where f.status = 'warning') as warning,
-      count(f.status) as checks
+      sum(f.compliant)::bigint as compliant,
+      sum(f.violation)::bigint as violation,
+      sum(f.warning)::bigint as warning,
+      sum(f.compliant + f.violation + f.warning)::bigint as checks
     from (
+      select
+        case when grouped = 'nothing' then '' else r.label end as name,
+        w.bucket_start,
+        sum(c.compliant) as compliant,
+        sum(c.violation) as violation,
+        sum(c.warning) as warning
+      from unnest(references_read, names) as r (reference_id, label)
+      cross join lateral (
+        select k.week, k.compliant, k.violation, k.warning
+        from metrics.rule_weeks as k
+        where by_week
+          and k.generation = asked.generation
+          and k.reference_id = r.reference_id
+          and k.week > asked.since - 7
+          and k.week < asked.until
+        offset 0
+      ) as c
+      join weeks as w
+        on w.week = c.week
+      group by 1, 2
+      union all
       select
         case grouped
           when 'nothing' then ''
           when 'repository' then r.label
           when 'category' then coalesce(c.category, '')
           else coalesce(c.rule, '')
-        end as name,
-        case
-          when asked.bucket <> 'none' then date_trunc(asked.bucket, c.checked_at at time zone asked.time_zone)::date
-        end as bucket_start,
-        c.status
-      from unnest(references_read, names) as r (reference_id, label)
+        end,
+        s.bucket_start,
+        sum(s.times) filter (where c.status = 'compliant'),
+        sum(s.times) filter (where c.status = 'violation'),
+        sum(s.times) filter (where c.status = 'warning')
+      from stretches as s
+      cross join unnest(references_read, names) as r (reference_id, label)
       cross join lateral (
-        select k.rule, k.category, k.status, k.checked_at
+        select k.rule, k.category, k.status
         from metrics.rule_checks as k
         where k.reference_id = r.reference_id
-          and k.checked_at >= starts_at
-          and k.checked_at < ends_at
+          and k.checked_at >= s.starts_at
+          and k.checked_at < s.ends_at
         offset 0
       ) as c
+      group by 1, 2
+    ) as n (name, bucket_start, compliant, violation, warning)
+    cross join lateral (
+      select n.name, n.bucket_start, coalesce(n.compliant, 0) as compliant, coalesce(n.violation, 0) as violation, coalesce(n.warning, 0) as warning
     ) as f
     group by f.name, f.bucket_start
   )

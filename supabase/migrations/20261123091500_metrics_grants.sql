@@ -14,7 +14,7 @@ declare
   ];
   -- What is counted from them, by repository reference as well.
   aggregate_tables constant text[] := array[
-    'pipeline_weeks', 'job_weeks', 'pull_request_weeks', 'pull_request_week_counts'
+    'pipeline_weeks', 'job_weeks', 'pull_request_weeks', 'test_weeks', 'rule_weeks'
   ];
   -- So are those that were derived from them, or counted.
   derived_tables constant text[] := array[
@@ -150,6 +150,11 @@ grant execute on function metrics.selected_references(text, text) to authenticat
 grant execute on function metrics.nearest_weeks_of(metrics.period) to authenticated, metrics_reader;
 grant execute on function metrics.days_off_weeks_of(metrics.period) to authenticated, metrics_reader;
 grant execute on function metrics.key_of_page(metrics.period, text[]) to authenticated, metrics_reader;
+grant execute on function metrics.ended_runs(metrics.period, bigint[], text, text, boolean) to authenticated, metrics_reader;
+grant execute on function metrics.job_horizon() to authenticated, metrics_reader;
+grant execute on function metrics.kept_weeks_of(metrics.period, boolean) to authenticated, metrics_reader;
+grant execute on function metrics.kept_days_of(metrics.period, boolean) to authenticated, metrics_reader;
+grant execute on function metrics.has_many_jobs(metrics.period, bigint[], text, text) to authenticated, metrics_reader;
 grant execute on function metrics.kept_jobs(metrics.period, bigint[], text, text, text) to authenticated, metrics_reader;
 grant execute on function metrics.runner_of(text[]) to authenticated, metrics_reader;
 grant execute on function metrics.price_of(text, date) to authenticated, metrics_reader;
@@ -161,8 +166,11 @@ grant execute on function metrics.delivery_groups(metrics.period, text, text, te
 grant execute on function metrics.delivery_page(metrics.period, text[], text, text, text, text, text, boolean) to authenticated, metrics_reader;
 grant execute on function metrics.tally_of(smallint) to authenticated, metrics_reader;
 grant execute on function metrics.counts_of(numeric) to authenticated, metrics_reader;
+grant execute on function metrics.tally_of_all(double precision[]) to authenticated, metrics_reader;
 grant execute on function metrics.percentiles_of(numeric, double precision[]) to authenticated, metrics_reader;
+grant execute on function metrics.merged_pull_requests(metrics.period, bigint[], boolean) to authenticated, metrics_reader;
 grant execute on function metrics.flaky_cases(bigint[], timestamptz, timestamptz) to authenticated, metrics_reader;
+grant execute on function metrics.tests_of(metrics.period, bigint[]) to authenticated, metrics_reader;
 grant execute on function metrics.require_measurement(text, jsonb) to authenticated, metrics_reader;
 grant execute on function metrics.delivery_evidence(metrics.period, text, text, text, text, text, boolean) to authenticated, metrics_reader;
 grant execute on function metrics.page_of(metrics.period, text[], text[]) to authenticated, metrics_reader;

@@ -39,7 +39,8 @@ const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Rea
       "pipeline_weeks",
       "job_weeks",
       "pull_request_weeks",
-      "pull_request_week_counts",
+      "test_weeks",
+      "rule_weeks",
     ],
     own: "select %i as row from metrics.%s as t join metrics.repository_references as r on r.id = t.reference_id " +
       "where r.reference = $1",
@@ -248,6 +249,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
       "tally_of(bucket smallint)": "tally_of(null)",
       "count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])":
         "count_deliveries(metrics.period_of(null, null, null, null, null), null, '{lead}', 'nothing', null, null, null, null, true, null)",
+      "tally_of_all(seconds double precision[])": "tally_of_all(null)",
       "delivery_evidence(asked metrics.period, about text, service text, repository text, team text, environment text, bots boolean)":
         "delivery_evidence(metrics.period_of(null, null, null, null, null), 'deployments', null, null, null, null, true)",
       "delivery_groups(asked metrics.period, by text, service text, repository text, team text)":
@@ -261,10 +263,21 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "flaky_cases('{1}', '-infinity', 'infinity')",
       "flaky_pairs(asked metrics.period, reference_ids bigint[], only_branch text, only_pipeline text, only_job text)":
         "flaky_pairs(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
+      "ended_runs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, with_bots boolean)":
+        "ended_runs(metrics.period_of(null, null, null, null, null), '{1}', null, null, true)",
+      "job_horizon()": "job_horizon()",
+      "kept_weeks_of(asked metrics.period, from_weeks boolean)": "kept_weeks_of(null, true)",
+      "kept_days_of(asked metrics.period, from_weeks boolean)": "kept_days_of(null, true)",
+      "has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text)":
+        "has_many_jobs(metrics.period_of(null, null, null, null, null), '{1}', null, null)",
       "kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)":
         "kept_jobs(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
       "latest_jobs_with_steps(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)":
         "latest_jobs_with_steps(metrics.period_of(null, null, null, null, null), '{1}', null, null, null)",
+      "tests_of(asked metrics.period, reference_ids bigint[])":
+        "tests_of(metrics.period_of(null, null, null, null, null), '{1}')",
+      "merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean)":
+        "merged_pull_requests(metrics.period_of(null, null, null, null, null), '{1}', true)",
       "page_of(asked metrics.period, groups text[], parts text[])":
         "page_of(metrics.period_of(null, null, null, null, null), array[''], array[''])",
       "price_of(runner text, week date)": "price_of('linux', '2026-03-02')",
@@ -392,6 +405,11 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "count_deploys(added metrics.changes[], removed metrics.changes[])",
         "count_pull_requests(added metrics.pull_requests[], removed metrics.pull_requests[], generation_id integer)",
         "count_pull_requests_of_week(generation integer, week date)",
+        "count_reports_of_week(generation integer, week date)",
+        "count_test_runs(counted metrics.counted_test_run[])",
+        "count_checks(counted metrics.counted_check[])",
+        "count_changed_test_runs()",
+        "count_changed_checks()",
         "count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[])",
         "delete_retired(step integer)",
         "deployments_of(generation integer, repository bigint, commits text[], ids text[])",

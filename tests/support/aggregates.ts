@@ -8,7 +8,8 @@ const WEEK_TABLES = {
   pipeline_weeks: "pipeline_runs",
   job_weeks: "jobs",
   pull_request_weeks: "pull_requests",
-  pull_request_week_counts: "pull_requests",
+  test_weeks: "test_runs",
+  rule_weeks: "rule_checks",
 } as const;
 
 /**
@@ -59,13 +60,23 @@ export async function aggregateDifferences(sql: postgres.Sql): Promise<string[]>
       select metrics.count_pull_requests_of_week(${fresh!.id}, w.week)
       from (select distinct metrics.week_of(p.merged_at, ${time_zone}) as week from metrics.pull_requests as p) as w
       where w.week is not null`;
+    await transaction`
+      select metrics.count_reports_of_week(${fresh!.id}, w.week)
+      from (
+        select metrics.week_of(t.started_at, ${time_zone}) as week from metrics.test_runs as t
+        union
+        select metrics.week_of(c.checked_at, ${time_zone}) from metrics.rule_checks as c
+      ) as w
+      where w.week is not null`;
     // What deploying took follows from changes: of each pull request, the earliest shipping.
     await transaction`
-      insert into metrics.pull_request_weeks (generation, reference_id, week, phase, human, bot)
+      insert into metrics.pull_request_weeks as t (
+        generation, reference_id, week, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+      )
       select
-        ${fresh!.id}, d.reference_id, metrics.week_of(d.merged_at, ${time_zone}), 'deploy',
-        coalesce(sum(d.tally) filter (where d.is_bot is not true), 0),
-        coalesce(sum(d.tally) filter (where d.is_bot), 0)
+        ${
+      fresh!.id
+    }, d.reference_id, metrics.week_of(d.merged_at, ${time_zone}), d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
       from (
         select
           c.pull_request_reference_id as reference_id, c.merged_at, c.pull_request_is_bot as is_bot,
@@ -75,7 +86,8 @@ export async function aggregateDifferences(sql: postgres.Sql): Promise<string[]>
         group by c.repository_id, c.sha, c.pull_request_reference_id, c.pull_request_number, c.merged_at, c.pull_request_is_bot
       ) as d
       where d.tally is not null
-      group by 2, 3`;
+      group by 2, 3, 4
+      on conflict on constraint pull_request_weeks_pkey do update set deploy = excluded.deploy`;
     for (const [table, facts] of Object.entries(WEEK_TABLES)) {
       const rows = (generation: number) => `
         select to_jsonb(t) - 'generation' as row

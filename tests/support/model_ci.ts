@@ -107,7 +107,8 @@ export function pullRequestCycleTime(world: Seen, given: Record<string, unknown>
       const at = instantOf(row["merged_at"]);
       return repository === null || at === null || !repositories.includes(repository) ? [] : [{ row, repository, at }];
     });
-  const exact = isExact(merged.filter(({ at }) => isIn(at, { from: asked.since, to: asked.until }, world.zone)).length);
+  const inPeriod = merged.filter(({ at }) => isIn(at, { from: asked.since, to: asked.until }, world.zone));
+  const exact = isExact(inPeriod.length);
 
   const groups = asked.by === "nothing"
     ? [{ name: null, some: repositories }]

@@ -1,19 +1,25 @@
 begin;
 set local search_path = extensions;
 create extension if not exists pgtap with schema extensions;
-select plan(9);
+select plan(10);
 
 create function pg_temp.counts()
 returns table (week date, phase text, human text, bot text)
 language sql
 as $$
-  select w.week, w.phase, h.counts, b.counts
+  select w.week, p.phase, max(p.counts) filter (where not w.is_bot), max(p.counts) filter (where w.is_bot)
   from metrics.pull_request_weeks as w
-  cross join lateral (select string_agg(c.bucket || ':' || c.count, ' ' order by c.bucket) as counts from metrics.counts_of(w.human) as c) as h
-  cross join lateral (select string_agg(c.bucket || ':' || c.count, ' ' order by c.bucket) as counts from metrics.counts_of(w.bot) as c) as b
-  union all
-  select c.week, 'all', c.human::text, c.bot::text
-  from metrics.pull_request_week_counts as c
+  cross join lateral (
+    select 'all' as phase, w.pull_requests::text as counts
+    union all
+    select v.phase, string_agg(c.bucket || ':' || c.count, ' ' order by c.bucket)
+    from (
+      values ('coding', w.coding), ('pickup', w.pickup), ('review', w.review), ('merge', w.merge), ('deploy', w.deploy), ('total', w.total)
+    ) as v (phase, tally)
+    cross join lateral metrics.counts_of(v.tally) as c
+    group by v.phase
+  ) as p
+  group by w.week, p.phase
 $$;
 
 select set_eq(
@@ -26,6 +32,11 @@ select results_eq(
   $$select 3::bigint, array[0, metrics.seconds_of(1::smallint)]$$,
   'and percentiles by the nearest rank'
 );
+select is(
+  metrics.tally_of_all(array[0, 1.05, null, 0, -1, 0.000001]),
+  metrics.tally_of((-32768)::smallint) * 2 + metrics.tally_of(0::smallint) + metrics.tally_of(metrics.bucket_of(0.000001)),
+  'of many values it is the sum of each one''s, without those that are none'
+);
 select is((select percentiles from metrics.percentiles_of(0, array[0.5])), array[null]::double precision[], 'of nothing there are none');
 
 insert into metrics.pull_requests (reference_id, number, state, opened_at, merged_at)
@@ -33,7 +44,7 @@ values
   (1, 1, 'merged', '2026-03-03T10:00:00Z', '2026-03-03T10:00:00Z'),
   (1, 2, 'merged', '2026-03-03T10:00:00Z', '2026-03-03T10:00:01Z'),
   (1, 3, 'open', '2026-03-03T10:00:00Z', null);
-select set_eq('select * from pg_temp.counts()', $$values ('2026-03-02'::date, 'all', '2', '0'), ('2026-03-02', 'total', '-32768:1 0:1', null)$$, 'what is merged is counted');
+select set_eq('select * from pg_temp.counts()', $$values ('2026-03-02'::date, 'all', '2', null), ('2026-03-02', 'total', '-32768:1 0:1', null)$$, 'what is merged is counted');
 update metrics.pull_requests set author_is_bot = true where number = 1;
 select set_eq('select * from pg_temp.counts()', $$values ('2026-03-02'::date, 'all', '1', '1'), ('2026-03-02', 'total', '0:1', '-32768:1')$$, 'a robot is known later');
 update metrics.pull_requests set first_commit_at = '2026-03-03T09:59:50Z' where number = 2;
@@ -43,9 +54,9 @@ select set_eq(
   'a commit comes late'
 );
 update metrics.pull_requests set merged_at = '2026-03-09T00:00:00Z' where number = 2;
-select results_eq($$select week::text, human, bot from pg_temp.counts() where phase = 'all' order by 1$$, $$values ('2026-03-02', '0', '1'), ('2026-03-09', '1', '0')$$, 'a time is corrected');
+select results_eq($$select week::text, human, bot from pg_temp.counts() where phase = 'all' order by 1$$, $$values ('2026-03-02', null, '1'), ('2026-03-09', '1', null)$$, 'a time is corrected');
 update metrics.pull_requests set title = 'Another';
-select results_eq($$select week::text, human, bot from pg_temp.counts() where phase = 'all' order by 1$$, $$values ('2026-03-02', '0', '1'), ('2026-03-09', '1', '0')$$, 'what does not matter changes nothing');
+select results_eq($$select week::text, human, bot from pg_temp.counts() where phase = 'all' order by 1$$, $$values ('2026-03-02', null, '1'), ('2026-03-09', '1', null)$$, 'what does not matter changes nothing');
 delete from metrics.pull_requests;
 select is_empty('select * from pg_temp.counts()', 'and what is deleted leaves no row');
 

@@ -1,0 +1,345 @@
+-- What pipelines reported of tests and rules, counted by ISO week as it arrives, so that a first screen needs no look at each report.
+
+set lock_timeout = '2s';
+set statement_timeout = '60s';
+
+create table if not exists metrics.test_weeks (
+  generation integer not null,
+  reference_id bigint not null,
+  week date not null,
+  runs integer not null,
+  passed bigint not null,
+  failed bigint not null,
+  skipped bigint not null,
+  constraint test_weeks_pkey primary key (generation, reference_id, week)
+)
+with (fillfactor = 80);
+
+comment on table metrics.test_weeks is 'Test runs by ISO week, and what became of their tests. A row that counts nothing is not there.';
+comment on column metrics.test_weeks.generation is 'Generation in whose time zone the week is cut.';
+comment on column metrics.test_weeks.reference_id is 'Repository reference.';
+comment on column metrics.test_weeks.week is 'Monday of the week in which they started.';
+comment on column metrics.test_weeks.runs is 'Test runs.';
+comment on column metrics.test_weeks.passed is 'Tests that passed.';
+comment on column metrics.test_weeks.failed is 'Tests that failed, those among them whose machinery did.';
+comment on column metrics.test_weeks.skipped is 'Tests that were skipped.';
+
+create table if not exists metrics.rule_weeks (
+  generation integer not null,
+  reference_id bigint not null,
+  week date not null,
+  compliant integer not null,
+  violation integer not null,
+  warning integer not null,
+  constraint rule_weeks_pkey primary key (generation, reference_id, week)
+)
+with (fillfactor = 80);
+
+comment on table metrics.rule_weeks is 'Checks of rules by ISO week. A row that counts nothing is not there.';
+comment on column metrics.rule_weeks.generation is 'Generation in whose time zone the week is cut.';
+comment on column metrics.rule_weeks.reference_id is 'Repository reference.';
+comment on column metrics.rule_weeks.week is 'Monday of the week in which they were made.';
+comment on column metrics.rule_weeks.compliant is 'Checks that found the rule kept.';
+comment on column metrics.rule_weeks.violation is 'Checks that found it broken.';
+comment on column metrics.rule_weeks.warning is 'Checks that warned.';
+
+-- What one row of facts counts, or no longer counts.
+do $$
+begin
+  if to_regtype('metrics.counted_test_run') is null then
+    create type metrics.counted_test_run as (
+      times integer,
+      reference_id bigint,
+      at timestamptz,
+      passed integer,
+      failed integer,
+      skipped integer
+    );
+  end if;
+  if to_regtype('metrics.counted_check') is null then
+    create type metrics.counted_check as (
+      times integer,
+      reference_id bigint,
+      at timestamptz,
+      status text
+    );
+  end if;
+end
+$$;
+
+revoke usage on type metrics.counted_test_run from public;
+revoke usage on type metrics.counted_check from public;
+
+comment on type metrics.counted_test_run is 'What a test run counts: times is 1 for what it counts now, -1 for what it counted before.';
+comment on type metrics.counted_check is 'What a check of a rule counts: times is 1 for what it counts now, -1 for what it counted before.';
+
+-- Rows are written in the order of their key, so that two callers cannot wait for each other.
+drop function if exists metrics.count_test_runs(metrics.counted_test_run[]);
+
+create function metrics.count_test_runs(counted metrics.counted_test_run[])
+returns void
+language plpgsql
+set search_path = ''
+-- A plan made while the tables were empty is kept by the session until they are analysed: it must not be a scan of the whole table.
+set enable_seqscan = off
+as $$
+begin
+  insert into metrics.test_weeks as t (generation, reference_id, week, runs, passed, failed, skipped)
+  select *
+  from (
+    select
+      g.id,
+      c.reference_id,
+      metrics.week_of(c.at, g.time_zone),
+      sum(c.times),
+      sum(c.times * c.passed),
+      sum(c.times * c.failed),
+      sum(c.times * c.skipped)
+    from unnest(counted) as c
+    join metrics.generations as g
+      on g.state = 'current'
+      or (g.state = 'building' and metrics.week_of(c.at, g.time_zone) < g.weeks_before)
+    group by 1, 2, 3
+  ) as n (generation, reference_id, week, runs, passed, failed, skipped)
+  where (n.runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0)
+  order by n.generation, n.reference_id, n.week
+  on conflict on constraint test_weeks_pkey do update set
+    runs = t.runs + excluded.runs,
+    passed = t.passed + excluded.passed,
+    failed = t.failed + excluded.failed,
+    skipped = t.skipped + excluded.skipped;
+
+  if exists (select from unnest(counted) as c where c.times < 0) then
+    delete from metrics.test_weeks as t
+    using (
+      select distinct g.id, c.reference_id, metrics.week_of(c.at, g.time_zone) as week
+      from unnest(counted) as c
+      cross join metrics.generations as g
+      where c.times < 0
+    ) as k
+    where t.generation = k.id
+      and t.reference_id = k.reference_id
+      and t.week = k.week
+      and (t.runs, t.passed, t.failed, t.skipped) = (0, 0, 0, 0);
+  end if;
+end
+$$;
+revoke execute on function metrics.count_test_runs(metrics.counted_test_run[]) from public;
+
+comment on function metrics.count_test_runs(metrics.counted_test_run[]) is 'Adds what test runs count, in every generation that is kept.';
+
+drop function if exists metrics.count_checks(metrics.counted_check[]);
+
+create function metrics.count_checks(counted metrics.counted_check[])
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+begin
+  insert into metrics.rule_weeks as t (generation, reference_id, week, compliant, violation, warning)
+  select *
+  from (
+    select
+      g.id,
+      c.reference_id,
+      metrics.week_of(c.at, g.time_zone),
+      coalesce(sum(c.times) filter (where c.status = 'compliant'), 0),
+      coalesce(sum(c.times) filter (where c.status = 'violation'), 0),
+      coalesce(sum(c.times) filter (where c.status = 'warning'), 0)
+    from unnest(counted) as c
+    join metrics.generations as g
+      on g.state = 'current'
+      or (g.state = 'building' and metrics.week_of(c.at, g.time_zone) < g.weeks_before)
+    group by 1, 2, 3
+  ) as n (generation, reference_id, week, compliant, violation, warning)
+  where (n.compliant, n.violation, n.warning) <> (0, 0, 0)
+  order by n.generation, n.reference_id, n.week
+  on conflict on constraint rule_weeks_pkey do update set
+    compliant = t.compliant + excluded.compliant,
+    violation = t.violation + excluded.violation,
+    warning = t.warning + excluded.warning;
+
+  if exists (select from unnest(counted) as c where c.times < 0) then
+    delete from metrics.rule_weeks as t
+    using (
+      select distinct g.id, c.reference_id, metrics.week_of(c.at, g.time_zone) as week
+      from unnest(counted) as c
+      cross join metrics.generations as g
+      where c.times < 0
+    ) as k
+    where t.generation = k.id
+      and t.reference_id = k.reference_id
+      and t.week = k.week
+      and (t.compliant, t.violation, t.warning) = (0, 0, 0);
+  end if;
+end
+$$;
+revoke execute on function metrics.count_checks(metrics.counted_check[]) from public;
+
+comment on function metrics.count_checks(metrics.counted_check[]) is 'Adds what checks of rules count, in every generation that is kept.';
+
+create or replace function metrics.count_changed_test_runs()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+  counted metrics.counted_test_run[] := '{}';
+  no_longer metrics.counted_test_run[] := '{}';
+begin
+  if tg_op <> 'DELETE' then
+    counted := array(
+      select row(
+        1, n.reference_id, n.started_at, coalesce(n.passed_count, 0),
+        coalesce(n.failed_count, 0) + coalesce(n.error_count, 0), coalesce(n.skipped_count, 0)
+      )::metrics.counted_test_run
+      from new_rows as n
+      where n.started_at is not null
+    );
+  end if;
+  if tg_op <> 'INSERT' then
+    no_longer := array(
+      select row(
+        -1, o.reference_id, o.started_at, coalesce(o.passed_count, 0),
+        coalesce(o.failed_count, 0) + coalesce(o.error_count, 0), coalesce(o.skipped_count, 0)
+      )::metrics.counted_test_run
+      from old_rows as o
+      where o.started_at is not null
+    );
+  end if;
+  if cardinality(counted) + cardinality(no_longer) > 0 then
+    perform metrics.count_test_runs(counted || no_longer);
+  end if;
+  return null;
+end
+$$;
+revoke execute on function metrics.count_changed_test_runs() from public;
+
+comment on function metrics.count_changed_test_runs() is 'Trigger: counts what changed in test runs.';
+
+create or replace function metrics.count_changed_checks()
+returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+  counted metrics.counted_check[] := '{}';
+  no_longer metrics.counted_check[] := '{}';
+begin
+  if tg_op <> 'DELETE' then
+    counted := array(
+      select row(1, n.reference_id, n.checked_at, n.status)::metrics.counted_check
+      from new_rows as n
+      where n.checked_at is not null
+        and n.status is not null
+    );
+  end if;
+  if tg_op <> 'INSERT' then
+    no_longer := array(
+      select row(-1, o.reference_id, o.checked_at, o.status)::metrics.counted_check
+      from old_rows as o
+      where o.checked_at is not null
+        and o.status is not null
+    );
+  end if;
+  if cardinality(counted) + cardinality(no_longer) > 0 then
+    perform metrics.count_checks(counted || no_longer);
+  end if;
+  return null;
+end
+$$;
+revoke execute on function metrics.count_changed_checks() from public;
+
+comment on function metrics.count_changed_checks() is 'Trigger: counts what changed in checks of rules.';
+
+create or replace trigger count_inserted
+  after insert on metrics.test_runs
+  referencing new table as new_rows
+  for each statement execute function metrics.count_changed_test_runs();
+
+create or replace trigger count_updated
+  after update on metrics.test_runs
+  referencing old table as old_rows new table as new_rows
+  for each statement execute function metrics.count_changed_test_runs();
+
+create or replace trigger count_deleted
+  after delete on metrics.test_runs
+  referencing old table as old_rows
+  for each statement execute function metrics.count_changed_test_runs();
+
+create or replace trigger count_inserted
+  after insert on metrics.rule_checks
+  referencing new table as new_rows
+  for each statement execute function metrics.count_changed_checks();
+
+create or replace trigger count_updated
+  after update on metrics.rule_checks
+  referencing old table as old_rows new table as new_rows
+  for each statement execute function metrics.count_changed_checks();
+
+create or replace trigger count_deleted
+  after delete on metrics.rule_checks
+  referencing old table as old_rows
+  for each statement execute function metrics.count_changed_checks();
+
+drop function if exists metrics.count_reports_of_week(integer, date);
+
+create function metrics.count_reports_of_week(generation integer, week date)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  starts_at timestamptz;
+  ends_at timestamptz;
+begin
+  select metrics.midnight(count_reports_of_week.week, g.time_zone), metrics.midnight(count_reports_of_week.week + 7, g.time_zone)
+  into starts_at, ends_at
+  from metrics.generations as g
+  where g.id = count_reports_of_week.generation;
+
+  insert into metrics.test_weeks (generation, reference_id, week, runs, passed, failed, skipped)
+  select
+    count_reports_of_week.generation,
+    r.id,
+    count_reports_of_week.week,
+    count(*),
+    sum(coalesce(t.passed_count, 0)),
+    sum(coalesce(t.failed_count, 0) + coalesce(t.error_count, 0)),
+    sum(coalesce(t.skipped_count, 0))
+  from metrics.repository_references as r
+  cross join lateral (
+    select f.passed_count, f.failed_count, f.error_count, f.skipped_count
+    from metrics.test_runs as f
+    where f.reference_id = r.id
+      and f.started_at >= starts_at
+      and f.started_at < ends_at
+    offset 0
+  ) as t
+  group by r.id;
+
+  insert into metrics.rule_weeks (generation, reference_id, week, compliant, violation, warning)
+  select
+    count_reports_of_week.generation,
+    r.id,
+    count_reports_of_week.week,
+    count(*) filter (where c.status = 'compliant'),
+    count(*) filter (where c.status = 'violation'),
+    count(*) filter (where c.status = 'warning')
+  from metrics.repository_references as r
+  cross join lateral (
+    select f.status
+    from metrics.rule_checks as f
+    where f.reference_id = r.id
+      and f.checked_at >= starts_at
+      and f.checked_at < ends_at
+      and f.status is not null
+    offset 0
+  ) as c
+  group by r.id;
+end
+$$;
+revoke execute on function metrics.count_reports_of_week(integer, date) from public;
+
+comment on function metrics.count_reports_of_week(integer, date) is 'Counts the test runs and checks of rules of one week for a generation from the facts. Nothing may be counted of that week yet.';
