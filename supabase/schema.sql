@@ -66,6 +66,7 @@ create type metrics.counted_test_run as (
 -- type metrics.delivery_counts
 create type metrics.delivery_counts as (
   name text,
+  is_asked boolean,
   bucket_start date,
   is_unknown boolean,
   days integer,
@@ -118,6 +119,20 @@ create type metrics.evidence as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.evidence.commit_sha is 'The commit that it is about.';
+comment on composite type column metrics.evidence.detail is 'What else the number depends on: an object, its keys told by the function.';
+comment on composite type column metrics.evidence.external_id is 'The sender''s id of the fact; the sha of a change.';
+comment on composite type column metrics.evidence.happened_at is 'The moment that decides the period to which the row belongs.';
+comment on composite type column metrics.evidence.kind is 'Kind of the fact, in the singular: deployment, change, incident, pipeline_run, job, pull_request, test_run, test_case, rule_check, measurement or delivery.';
+comment on composite type column metrics.evidence.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.evidence.reason is 'Why it is left out of the number, or what it is counted as.';
+comment on composite type column metrics.evidence.repository is 'Full name of the repository, else its first reference; NULL where it is about none.';
+comment on composite type column metrics.evidence.service is 'Name of the service, where the number is about services.';
+comment on composite type column metrics.evidence.title is 'What a reader knows it by: a title, a pipeline, a rule, an event.';
+comment on composite type column metrics.evidence.total is 'Rows of all pages.';
+comment on composite type column metrics.evidence.unit is 'Unit of value: seconds, ratio, minutes, or what was measured in.';
+comment on composite type column metrics.evidence.url is 'Where the provider shows it; https, or NULL.';
+comment on composite type column metrics.evidence.value is 'Its part in the number; NULL where it has none, and reason says why.';
 
 -- type metrics.evidence_key
 create type metrics.evidence_key as (
@@ -140,6 +155,16 @@ create type metrics.flaky_job as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.flaky_job.commits is 'Commits for which it failed and passed within seven days.';
+comment on composite type column metrics.flaky_job.failures is 'How often it failed for them.';
+comment on composite type column metrics.flaky_job.first_at is 'When the first of these failures was.';
+comment on composite type column metrics.flaky_job.job is 'Name of the job, with its matrix.';
+comment on composite type column metrics.flaky_job.last_at is 'When the last of these failures was.';
+comment on composite type column metrics.flaky_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.flaky_job.pipeline is 'Name of the pipeline.';
+comment on composite type column metrics.flaky_job.reason is 'Why there is no flaky job.';
+comment on composite type column metrics.flaky_job.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on composite type column metrics.flaky_job.total is 'Rows of all pages.';
 
 -- type metrics.flaky_test
 create type metrics.flaky_test as (
@@ -155,6 +180,17 @@ create type metrics.flaky_test as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.flaky_test.commits is 'Commits for which it failed and passed, or passed only when tried again.';
+comment on composite type column metrics.flaky_test.failures is 'How often it failed for a commit for which it also passed.';
+comment on composite type column metrics.flaky_test.first_at is 'Start of the first upload that shows it.';
+comment on composite type column metrics.flaky_test.last_at is 'Start of the last upload that shows it.';
+comment on composite type column metrics.flaky_test.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.flaky_test.reason is 'Why there is no flaky test.';
+comment on composite type column metrics.flaky_test.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on composite type column metrics.flaky_test.retried is 'How often it passed only when tried again within one report.';
+comment on composite type column metrics.flaky_test.suite is 'Name of the suite.';
+comment on composite type column metrics.flaky_test.test is 'Name of the test.';
+comment on composite type column metrics.flaky_test.total is 'Rows of all pages.';
 
 -- type metrics.health_line
 create type metrics.health_line as (
@@ -212,6 +248,18 @@ create type metrics.series_point as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.series_point.avg is 'Their mean.';
+comment on composite type column metrics.series_point.bucket_start is 'First day of the bucket in the installation''s time zone; NULL for none.';
+comment on composite type column metrics.series_point.last is 'The latest of them.';
+comment on composite type column metrics.series_point.min is 'Least of them.';
+comment on composite type column metrics.series_point.name is 'The repository, where rows are by repository.';
+comment on composite type column metrics.series_point.p50 is 'Their median.';
+comment on composite type column metrics.series_point.p95 is 'Their 95th percentile.';
+comment on composite type column metrics.series_point.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.series_point.reason is 'Why there is no value.';
+comment on composite type column metrics.series_point.sample_size is 'Values in the bucket.';
+comment on composite type column metrics.series_point.total is 'Rows of all pages.';
+comment on composite type column metrics.series_point.unit is 'Unit of the values; NULL where they were sent without one. Values of two units are two rows.';
 
 -- type metrics.slow_job
 create type metrics.slow_job as (
@@ -229,6 +277,19 @@ create type metrics.slow_job as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.slow_job.duration_p50_seconds is 'Median of their seconds, without the queue.';
+comment on composite type column metrics.slow_job.duration_p75_seconds is '75th percentile of their seconds.';
+comment on composite type column metrics.slow_job.duration_p95_seconds is '95th percentile of their seconds.';
+comment on composite type column metrics.slow_job.is_exact is 'Whether the percentiles are exact; else at most 4.9 % off.';
+comment on composite type column metrics.slow_job.is_frozen is 'Whether some of it is of weeks whose jobs were dropped.';
+comment on composite type column metrics.slow_job.job is 'Name of the job, with its matrix.';
+comment on composite type column metrics.slow_job.minutes is 'Minutes that all of them took together, without the queue.';
+comment on composite type column metrics.slow_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.slow_job.pipeline is 'Name of the pipeline.';
+comment on composite type column metrics.slow_job.reason is 'Why a number beside it is NULL.';
+comment on composite type column metrics.slow_job.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on composite type column metrics.slow_job.runs is 'Finished runs of the job in the period.';
+comment on composite type column metrics.slow_job.total is 'Rows of all pages.';
 
 -- type metrics.step_numbers
 create type metrics.step_numbers as (
@@ -255,6 +316,28 @@ create type metrics.step_numbers as (
   page_key text,
   total bigint
 );
+comment on composite type column metrics.step_numbers.cancelled is 'How many were cancelled.';
+comment on composite type column metrics.step_numbers.duration_p50_seconds is 'Median of their seconds.';
+comment on composite type column metrics.step_numbers.duration_p75_seconds is '75th percentile of their seconds.';
+comment on composite type column metrics.step_numbers.duration_p95_seconds is '95th percentile of their seconds.';
+comment on composite type column metrics.step_numbers.error is 'How many ended because the machinery failed.';
+comment on composite type column metrics.step_numbers.failure is 'How many failed.';
+comment on composite type column metrics.step_numbers.job is 'Name of the job, with its matrix.';
+comment on composite type column metrics.step_numbers.jobs is 'Finished jobs of the selection, whether they tell their steps or not.';
+comment on composite type column metrics.step_numbers.neutral is 'How many ended neither well nor badly.';
+comment on composite type column metrics.step_numbers.page_key is 'Key of the row: as page_after it asks for the rows after it.';
+comment on composite type column metrics.step_numbers.pipeline is 'Name of the pipeline.';
+comment on composite type column metrics.step_numbers.reason is 'Why a number beside it is NULL.';
+comment on composite type column metrics.step_numbers.repository is 'Full name of the repository, else its first reference; NULL in the one row that says why there is none.';
+comment on composite type column metrics.step_numbers.runs is 'Finished runs of the step.';
+comment on composite type column metrics.step_numbers.sampled_jobs is 'How many of these jobs were looked at: the latest that tell their steps.';
+comment on composite type column metrics.step_numbers.skipped is 'How many were skipped.';
+comment on composite type column metrics.step_numbers.step is 'Name of the step.';
+comment on composite type column metrics.step_numbers.success is 'How many succeeded.';
+comment on composite type column metrics.step_numbers.success_rate is 'Success / (success + failure + timed_out + error), 0 to 1.';
+comment on composite type column metrics.step_numbers.timed_out is 'How many took too long.';
+comment on composite type column metrics.step_numbers.total is 'Rows of all pages.';
+comment on composite type column metrics.step_numbers.unknown is 'How many ended with a word that no mapping knows.';
 
 -- type metrics.test_counts
 create type metrics.test_counts as (
@@ -479,6 +562,7 @@ CREATE INDEX changes_repository_position_idx ON metrics.changes USING btree (gen
 CREATE INDEX changes_reverts_idx ON metrics.changes USING btree (generation, service_id) WHERE ((reverts IS NOT NULL) OR is_hotfix);
 CREATE INDEX changes_shipped_at_idx ON metrics.changes USING btree (generation, service_id, shipped_at);
 CREATE INDEX changes_shipped_by_idx ON metrics.changes USING btree (shipped_by) WHERE (shipped_by IS NOT NULL);
+CREATE INDEX changes_unshipped_idx ON metrics.changes USING btree (generation, service_id, started_at) WHERE (exclusion = ANY (ARRAY['rewritten'::text, 'order_unknown'::text]));
 CREATE TRIGGER count_deleted AFTER DELETE ON metrics.changes REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.changes_changed();
 CREATE TRIGGER count_deploys_of_deleted AFTER DELETE ON metrics.changes REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_deploys();
 CREATE TRIGGER count_deploys_of_inserted AFTER INSERT ON metrics.changes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_deploys();
@@ -982,7 +1066,7 @@ create policy members_read on metrics.incidents
   as permissive
   for select
   to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (source >= ( SELECT metrics.first_readable_text() AS first_readable_text)) AND ((reference_id IN ( SELECT metrics.readable_references() AS readable_references)) OR ( SELECT metrics.is_admin() AS is_admin))));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (source >= ( SELECT metrics.first_readable_text() AS first_readable_text)) AND ((reference_id IN ( SELECT metrics.readable_references() AS readable_references)) OR ( SELECT metrics.is_admin() AS is_admin) OR ((reference_id IS NULL) AND (lower(service) IN ( SELECT metrics.readable_service_names() AS readable_service_names))))));
 create policy readers_read on metrics.incidents
   as permissive
   for select
@@ -1158,50 +1242,24 @@ comment on column metrics.jobs.updated_at is 'When this row last changed here. N
 comment on column metrics.jobs.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.jobs is 'One attempt of a job within a run each. Clocks compare by rank of the state, then time.';
 
--- table metrics.lead_time_week_buckets
-create table metrics.lead_time_week_buckets (
-  generation integer not null,
-  service_id bigint not null,
-  week date not null,
-  bucket smallint not null,
-  repository_id bigint not null,
-  human integer default 0 not null,
-  bot integer default 0 not null
-);
-alter table metrics.lead_time_week_buckets add constraint lead_time_week_buckets_pkey PRIMARY KEY (generation, service_id, week, bucket);
-alter table metrics.lead_time_week_buckets enable row level security;
-create policy members_read on metrics.lead_time_week_buckets
-  as permissive
-  for select
-  to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (repository_id IN ( SELECT metrics.readable_repositories() AS readable_repositories))));
-create policy readers_read on metrics.lead_time_week_buckets
-  as permissive
-  for select
-  to metrics_reader
-  using (true);
-grant select on table metrics.lead_time_week_buckets to authenticated;
-grant select on table metrics.lead_time_week_buckets to metrics_reader;
-comment on column metrics.lead_time_week_buckets.bot is 'Changes by bots.';
-comment on column metrics.lead_time_week_buckets.bucket is 'Bucket of the seconds.';
-comment on column metrics.lead_time_week_buckets.generation is 'The generation that it belongs to.';
-comment on column metrics.lead_time_week_buckets.human is 'Changes by humans.';
-comment on column metrics.lead_time_week_buckets.repository_id is 'Repository of the service.';
-comment on column metrics.lead_time_week_buckets.service_id is 'Service.';
-comment on column metrics.lead_time_week_buckets.week is 'Monday of the week in which they were shipped.';
-comment on table metrics.lead_time_week_buckets is 'Lead times of services by ISO week, counted by bucket_of. Equals its recomputation from changes.';
-
 -- table metrics.lead_time_weeks
 create table metrics.lead_time_weeks (
   generation integer not null,
   service_id bigint not null,
   week date not null,
-  label text not null,
+  is_bot boolean not null,
   repository_id bigint not null,
-  human integer default 0 not null,
-  bot integer default 0 not null
+  from_commit integer not null,
+  from_first_commit integer not null,
+  from_pull_request_opened integer not null,
+  first_deployment integer not null,
+  rewritten integer not null,
+  order_unknown integer not null,
+  start_unknown integer not null,
+  start_after_shipping integer not null,
+  lead_tally numeric not null
 );
-alter table metrics.lead_time_weeks add constraint lead_time_weeks_pkey PRIMARY KEY (generation, service_id, week, label);
+alter table metrics.lead_time_weeks add constraint lead_time_weeks_pkey PRIMARY KEY (generation, service_id, week, is_bot);
 alter table metrics.lead_time_weeks enable row level security;
 create policy members_read on metrics.lead_time_weeks
   as permissive
@@ -1215,12 +1273,19 @@ create policy readers_read on metrics.lead_time_weeks
   using (true);
 grant select on table metrics.lead_time_weeks to authenticated;
 grant select on table metrics.lead_time_weeks to metrics_reader;
-comment on column metrics.lead_time_weeks.bot is 'Changes by bots.';
+comment on column metrics.lead_time_weeks.first_deployment is 'Left out: shipped by the first deployment of the service.';
+comment on column metrics.lead_time_weeks.from_commit is 'Changes that began with their own commit.';
+comment on column metrics.lead_time_weeks.from_first_commit is 'Changes that began with the first commit of their pull request.';
+comment on column metrics.lead_time_weeks.from_pull_request_opened is 'Changes that began as their pull request was opened.';
 comment on column metrics.lead_time_weeks.generation is 'The generation that it belongs to.';
-comment on column metrics.lead_time_weeks.human is 'Changes by humans.';
-comment on column metrics.lead_time_weeks.label is 'Basis, or exclusion.';
+comment on column metrics.lead_time_weeks.is_bot is 'Whether by bots or by humans.';
+comment on column metrics.lead_time_weeks.lead_tally is 'How long those took that count: a tally of their seconds, see metrics.tally_of.';
+comment on column metrics.lead_time_weeks.order_unknown is 'Left out: nobody knows whether they were shipped.';
 comment on column metrics.lead_time_weeks.repository_id is 'Repository of the service.';
+comment on column metrics.lead_time_weeks.rewritten is 'Left out: taken off the branch by force before they were shipped.';
 comment on column metrics.lead_time_weeks.service_id is 'Service.';
+comment on column metrics.lead_time_weeks.start_after_shipping is 'Left out: begun after they were shipped, by the clocks of those who say so.';
+comment on column metrics.lead_time_weeks.start_unknown is 'Left out: nobody knows when they began.';
 comment on column metrics.lead_time_weeks.week is 'Monday of the week in which they were shipped, or, of those that were not, begun.';
 comment on table metrics.lead_time_weeks is 'Changes of services by ISO week: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
 
@@ -1736,6 +1801,29 @@ comment on column metrics.releases.updated_at is 'When this row last changed her
 comment on column metrics.releases.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.releases is 'Published versions. Clocks compare by time.';
 
+-- table metrics.remembered_sources
+create table metrics.remembered_sources (
+  source text not null,
+  last_received_at timestamp with time zone not null
+);
+alter table metrics.remembered_sources add constraint remembered_sources_pkey PRIMARY KEY (source);
+alter table metrics.remembered_sources enable row level security;
+create policy members_read on metrics.remembered_sources
+  as permissive
+  for select
+  to authenticated
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND ( SELECT metrics.is_admin() AS is_admin)));
+create policy readers_read on metrics.remembered_sources
+  as permissive
+  for select
+  to metrics_reader
+  using (true);
+grant select on table metrics.remembered_sources to authenticated;
+grant select on table metrics.remembered_sources to metrics_reader;
+comment on column metrics.remembered_sources.last_received_at is 'When the last of the deliveries that are gone was received.';
+comment on column metrics.remembered_sources.source is 'The configured sender.';
+comment on table metrics.remembered_sources is 'Sources of which deliveries have been removed because they were old. Those of which all are still kept are not here.';
+
 -- table metrics.repositories
 create table metrics.repositories (
   id bigint generated always as identity not null,
@@ -2032,7 +2120,9 @@ create table metrics.service_weeks (
   incidents integer default 0 not null,
   fixed_forward integer default 0 not null,
   rework integer default 0 not null,
-  by_day integer[] default '{0,0,0,0,0,0,0}'::integer[] not null
+  by_day integer[] default '{0,0,0,0,0,0,0}'::integer[] not null,
+  recovered integer default 0 not null,
+  recovery_tally numeric default 0 not null
 );
 alter table metrics.service_weeks add constraint service_weeks_pkey PRIMARY KEY (generation, service_id, week, environment);
 alter table metrics.service_weeks enable row level security;
@@ -2058,13 +2148,15 @@ comment on column metrics.service_weeks.fixed_forward is 'Failed ones that were 
 comment on column metrics.service_weeks.generation is 'The generation that it belongs to.';
 comment on column metrics.service_weeks.incidents is 'Failed ones with an incident.';
 comment on column metrics.service_weeks.open_failures is 'Those of them that nothing has ended yet.';
+comment on column metrics.service_weeks.recovered is 'Failures that ended in this week, whenever they were deployed.';
+comment on column metrics.service_weeks.recovery_tally is 'How long those took to end: a tally of their seconds, see metrics.tally_of.';
 comment on column metrics.service_weeks.redeploys is 'Successful ones of the commit that was there.';
 comment on column metrics.service_weeks.repository_id is 'Repository of the service.';
 comment on column metrics.service_weeks.rework is 'Successful ones that rolled back or fixed another.';
 comment on column metrics.service_weeks.rolled_back is 'Failed ones that were rolled back.';
 comment on column metrics.service_weeks.service_id is 'Service.';
 comment on column metrics.service_weeks.unknown_commits is 'Successful ones of a commit that is not on the default branch.';
-comment on column metrics.service_weeks.week is 'Monday of the week in which they were done.';
+comment on column metrics.service_weeks.week is 'Monday of the week in which they were done, or ended.';
 comment on table metrics.service_weeks is 'Production deployments of services by ISO week and environment. Equals its recomputation from service_deployments.';
 
 -- table metrics.services
@@ -3186,25 +3278,6 @@ end
 $function$;
 comment on function metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[]) is 'Finished production deployments of a repository''s services, of these commits (and of these ids, where they have none) or all, before those of one rollout are put together.';
 
--- function metrics.band_of(metric text, value double precision, report_year integer)
-CREATE OR REPLACE FUNCTION metrics.band_of(metric text, value double precision, report_year integer)
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO ''
-AS $function$
-  select b.band
-  from metrics.bands as b
-  where b.report_year = band_of.report_year
-    and b.metric = band_of.metric
-    and (value <= b.at_most or value < b.below or value >= b.at_least)
-  order by b.rank
-  limit 1
-$function$;
-grant execute on function metrics.band_of(metric text, value double precision, report_year integer) to authenticated;
-grant execute on function metrics.band_of(metric text, value double precision, report_year integer) to metrics_reader;
-comment on function metrics.band_of(metric text, value double precision, report_year integer) is 'The band that a report puts a value into; NULL where it has none.';
-
 -- function metrics.begin_generation()
 CREATE OR REPLACE FUNCTION metrics.begin_generation()
  RETURNS integer
@@ -3899,16 +3972,27 @@ CREATE OR REPLACE FUNCTION metrics.count_changes(gone metrics.changes[], come me
  SET search_path TO ''
  SET enable_hashjoin TO 'on'
 AS $function$
-  with counted as materialized (
+  insert into metrics.lead_time_weeks as t (
+    generation, service_id, week, is_bot, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
+    start_unknown, start_after_shipping, lead_tally
+  )
+  select *
+  from (
     select
       c.generation,
       c.service_id,
       metrics.week_of(l.at, g.time_zone) as week,
-      l.label,
-      case when c.exclusion is null then metrics.bucket_of(c.lead_seconds) end as bucket,
-      c.repository_id,
-      u.n * (not c.is_bot)::integer as human,
-      u.n * c.is_bot::integer as bot
+      c.is_bot,
+      min(c.repository_id) as repository_id,
+      coalesce(sum(u.n) filter (where l.label = 'commit'), 0) as from_commit,
+      coalesce(sum(u.n) filter (where l.label = 'first_commit'), 0) as from_first_commit,
+      coalesce(sum(u.n) filter (where l.label = 'pull_request_opened'), 0) as from_pull_request_opened,
+      coalesce(sum(u.n) filter (where l.label = 'first_deployment'), 0) as first_deployment,
+      coalesce(sum(u.n) filter (where l.label = 'rewritten'), 0) as rewritten,
+      coalesce(sum(u.n) filter (where l.label = 'order_unknown'), 0) as order_unknown,
+      coalesce(sum(u.n) filter (where l.label = 'start_unknown'), 0) as start_unknown,
+      coalesce(sum(u.n) filter (where l.label = 'start_after_shipping'), 0) as start_after_shipping,
+      coalesce(sum(u.n * metrics.tally_of(metrics.bucket_of(c.lead_seconds))) filter (where c.exclusion is null), 0) as lead_tally
     from (
       select o as c, -1 as n
       from unnest(gone) as o
@@ -3927,35 +4011,28 @@ AS $function$
       and g.state <> 'retired'
     where l.at is not null
       and coalesce(c.exclusion, '') not in ('no_change', 'merge_commit', 'taken_off', 'waiting')
-  ),
-  labels as (
-    insert into metrics.lead_time_weeks as t (generation, service_id, week, label, repository_id, human, bot)
-    select c.generation, c.service_id, c.week, c.label, min(c.repository_id), sum(c.human), sum(c.bot)
-    from counted as c
-    group by c.generation, c.service_id, c.week, c.label
-    having sum(c.human) <> 0
-      or sum(c.bot) <> 0
-    order by 1, 2, 3, 4
-    on conflict on constraint lead_time_weeks_pkey do update set
-      human = t.human + excluded.human,
-      bot = t.bot + excluded.bot
-  )
-  insert into metrics.lead_time_week_buckets as t (generation, service_id, week, bucket, repository_id, human, bot)
-  select c.generation, c.service_id, c.week, c.bucket, min(c.repository_id), sum(c.human), sum(c.bot)
-  from counted as c
-  where c.bucket is not null
-  group by c.generation, c.service_id, c.week, c.bucket
-  having sum(c.human) <> 0
-    or sum(c.bot) <> 0
-  order by 1, 2, 3, 4
-  on conflict on constraint lead_time_week_buckets_pkey do update set
-    human = t.human + excluded.human,
-    bot = t.bot + excluded.bot;
+    group by c.generation, c.service_id, 3, c.is_bot
+  ) as a
+  where (
+    a.from_commit, a.from_first_commit, a.from_pull_request_opened, a.first_deployment, a.rewritten, a.order_unknown, a.start_unknown, a.start_after_shipping,
+    a.lead_tally
+  ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
+  order by a.generation, a.service_id, a.week, a.is_bot
+  on conflict on constraint lead_time_weeks_pkey do update set
+    from_commit = t.from_commit + excluded.from_commit,
+    from_first_commit = t.from_first_commit + excluded.from_first_commit,
+    from_pull_request_opened = t.from_pull_request_opened + excluded.from_pull_request_opened,
+    first_deployment = t.first_deployment + excluded.first_deployment,
+    rewritten = t.rewritten + excluded.rewritten,
+    order_unknown = t.order_unknown + excluded.order_unknown,
+    start_unknown = t.start_unknown + excluded.start_unknown,
+    start_after_shipping = t.start_after_shipping + excluded.start_after_shipping,
+    lead_tally = t.lead_tally + excluded.lead_tally;
 
   -- A week in which nothing is left has no row.
   delete from metrics.lead_time_weeks as t
   using (
-    select distinct o.generation, o.service_id, metrics.week_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as week
+    select distinct o.generation, o.service_id, metrics.week_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as week, o.is_bot
     from unnest(gone) as o
     join metrics.generations as g
       on g.id = o.generation
@@ -3965,24 +4042,11 @@ AS $function$
   where t.generation = k.generation
     and t.service_id = k.service_id
     and t.week = k.week
-    and t.human = 0
-    and t.bot = 0;
-  delete from metrics.lead_time_week_buckets as t
-  using (
-    select distinct o.generation, o.service_id, metrics.week_of(o.shipped_at, g.time_zone) as week
-    from unnest(gone) as o
-    join metrics.generations as g
-      on g.id = o.generation
-      and g.state <> 'retired'
-    where o.shipped_at is not null
-  ) as k
-  where t.generation = k.generation
-    and t.service_id = k.service_id
-    and t.week = k.week
-    and t.human = 0
-    and t.bot = 0
+    and t.is_bot = k.is_bot
+    and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
+      + t.start_after_shipping = 0
 $function$;
-comment on function metrics.count_changes(gone metrics.changes[], come metrics.changes[]) is 'Keeps lead_time_weeks and lead_time_week_buckets equal to changes, of which these rows went and these came.';
+comment on function metrics.count_changes(gone metrics.changes[], come metrics.changes[]) is 'Keeps lead_time_weeks equal to changes, of which these rows went and these came.';
 
 -- function metrics.count_checks(counted metrics.counted_check[])
 CREATE OR REPLACE FUNCTION metrics.count_checks(counted metrics.counted_check[])
@@ -4032,8 +4096,8 @@ end
 $function$;
 comment on function metrics.count_checks(counted metrics.counted_check[]) is 'Adds what checks of rules count, in every generation that is kept.';
 
--- function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
-CREATE OR REPLACE FUNCTION metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
+-- function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
+CREATE OR REPLACE FUNCTION metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
  RETURNS SETOF metrics.delivery_counts
  LANGUAGE plpgsql
  STABLE
@@ -4041,22 +4105,23 @@ CREATE OR REPLACE FUNCTION metrics.count_deliveries(asked metrics.period, wanted
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 #variable_conflict use_variable
 declare
   with_bots constant boolean := coalesce(bots, true);
+  time_zone constant text := (asked).time_zone;
   today constant date := (now() at time zone (asked).time_zone)::date;
-  whole metrics.period;
-  first_week date;
-  last_week date;
+  first_day constant date := least((asked).since, (earlier).since);
+  first_week constant date := date_trunc('week', first_day::timestamp)::date;
+  first_at constant timestamptz := metrics.midnight(first_day, time_zone);
+  ends_at constant timestamptz := metrics.midnight((asked).until, time_zone);
+  is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
   service_ids bigint[];
   repository_ids bigint[];
   names text[];
-  is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
   is_unknown boolean;
   has_incidents boolean := false;
-  is_lead_small boolean := true;
-  is_recovery_small boolean := true;
 begin
   select
     coalesce(array_agg(s.service_id order by s.service_id), '{}'),
@@ -4065,110 +4130,75 @@ begin
   into service_ids, repository_ids, names
   from metrics.selected_services((asked).generation, service, repository, team) as s;
   is_unknown := is_restricted and names = '{}';
-
-  whole := asked;
-  whole.bucket := 'none';
-  select min(w.week), max(w.week)
-  into first_week, last_week
-  from metrics.whole_weeks_of(whole) as w;
-
-  -- Whether percentiles are exact is a matter of the whole selection, whatever the page shows of it.
-  if 'lead' = any(wanted) then
-    select coalesce(sum(u.n), 0) <= 10000
-    into is_lead_small
-    from (
-      select t.human + case when with_bots then t.bot else 0 end as n
-      from unnest(service_ids) as c (service_id)
-      join metrics.lead_time_weeks as t
-        on t.generation = (asked).generation
-        and t.service_id = c.service_id
-        and t.week between first_week and last_week
-      where environment is null
-        and t.label in ('commit', 'first_commit', 'pull_request_opened')
-      union all
-      select count(*)
-      from (
-        select d.starts_at, d.ends_at
-        from metrics.days_beside_weeks_of(whole) as d
-        where environment is null
-        union all
-        select d.starts_at, d.ends_at
-        from metrics.stretches_of(whole) as d
-        where environment is not null
-      ) as d
-      cross join unnest(service_ids) as c (service_id)
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at >= d.starts_at
-          and o.shipped_at < d.ends_at
-        offset 0
-      ) as t
-      where t.exclusion is null
-        and (with_bots or not t.is_bot)
-    ) as u;
-  end if;
-  if 'recovery' = any(wanted) then
-    select count(*) <= 10000
-    into is_recovery_small
-    from metrics.stretches_of(whole) as d
-    cross join unnest(service_ids) as c (service_id)
-    cross join lateral (
-      select o.*
-      from metrics.service_deployments as o
-      where o.generation = (asked).generation
-        and o.service_id = c.service_id
-        and o.causes is not null
-        and o.recovered_at >= d.starts_at
-        and o.recovered_at < d.ends_at
-      offset 0
-    ) as t
-    where t.recovery_seconds is not null
-      and (environment is null or t.environment = environment);
-  end if;
   if wanted && array['failures', 'recovery'] then
     has_incidents := exists (select from metrics.incidents);
   end if;
 
-  -- Facts are read of what stands on the page alone.
-  if shown is not null then
-    select coalesce(array_agg(c.service_id), '{}'), coalesce(array_agg(c.repository_id), '{}'), coalesce(array_agg(c.name), '{}')
-    into service_ids, repository_ids, names
-    from unnest(service_ids, repository_ids, names) as c (service_id, repository_id, name)
-    where c.name = any(shown);
-  end if;
-
   return query
-  with chosen as materialized (
-    select c.service_id, c.repository_id, c.name
+  with periods as materialized (
+    select true as is_asked, asked as period
+    union all
+    select false, earlier
+    where (earlier).since is not null
+  ),
+  -- Whether percentiles are exact is a matter of the whole selection, whatever the page shows of it.
+  selection as materialized (
+    select c.service_id, c.repository_id, c.name, shown is null or c.name = any(shown) as is_shown
     from unnest(service_ids, repository_ids, names) as c (service_id, repository_id, name)
   ),
-  weeks as materialized (
-    select w.bucket_start, w.week
-    from metrics.whole_weeks_of(asked) as w
+  chosen as materialized (
+    select s.service_id, s.repository_id, s.name
+    from selection as s
+    where s.is_shown
+  ),
+  buckets as materialized (
+    select p.is_asked, b.bucket_start, b.first_day, b.end_day
+    from periods as p
+    cross join lateral metrics.buckets_of(p.period) as b
   ),
   days as materialized (
-    select d.bucket_start, d.starts_at, d.ends_at
-    from metrics.days_beside_weeks_of(asked) as d
+    select b.is_asked, b.bucket_start, b.first_day + i.n as day
+    from buckets as b
+    cross join lateral generate_series(0, b.end_day - b.first_day - 1) as i (n)
   ),
-  stretches as materialized (
-    select s.bucket_start, s.starts_at, s.ends_at
-    from metrics.stretches_of(asked) as s
+  weeks as materialized (
+    select p.is_asked, w.bucket_start, w.week, w.first_day, w.end_day, w.is_counted
+    from periods as p
+    cross join lateral metrics.nearest_weeks_of(p.period) as w
+  ),
+  -- The days by which the counted weeks of a bucket miss it.
+  days_off as materialized (
+    select w.is_asked, w.bucket_start, d.first_day + i.n as day, d.times
+    from weeks as w
+    cross join lateral (
+      values
+        (w.first_day, w.end_day, case when not w.is_counted then 1 end),
+        (w.week, w.first_day, case when w.is_counted then -1 end),
+        (w.end_day, w.week + 7, case when w.is_counted then -1 end)
+    ) as d (first_day, end_day, times)
+    cross join lateral generate_series(0, d.end_day - d.first_day - 1) as i (n)
+    where d.times is not null
+  ),
+  stretches_off as materialized (
+    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
+    from (
+      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
+      from days_off as d
+    ) as r
   ),
   grid as materialized (
     select
       g.name,
+      b.is_asked,
       b.bucket_start,
       greatest(least(b.end_day, today + 1) - b.first_day, 0) as days,
-      metrics.midnight(b.end_day, (asked).time_zone) as ends_at
+      metrics.midnight(b.end_day, time_zone) as ends_at
     from (
       select distinct c.name from chosen as c
       union
       select '' where by = 'nothing' or is_unknown
     ) as g
-    cross join metrics.buckets_of(asked) as b
+    cross join buckets as b
   ),
   firsts as materialized (
     select c.name, min(f.at) as at
@@ -4185,21 +4215,44 @@ begin
     ) as f
     group by c.name
   ),
-  week_rows as materialized (
-    select c.name, w.bucket_start, t.*
-    from chosen as c
-    join metrics.service_weeks as t
-      on t.generation = (asked).generation
-      and t.service_id = c.service_id
-      and t.week between first_week and last_week
-    join weeks as w
-      on w.week = t.week
-    where environment is null
-      or t.environment = environment
+  service_weeks as materialized (
+    select
+      c.name,
+      c.is_shown,
+      t.week,
+      sum(t.deployments) as deployments,
+      sum(t.redeploys) as redeploys,
+      sum(t.firsts) as firsts,
+      sum(t.unknown_commits) as unknown_commits,
+      sum(t.failed_attempts) as failed_attempts,
+      sum(t.failed_changes) as failed_changes,
+      sum(t.open_failures) as open_failures,
+      sum(t.rolled_back) as rolled_back,
+      sum(t.incidents) as incidents,
+      sum(t.fixed_forward) as fixed_forward,
+      sum(t.rework) as rework,
+      (sum(t.by_day[1]) > 0)::integer + (sum(t.by_day[2]) > 0)::integer + (sum(t.by_day[3]) > 0)::integer
+        + (sum(t.by_day[4]) > 0)::integer + (sum(t.by_day[5]) > 0)::integer + (sum(t.by_day[6]) > 0)::integer
+        + (sum(t.by_day[7]) > 0)::integer as days,
+      sum(t.recovered) as recovered,
+      sum(t.recovery_tally) as recovery_tally
+    from selection as c
+    cross join lateral (
+      select *
+      from metrics.service_weeks as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.week >= first_week
+        and o.week < (asked).until
+        and (environment is null or o.environment = environment)
+      offset 0
+    ) as t
+    group by c.name, c.is_shown, t.week
   ),
   deployed as (
     select
       u.name,
+      u.is_asked,
       u.bucket_start,
       sum(u.deployments) as deployments,
       sum(u.redeploys) as redeploys,
@@ -4214,285 +4267,404 @@ begin
       sum(u.rework) as rework
     from (
       select
-        r.name, r.bucket_start, r.deployments, r.redeploys, r.firsts, r.unknown_commits, r.failed_attempts, r.failed_changes, r.open_failures,
-        r.rolled_back, r.incidents, r.fixed_forward, r.rework
-      from week_rows as r
+        r.name, w.is_asked, w.bucket_start, r.deployments, r.redeploys, r.firsts, r.unknown_commits, r.failed_attempts, r.failed_changes,
+        r.open_failures, r.rolled_back, r.incidents, r.fixed_forward, r.rework
+      from service_weeks as r
+      join weeks as w
+        on w.week = r.week
+        and w.is_counted
+      where r.is_shown
       union all
       select
         c.name,
+        d.is_asked,
         d.bucket_start,
-        (t.outcome = 'success')::integer,
-        t.is_redeploy::integer,
-        t.is_first::integer,
-        (t.outcome = 'success' and t.position is null)::integer,
-        (t.outcome = 'failure')::integer,
-        (t.causes is not null)::integer,
-        (t.causes is not null and t.recovered_at is null)::integer,
-        coalesce('rolled_back' = any(t.causes), false)::integer,
-        coalesce('incident' = any(t.causes), false)::integer,
-        coalesce('fixed_forward' = any(t.causes), false)::integer,
-        t.is_rework::integer
-      from days as d
+        d.times * (t.outcome = 'success')::integer,
+        d.times * t.is_redeploy::integer,
+        d.times * t.is_first::integer,
+        d.times * (t.outcome = 'success' and t.position is null)::integer,
+        d.times * (t.outcome = 'failure')::integer,
+        d.times * (t.causes is not null)::integer,
+        d.times * (t.causes is not null and t.recovered_at is null)::integer,
+        d.times * coalesce('rolled_back' = any(t.causes), false)::integer,
+        d.times * coalesce('incident' = any(t.causes), false)::integer,
+        d.times * coalesce('fixed_forward' = any(t.causes), false)::integer,
+        d.times * t.is_rework::integer
+      from stretches_off as s
       cross join chosen as c
       cross join lateral (
-        select o.*
+        select o.*, (o.at at time zone time_zone)::date as day
         from metrics.service_deployments as o
         where o.generation = (asked).generation
           and o.service_id = c.service_id
-          and o.at >= d.starts_at
-          and o.at < d.ends_at
+          and o.at >= s.starts_at
+          and o.at < s.ends_at
+          and (environment is null or o.environment = environment)
         offset 0
       ) as t
-      where environment is null
-        or t.environment = environment
+      join days_off as d
+        on d.day = t.day
     ) as u
-    group by u.name, u.bucket_start
+    group by u.name, u.is_asked, u.bucket_start
   ),
   -- Days with a deployment, of each whole week since the group's first.
   weekly as (
     select
       f.name,
+      w.is_asked,
       w.bucket_start,
       percentile_disc(0.5) within group (order by coalesce(r.days, 0)) as days_per_week
     from firsts as f
     join weeks as w
-      on w.week >= metrics.week_of(f.at, (asked).time_zone)
+      on w.end_day = w.first_day + 7
+      and w.week >= metrics.week_of(f.at, time_zone)
       and w.week + 7 <= today
-    left join (
-      select
-        r.name,
-        r.week,
-        (sum(r.by_day[1]) > 0)::integer + (sum(r.by_day[2]) > 0)::integer + (sum(r.by_day[3]) > 0)::integer
-          + (sum(r.by_day[4]) > 0)::integer + (sum(r.by_day[5]) > 0)::integer + (sum(r.by_day[6]) > 0)::integer
-          + (sum(r.by_day[7]) > 0)::integer as days
-      from week_rows as r
-      group by r.name, r.week
-    ) as r
+    left join service_weeks as r
       on r.name = f.name
       and r.week = w.week
     where 'frequency' = any(wanted)
-    group by f.name, w.bucket_start
+    group by f.name, w.is_asked, w.bucket_start
   ),
-  labels as (
-    select u.name, u.bucket_start, u.label, sum(u.n) as n
+  -- Few are read one by one, so that their percentiles are exact; many by their weeks.
+  recovery_sizes as materialized (
+    select p.is_asked, coalesce(sum(r.recovered), 0) <= 2000 as is_small
+    from periods as p
+    left join weeks as w
+      on w.is_asked = p.is_asked
+    left join service_weeks as r
+      on r.week = w.week
+    where 'recovery' = any(wanted)
+    group by p.is_asked
+  ),
+  recovery_days as materialized (
+    select d.is_asked, d.bucket_start, d.day, 1 as times
+    from recovery_sizes as z
+    join days as d
+      on d.is_asked = z.is_asked
+    where z.is_small
+    union all
+    select d.is_asked, d.bucket_start, d.day, d.times
+    from recovery_sizes as z
+    join days_off as d
+      on d.is_asked = z.is_asked
+    where not z.is_small
+  ),
+  recovery_stretches as materialized (
+    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
     from (
-      select c.name, w.bucket_start, t.label, t.human + case when with_bots then t.bot else 0 end as n
-      from chosen as c
-      join metrics.lead_time_weeks as t
-        on t.generation = (asked).generation
-        and t.service_id = c.service_id
-        and t.week between first_week and last_week
-      join weeks as w
-        on w.week = t.week
-      where 'lead' = any(wanted)
-        and environment is null
-      union all
-      select c.name, d.bucket_start, coalesce(t.exclusion, t.basis), 1
+      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
+      from recovery_days as d
+    ) as r
+  ),
+  recovery_values as materialized (
+    select u.name, u.is_asked, u.bucket_start, u.value, sum(u.n) as n
+    from (
+      select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
       from (
-        select d.bucket_start, d.starts_at, d.ends_at from days as d where environment is null
-        union all
-        select s.bucket_start, s.starts_at, s.ends_at from stretches as s where environment is not null
-      ) as d
-      cross join chosen as c
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at >= d.starts_at
-          and o.shipped_at < d.ends_at
-        offset 0
-      ) as t
-      where 'lead' = any(wanted)
-        and coalesce(t.exclusion, '') not in ('no_change', 'merge_commit')
-        and (with_bots or not t.is_bot)
-        and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
+        select r.name, w.is_asked, w.bucket_start, sum(r.recovery_tally) as tally
+        from recovery_sizes as z
+        join weeks as w
+          on w.is_asked = z.is_asked
+          and w.is_counted
+        join service_weeks as r
+          on r.week = w.week
+          and r.is_shown
+        where not z.is_small
+        group by r.name, w.is_asked, w.bucket_start
+      ) as r
+      cross join lateral metrics.counts_of(r.tally) as k
       union all
-      -- What was not shipped counts in the days in which it began.
-      select c.name, d.bucket_start, t.exclusion, 1
-      from (
-        select d.bucket_start, d.starts_at, d.ends_at from days as d where environment is null
-        union all
-        select s.bucket_start, s.starts_at, s.ends_at from stretches as s where environment is not null
-      ) as d
-      cross join chosen as c
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at is null
-          and o.started_at >= d.starts_at
-          and o.started_at < d.ends_at
-        offset 0
-      ) as t
-      where 'lead' = any(wanted)
-        and t.exclusion in ('rewritten', 'order_unknown')
-        and (with_bots or not t.is_bot)
-    ) as u
-    group by u.name, u.bucket_start, u.label
-    having sum(u.n) > 0
-  ),
-  told as (
-    select
-      l.name,
-      l.bucket_start,
-      coalesce(sum(l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), 0) as changes,
-      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), '{}') as basis,
-      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label not in ('commit', 'first_commit', 'pull_request_opened')), '{}') as excluded
-    from labels as l
-    group by l.name, l.bucket_start
-  ),
-  lead_values as (
-    select u.name, u.bucket_start, u.value, sum(u.n) as n
-    from (
-      select c.name, s.bucket_start, t.lead_seconds as value, 1 as n
-      from stretches as s
-      cross join chosen as c
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at >= s.starts_at
-          and o.shipped_at < s.ends_at
-        offset 0
-      ) as t
-      where 'lead' = any(wanted)
-        and (is_lead_small or environment is not null)
-        and t.exclusion is null
-        and (with_bots or not t.is_bot)
-        and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
-      union all
-      select b.name, b.bucket_start, metrics.seconds_of(b.bucket), b.n
-      from (
-        select u.name, u.bucket_start, u.bucket, sum(u.n) as n
-        from (
-          select c.name, w.bucket_start, t.bucket, t.human + case when with_bots then t.bot else 0 end as n
-          from chosen as c
-          join metrics.lead_time_week_buckets as t
-            on t.generation = (asked).generation
-            and t.service_id = c.service_id
-            and t.week between first_week and last_week
-          join weeks as w
-            on w.week = t.week
-          where 'lead' = any(wanted)
-            and not is_lead_small
-            and environment is null
-          union all
-          select c.name, d.bucket_start, metrics.bucket_of(t.lead_seconds), 1
-          from days as d
-          cross join chosen as c
-          cross join lateral (
-            select o.*
-            from metrics.changes as o
-            where o.generation = (asked).generation
-              and o.service_id = c.service_id
-              and o.shipped_at >= d.starts_at
-              and o.shipped_at < d.ends_at
-            offset 0
-          ) as t
-          where 'lead' = any(wanted)
-            and not is_lead_small
-            and environment is null
-            and t.exclusion is null
-            and (with_bots or not t.is_bot)
-        ) as u
-        group by u.name, u.bucket_start, u.bucket
-      ) as b
-    ) as u
-    group by u.name, u.bucket_start, u.value
-    having sum(u.n) > 0
-  ),
-  leads as (
-    select
-      v.name,
-      v.bucket_start,
-      min(v.value) filter (where v.reached >= ceil(0.5 * v.n)) as p50,
-      min(v.value) filter (where v.reached >= ceil(0.75 * v.n)) as p75,
-      min(v.value) filter (where v.reached >= ceil(0.95 * v.n)) as p95
-    from (
-      select
-        l.name,
-        l.bucket_start,
-        l.value,
-        sum(l.n) over (partition by l.name, l.bucket_start order by l.value) as reached,
-        sum(l.n) over (partition by l.name, l.bucket_start) as n
-      from lead_values as l
-    ) as v
-    group by v.name, v.bucket_start
-  ),
-  recoveries as (
-    select
-      r.name,
-      r.bucket_start,
-      count(*) as recovered,
-      percentile_disc(0.5) within group (order by r.value) as p50,
-      percentile_disc(0.75) within group (order by r.value) as p75,
-      percentile_disc(0.95) within group (order by r.value) as p95
-    from (
       select
         c.name,
-        s.bucket_start,
-        case when is_recovery_small then t.recovery_seconds else metrics.seconds_of(metrics.bucket_of(t.recovery_seconds)) end as value
-      from stretches as s
+        d.is_asked,
+        d.bucket_start,
+        case when z.is_small then t.recovery_seconds else metrics.seconds_of(metrics.bucket_of(t.recovery_seconds)) end,
+        d.times
+      from recovery_stretches as s
       cross join chosen as c
       cross join lateral (
-        select o.*
+        select o.recovery_seconds, (o.recovered_at at time zone time_zone)::date as day
         from metrics.service_deployments as o
         where o.generation = (asked).generation
           and o.service_id = c.service_id
           and o.causes is not null
           and o.recovered_at >= s.starts_at
           and o.recovered_at < s.ends_at
+          and o.recovery_seconds is not null
+          and (environment is null or o.environment = environment)
         offset 0
       ) as t
-      where 'recovery' = any(wanted)
-        and t.recovery_seconds is not null
-        and (environment is null or t.environment = environment)
-    ) as r
-    group by r.name, r.bucket_start
+      join recovery_days as d
+        on d.day = t.day
+      join recovery_sizes as z
+        on z.is_asked = d.is_asked
+    ) as u
+    group by u.name, u.is_asked, u.bucket_start, u.value
+    having sum(u.n) > 0
   ),
-  unlinked as (
-    select u.name, u.bucket_start, count(*) as n
+  recoveries as (
+    select
+      v.name,
+      v.is_asked,
+      v.bucket_start,
+      max(v.total) as recovered,
+      min(v.value) filter (where v.up_to >= ceil(0.5 * v.total)) as p50,
+      min(v.value) filter (where v.up_to >= ceil(0.75 * v.total)) as p75,
+      min(v.value) filter (where v.up_to >= ceil(0.95 * v.total)) as p95
     from (
       select
-        coalesce(
-          (select c.name from chosen as c where c.service_id = f.service_id),
-          case
-            when f.service_id is null and service is null and by <> 'service' then
-              case
-                when f.repository_id is not null then (select c.name from chosen as c where c.repository_id = f.repository_id limit 1)
-                when not is_restricted and by = 'nothing' then ''
-              end
-          end
-        ) as name,
-        s.bucket_start
-      from stretches as s
-      join metrics.deployment_failures as f
-        on f.generation = (asked).generation
-        and f.failed_id is null
-        and f.at >= s.starts_at
-        and f.at < s.ends_at
+        r.*,
+        sum(r.n) over (partition by r.name, r.is_asked, r.bucket_start order by r.value) as up_to,
+        sum(r.n) over (partition by r.name, r.is_asked, r.bucket_start) as total
+      from recovery_values as r
+    ) as v
+    group by v.name, v.is_asked, v.bucket_start
+  ),
+  lead_weeks as materialized (
+    select
+      c.name,
+      c.is_shown,
+      t.week,
+      sum(t.from_commit) as from_commit,
+      sum(t.from_first_commit) as from_first_commit,
+      sum(t.from_pull_request_opened) as from_pull_request_opened,
+      sum(t.first_deployment) as first_deployment,
+      sum(t.rewritten) as rewritten,
+      sum(t.order_unknown) as order_unknown,
+      sum(t.start_unknown) as start_unknown,
+      sum(t.start_after_shipping) as start_after_shipping,
+      sum(t.lead_tally) as lead_tally
+    from selection as c
+    cross join lateral (
+      select *
+      from metrics.lead_time_weeks as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.week >= first_week
+        and o.week < (asked).until
+        and (with_bots or not o.is_bot)
+      offset 0
+    ) as t
+    where 'lead' = any(wanted)
+      and environment is null
+    group by c.name, c.is_shown, t.week
+  ),
+  -- Of one environment, which weeks do not tell apart, each is read.
+  lead_sizes as materialized (
+    select
+      p.is_asked,
+      environment is not null or coalesce(sum(r.from_commit + r.from_first_commit + r.from_pull_request_opened), 0) <= 2000 as is_small
+    from periods as p
+    left join weeks as w
+      on w.is_asked = p.is_asked
+    left join lead_weeks as r
+      on r.week = w.week
+    where 'lead' = any(wanted)
+    group by p.is_asked
+  ),
+  lead_days as materialized (
+    select d.is_asked, d.bucket_start, d.day, 1 as times
+    from lead_sizes as z
+    join days as d
+      on d.is_asked = z.is_asked
+    where z.is_small
+    union all
+    select d.is_asked, d.bucket_start, d.day, d.times
+    from lead_sizes as z
+    join days_off as d
+      on d.is_asked = z.is_asked
+    where not z.is_small
+  ),
+  lead_stretches as materialized (
+    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
+    from (
+      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
+      from lead_days as d
+    ) as r
+  ),
+  lead_bucket_weeks as materialized (
+    select
+      r.name,
+      w.is_asked,
+      w.bucket_start,
+      sum(r.from_commit) as from_commit,
+      sum(r.from_first_commit) as from_first_commit,
+      sum(r.from_pull_request_opened) as from_pull_request_opened,
+      sum(r.first_deployment) as first_deployment,
+      sum(r.rewritten) as rewritten,
+      sum(r.order_unknown) as order_unknown,
+      sum(r.start_unknown) as start_unknown,
+      sum(r.start_after_shipping) as start_after_shipping,
+      sum(r.lead_tally) as lead_tally
+    from lead_sizes as z
+    join weeks as w
+      on w.is_asked = z.is_asked
+      and w.is_counted
+    join lead_weeks as r
+      on r.week = w.week
+      and r.is_shown
+    where not z.is_small
+    group by r.name, w.is_asked, w.bucket_start
+  ),
+  lead_rows as materialized (
+    select c.name, d.is_asked, d.bucket_start, d.times, t.label, t.lead_seconds
+    from lead_stretches as s
+    cross join chosen as c
+    cross join lateral (
+      select
+        coalesce(o.exclusion, o.basis) as label,
+        case when o.exclusion is null then o.lead_seconds end as lead_seconds,
+        (o.shipped_at at time zone time_zone)::date as day
+      from metrics.changes as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.shipped_at >= s.starts_at
+        and o.shipped_at < s.ends_at
+        and coalesce(o.exclusion, '') not in ('no_change', 'merge_commit')
+        and (with_bots or not o.is_bot)
+        and (environment is null or exists (select from metrics.service_deployments as d where d.id = o.shipped_by and d.environment = environment))
+      offset 0
+    ) as t
+    join lead_days as d
+      on d.day = t.day
+    union all
+    -- What was not shipped counts in the days in which it began.
+    select c.name, d.is_asked, d.bucket_start, d.times, t.exclusion, null
+    from chosen as c
+    cross join lateral (
+      select o.exclusion, (o.started_at at time zone time_zone)::date as day
+      from metrics.changes as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.exclusion in ('rewritten', 'order_unknown')
+        and o.started_at >= first_at
+        and o.started_at < ends_at
+        and (with_bots or not o.is_bot)
+      offset 0
+    ) as t
+    join lead_days as d
+      on d.day = t.day
+    where 'lead' = any(wanted)
+  ),
+  told as (
+    select
+      l.name,
+      l.is_asked,
+      l.bucket_start,
+      coalesce(sum(l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), 0) as changes,
+      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), '{}') as basis,
+      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label not in ('commit', 'first_commit', 'pull_request_opened')), '{}') as excluded
+    from (
+      select u.name, u.is_asked, u.bucket_start, u.label, sum(u.n) as n
+      from (
+        select r.name, r.is_asked, r.bucket_start, v.label, v.n
+        from lead_bucket_weeks as r
+        cross join lateral (
+          values
+            ('commit', r.from_commit),
+            ('first_commit', r.from_first_commit),
+            ('pull_request_opened', r.from_pull_request_opened),
+            ('first_deployment', r.first_deployment),
+            ('rewritten', r.rewritten),
+            ('order_unknown', r.order_unknown),
+            ('start_unknown', r.start_unknown),
+            ('start_after_shipping', r.start_after_shipping)
+        ) as v (label, n)
+        union all
+        select r.name, r.is_asked, r.bucket_start, r.label, sum(r.times)
+        from lead_rows as r
+        group by r.name, r.is_asked, r.bucket_start, r.label
+      ) as u
+      group by u.name, u.is_asked, u.bucket_start, u.label
+      having sum(u.n) > 0
+    ) as l
+    group by l.name, l.is_asked, l.bucket_start
+  ),
+  leads as (
+    select
+      v.name,
+      v.is_asked,
+      v.bucket_start,
+      min(v.value) filter (where v.up_to >= ceil(0.5 * v.total)) as p50,
+      min(v.value) filter (where v.up_to >= ceil(0.75 * v.total)) as p75,
+      min(v.value) filter (where v.up_to >= ceil(0.95 * v.total)) as p95
+    from (
+      select
+        l.*,
+        sum(l.n) over (partition by l.name, l.is_asked, l.bucket_start order by l.value) as up_to,
+        sum(l.n) over (partition by l.name, l.is_asked, l.bucket_start) as total
+      from (
+        select u.name, u.is_asked, u.bucket_start, u.value, sum(u.n) as n
+        from (
+          select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
+          from lead_bucket_weeks as r
+          cross join lateral metrics.counts_of(r.lead_tally) as k
+          union all
+          select
+            r.name,
+            r.is_asked,
+            r.bucket_start,
+            case when z.is_small then r.lead_seconds else metrics.seconds_of(metrics.bucket_of(r.lead_seconds)) end,
+            r.times
+          from lead_rows as r
+          join lead_sizes as z
+            on z.is_asked = r.is_asked
+          where r.lead_seconds is not null
+        ) as u
+        group by u.name, u.is_asked, u.bucket_start, u.value
+        having sum(u.n) > 0
+      ) as l
+    ) as v
+    group by v.name, v.is_asked, v.bucket_start
+  ),
+  unlinked as (
+    select u.name, u.is_asked, u.bucket_start, count(*) as n
+    from (
+      select
+        case
+          when f.service_id is not null then c.name
+          when service is null and by <> 'service' then
+            case
+              when f.repository_id is not null then (select o.name from chosen as o where o.repository_id = f.repository_id limit 1)
+              when not is_restricted and by = 'nothing' then ''
+            end
+        end as name,
+        d.is_asked,
+        d.bucket_start
+      from metrics.deployment_failures as f
+      join days as d
+        on d.day = (f.at at time zone time_zone)::date
+      left join chosen as c
+        on c.service_id = f.service_id
       where 'failures' = any(wanted)
+        and f.generation = (asked).generation
+        and f.failed_id is null
+        and f.at >= first_at
+        and f.at < ends_at
     ) as u
     where u.name is not null
-    group by u.name, u.bucket_start
+    group by u.name, u.is_asked, u.bucket_start
   ),
   truncated as (
-    select c.name, s.bucket_start, count(*) as n
-    from stretches as s
-    cross join (select distinct o.name, o.repository_id from chosen as o) as c
-    join metrics.branch_moves as m
-      on m.generation = (asked).generation
-      and m.repository_id = c.repository_id
-      and m.is_truncated
-      and m.pushed_at >= s.starts_at
-      and m.pushed_at < s.ends_at
+    select c.name, d.is_asked, d.bucket_start, count(*) as n
+    from (select distinct o.name, o.repository_id from chosen as o) as c
+    cross join lateral (
+      select (m.pushed_at at time zone time_zone)::date as day
+      from metrics.branch_moves as m
+      where m.generation = (asked).generation
+        and m.repository_id = c.repository_id
+        and m.is_truncated
+        and m.pushed_at >= first_at
+        and m.pushed_at < ends_at
+      offset 0
+    ) as m
+    join days as d
+      on d.day = m.day
     where 'lead' = any(wanted)
-    group by c.name, s.bucket_start
+    group by c.name, d.is_asked, d.bucket_start
   ),
-  having_changes as (
+  -- Looked for only where no change was shipped.
+  having_changes as materialized (
     select
       c.name,
       bool_or(
@@ -4508,11 +4680,11 @@ begin
         )
       ) as has_changes
     from chosen as c
-    where 'lead' = any(wanted)
     group by c.name
   )
   select
     g.name,
+    g.is_asked,
     g.bucket_start,
     is_unknown,
     g.days,
@@ -4531,7 +4703,11 @@ begin
     w.days_per_week::double precision,
     coalesce(f.at < g.ends_at, false),
     f.at is not null,
-    coalesce(h.has_changes, false),
+    case
+      when not 'lead' = any(wanted) then false
+      when t.changes > 0 then true
+      else coalesce((select h.has_changes from having_changes as h where h.name = g.name), false)
+    end,
     has_incidents,
     l.p50,
     l.p75,
@@ -4540,43 +4716,48 @@ begin
     coalesce(t.basis, '{}'),
     coalesce(t.excluded, '{}'),
     coalesce(c.n, 0)::bigint,
-    is_lead_small,
+    (select z.is_small from lead_sizes as z where z.is_asked = g.is_asked),
     r.p50,
     r.p75,
     r.p95,
     coalesce(r.recovered, 0)::bigint,
-    is_recovery_small
+    (select z.is_small from recovery_sizes as z where z.is_asked = g.is_asked)
   from grid as g
   left join deployed as d
     on d.name = g.name
+    and d.is_asked = g.is_asked
     and d.bucket_start is not distinct from g.bucket_start
   left join weekly as w
     on w.name = g.name
+    and w.is_asked = g.is_asked
     and w.bucket_start is not distinct from g.bucket_start
   left join told as t
     on t.name = g.name
+    and t.is_asked = g.is_asked
     and t.bucket_start is not distinct from g.bucket_start
   left join leads as l
     on l.name = g.name
+    and l.is_asked = g.is_asked
     and l.bucket_start is not distinct from g.bucket_start
   left join recoveries as r
     on r.name = g.name
+    and r.is_asked = g.is_asked
     and r.bucket_start is not distinct from g.bucket_start
   left join unlinked as n
     on n.name = g.name
+    and n.is_asked = g.is_asked
     and n.bucket_start is not distinct from g.bucket_start
   left join truncated as c
     on c.name = g.name
+    and c.is_asked = g.is_asked
     and c.bucket_start is not distinct from g.bucket_start
   left join firsts as f
-    on f.name = g.name
-  left join having_changes as h
-    on h.name = g.name;
+    on f.name = g.name;
 end
 $function$;
-grant execute on function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to authenticated;
-grant execute on function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to metrics_reader;
-comment on function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) is 'Counts what numbers about deployments are made of, for each bucket and group: from whole weeks as they were counted, and from the facts of the days beside them.';
+grant execute on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to authenticated;
+grant execute on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to metrics_reader;
+comment on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) is 'Counts what numbers about deployments are made of, for each bucket and group of a period and of one before it, if any: from the weeks nearest to each bucket as they were counted, and from the facts of the days by which those miss it.';
 
 -- function metrics.count_deploys(added metrics.changes[], removed metrics.changes[])
 CREATE OR REPLACE FUNCTION metrics.count_deploys(added metrics.changes[], removed metrics.changes[])
@@ -5125,18 +5306,22 @@ AS $function$
     select
       c.generation,
       c.service_id,
-      metrics.week_of(c.at, g.time_zone) as week,
+      metrics.week_of(w.at, g.time_zone) as week,
       c.environment,
       c.repository_id,
       u.n,
-      c.outcome = 'success' as is_deployed,
+      w.is_end,
+      not w.is_end and c.outcome = 'success' as is_deployed,
+      not w.is_end and c.outcome = 'failure' as is_failed_attempt,
+      not w.is_end and c.causes is not null as is_failed_change,
       extract(isodow from c.at at time zone g.time_zone) as day,
-      c.is_redeploy,
-      c.is_first,
+      not w.is_end and c.is_redeploy as is_redeploy,
+      not w.is_end and c.is_first as is_first,
+      not w.is_end and c.is_rework as is_rework,
       c.position,
       c.causes,
       c.recovered_at,
-      c.is_rework
+      c.recovery_seconds
     from (
       select o as c, -1 as n
       from unnest(gone) as o
@@ -5145,6 +5330,10 @@ AS $function$
       from unnest(come) as o
     ) as u
     cross join lateral (select (u.c).*) as c
+    -- Once where it was done, and once where its failure ended.
+    join lateral (values (c.at, false), (c.recovered_at, true)) as w (at, is_end)
+      on not w.is_end
+      or (c.causes is not null and c.recovery_seconds is not null)
     join metrics.generations as g
       on g.id = c.generation
       and g.state <> 'retired'
@@ -5160,12 +5349,12 @@ AS $function$
       coalesce(sum(c.n) filter (where c.is_redeploy), 0) as redeploys,
       coalesce(sum(c.n) filter (where c.is_first), 0) as firsts,
       coalesce(sum(c.n) filter (where c.is_deployed and c.position is null), 0) as unknown_commits,
-      coalesce(sum(c.n) filter (where not c.is_deployed), 0) as failed_attempts,
-      coalesce(sum(c.n) filter (where c.causes is not null), 0) as failed_changes,
-      coalesce(sum(c.n) filter (where c.causes is not null and c.recovered_at is null), 0) as open_failures,
-      coalesce(sum(c.n) filter (where 'rolled_back' = any(c.causes)), 0) as rolled_back,
-      coalesce(sum(c.n) filter (where 'incident' = any(c.causes)), 0) as incidents,
-      coalesce(sum(c.n) filter (where 'fixed_forward' = any(c.causes)), 0) as fixed_forward,
+      coalesce(sum(c.n) filter (where c.is_failed_attempt), 0) as failed_attempts,
+      coalesce(sum(c.n) filter (where c.is_failed_change), 0) as failed_changes,
+      coalesce(sum(c.n) filter (where c.is_failed_change and c.recovered_at is null), 0) as open_failures,
+      coalesce(sum(c.n) filter (where c.is_failed_change and 'rolled_back' = any(c.causes)), 0) as rolled_back,
+      coalesce(sum(c.n) filter (where c.is_failed_change and 'incident' = any(c.causes)), 0) as incidents,
+      coalesce(sum(c.n) filter (where c.is_failed_change and 'fixed_forward' = any(c.causes)), 0) as fixed_forward,
       coalesce(sum(c.n) filter (where c.is_rework), 0) as rework,
       array[
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 1), 0),
@@ -5175,22 +5364,25 @@ AS $function$
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 5), 0),
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 6), 0),
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 7), 0)
-      ] as by_day
+      ] as by_day,
+      coalesce(sum(c.n) filter (where c.is_end), 0) as recovered,
+      coalesce(sum(c.n * metrics.tally_of(metrics.bucket_of(c.recovery_seconds))) filter (where c.is_end), 0) as recovery_tally
     from counted as c
     group by c.generation, c.service_id, c.week, c.environment
   )
   insert into metrics.service_weeks as t (
     generation, service_id, week, environment, repository_id, deployments, redeploys, firsts, unknown_commits, failed_attempts,
-    failed_changes, open_failures, rolled_back, incidents, fixed_forward, rework, by_day
+    failed_changes, open_failures, rolled_back, incidents, fixed_forward, rework, by_day, recovered, recovery_tally
   )
   select
     a.generation, a.service_id, a.week, a.environment, a.repository_id, a.deployments, a.redeploys, a.firsts, a.unknown_commits,
-    a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents, a.fixed_forward, a.rework, a.by_day
+    a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents, a.fixed_forward, a.rework, a.by_day, a.recovered,
+    a.recovery_tally
   from added as a
   where (
     a.deployments, a.redeploys, a.firsts, a.unknown_commits, a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents,
-    a.fixed_forward, a.rework, a.by_day
-  ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, array[0, 0, 0, 0, 0, 0, 0]::bigint[])
+    a.fixed_forward, a.rework, a.by_day, a.recovered, a.recovery_tally
+  ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, array[0, 0, 0, 0, 0, 0, 0]::bigint[], 0, 0)
   order by 1, 2, 3, 4
   on conflict on constraint service_weeks_pkey do update set
     deployments = t.deployments + excluded.deployments,
@@ -5212,13 +5404,17 @@ AS $function$
       t.by_day[5] + excluded.by_day[5],
       t.by_day[6] + excluded.by_day[6],
       t.by_day[7] + excluded.by_day[7]
-    ];
+    ],
+    recovered = t.recovered + excluded.recovered,
+    recovery_tally = t.recovery_tally + excluded.recovery_tally;
 
   -- A week in which nothing is left has no row.
   delete from metrics.service_weeks as t
   using (
-    select distinct o.generation, o.service_id, metrics.week_of(o.at, g.time_zone) as week, o.environment
+    select distinct o.generation, o.service_id, metrics.week_of(w.at, g.time_zone) as week, o.environment
     from unnest(gone) as o
+    join lateral (values (o.at), (o.recovered_at)) as w (at)
+      on w.at is not null
     join metrics.generations as g
       on g.id = o.generation
       and g.state <> 'retired'
@@ -5229,6 +5425,7 @@ AS $function$
     and t.environment = k.environment
     and t.deployments = 0
     and t.failed_attempts = 0
+    and t.recovered = 0
 $function$;
 comment on function metrics.count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[]) is 'Keeps service_weeks equal to service_deployments, of which these rows went and these came.';
 
@@ -5615,44 +5812,6 @@ $function$;
 grant execute on function metrics.current_generation() to authenticated;
 grant execute on function metrics.current_generation() to metrics_reader;
 comment on function metrics.current_generation() is 'The generation that numbers are read from.';
-
--- function metrics.days_beside_weeks_of(asked metrics.period)
-CREATE OR REPLACE FUNCTION metrics.days_beside_weeks_of(asked metrics.period)
- RETURNS TABLE(bucket_start date, starts_at timestamp with time zone, ends_at timestamp with time zone)
- LANGUAGE plpgsql
- IMMUTABLE ROWS 60
- SET search_path TO ''
-AS $function$
-#variable_conflict use_column
-begin
-  return query
-  select
-    b.bucket_start,
-    d.first_day::timestamp at time zone asked.time_zone,
-    d.end_day::timestamp at time zone asked.time_zone
-  from metrics.buckets_of(asked) as b
-  cross join lateral (
-    select
-      date_trunc('week', (b.first_day + 6)::timestamp)::date as first_monday,
-      date_trunc('week', b.end_day::timestamp)::date as last_monday
-  ) as m
-  cross join lateral (
-    select b.first_day, b.end_day
-    where m.first_monday >= m.last_monday
-    union all
-    select b.first_day, m.first_monday
-    where m.first_monday < m.last_monday
-      and b.first_day < m.first_monday
-    union all
-    select m.last_monday, b.end_day
-    where m.first_monday < m.last_monday
-      and m.last_monday < b.end_day
-  ) as d (first_day, end_day);
-end
-$function$;
-grant execute on function metrics.days_beside_weeks_of(asked metrics.period) to authenticated;
-grant execute on function metrics.days_beside_weeks_of(asked metrics.period) to metrics_reader;
-comment on function metrics.days_beside_weeks_of(asked metrics.period) is 'The stretches of a period that no whole week within one bucket covers, as moments, with their bucket.';
 
 -- function metrics.days_off_weeks_of(asked metrics.period)
 CREATE OR REPLACE FUNCTION metrics.days_off_weeks_of(asked metrics.period)
@@ -6299,7 +6458,7 @@ begin
   return query
   select p.name, c, p.page_key, p.total
   from metrics.page_of(asked, groups, array['']) with ordinality as p (name, bucket_start, part, page_key, total, n)
-  join metrics.count_deliveries(asked, wanted, by, service, repository, team, environment, bots, shown) as c
+  join metrics.count_deliveries(asked, null, wanted, by, service, repository, team, environment, bots, shown) as c
     on c.name = coalesce(p.name, '')
     and c.bucket_start is not distinct from p.bucket_start
   order by p.n;
@@ -7197,15 +7356,16 @@ begin
 
   return query
   with counted as materialized (
-    select c.*, true as is_asked
+    select *
     from metrics.count_deliveries(
-      asked, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
-    ) as c
-    union all
-    select c.*, false
-    from metrics.count_deliveries(
-      earlier, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
-    ) as c
+      asked, earlier, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
+    )
+  ),
+  -- Read once: each look would ask for the caller's rights.
+  bounds as materialized (
+    select b.metric, b.band, b.rank, b.at_most, b.below, b.at_least
+    from metrics.bands as b
+    where b.report_year = band_year
   ),
   valued as (
     select
@@ -7226,13 +7386,8 @@ begin
             when not c.has_deployed then 'no_deployments'
             when c.days = 0 then 'too_few'
           end,
-          case
-            when c.days_per_week is null then null
-            else coalesce(
-              metrics.band_of('deployment_frequency', c.days_per_week, band_year),
-              metrics.band_of('deployments_per_month', c.deployments * 30 / nullif(c.days, 0)::double precision, band_year)
-            )
-          end,
+          c.days_per_week,
+          case when c.days_per_week is not null then c.deployments * 30 / nullif(c.days, 0)::double precision end,
           case when c.has_deployed then c.deployments end,
           true,
           jsonb_build_object(
@@ -7255,7 +7410,8 @@ begin
             when not c.has_changes then 'no_changes_seen'
             else 'too_few'
           end,
-          metrics.band_of('change_lead_time', c.lead_p50, band_year),
+          c.lead_p50,
+          null,
           c.changes,
           c.is_lead_exact,
           jsonb_build_object(
@@ -7277,10 +7433,8 @@ begin
             when c.deployments = 0 then 'no_deployments'
             when c.failed_changes = 0 and not c.has_incidents then 'no_incident_source'
           end,
-          case
-            when c.failed_changes > 0 or c.has_incidents
-              then metrics.band_of('change_fail_rate', c.failed_changes / nullif(c.deployments, 0)::double precision, band_year)
-          end,
+          case when c.failed_changes > 0 or c.has_incidents then c.failed_changes / nullif(c.deployments, 0)::double precision end,
+          null,
           c.deployments,
           true,
           jsonb_build_object(
@@ -7305,7 +7459,8 @@ begin
             when not c.has_ever_deployed then 'no_deployments'
             else 'too_few'
           end,
-          metrics.band_of('failed_deployment_recovery_time', c.recovery_p50, band_year),
+          c.recovery_p50,
+          null,
           c.recovered,
           c.is_recovery_exact,
           jsonb_build_object('p75_seconds', c.recovery_p75, 'p95_seconds', c.recovery_p95, 'recovered', c.recovered, 'open_failures', c.open_failures)
@@ -7317,11 +7472,12 @@ begin
           c.rework / nullif(c.deployments, 0)::double precision,
           case when c.deployments = 0 then 'no_deployments' end,
           null,
+          null,
           c.deployments,
           true,
           jsonb_build_object('deployments', c.deployments, 'rework_deployments', c.rework)
         )
-    ) as v (part, metric, unit, value, reason, band, sample_size, is_exact, notes)
+    ) as v (part, metric, unit, value, reason, banded, banded_a_month, sample_size, is_exact, notes)
   )
   select
     p.bucket_start,
@@ -7330,9 +7486,9 @@ begin
     v.value,
     v.unit,
     case when c.is_unknown then 'unknown_service' else v.reason end,
-    v.band,
+    b.band,
     case
-      when v.band is not null then null
+      when b.band is not null then null
       when v.metric = 'deployment_rework_rate' then 'no_band'
       when c.is_unknown then 'unknown_service'
       else coalesce(v.reason, 'too_few')
@@ -7354,6 +7510,20 @@ begin
     on c.is_asked
     and c.name = v.name
     and c.bucket_start is not distinct from v.bucket_start
+  left join lateral (
+    select o.band
+    from bounds as o
+    cross join lateral (
+      select case o.metric when v.metric then v.banded when 'deployments_per_month' then v.banded_a_month end as value
+    ) as u
+    where u.value <= o.at_most
+      or u.value < o.below
+      or u.value >= o.at_least
+    -- What a month holds says something only where weeks do not.
+    order by o.metric = v.metric desc, o.rank
+    limit 1
+  ) as b
+    on true
   order by p.n;
 end
 $function$;
@@ -7501,6 +7671,11 @@ begin
     if not found then
       delete from metrics.repositories as r
       where r.id = repository;
+    else
+      -- Whatever is told of it first: one that only has pipelines is a service too, which was never deployed.
+      perform metrics.ensure_service(g.id, repository)
+      from metrics.generations as g
+      where g.state <> 'retired';
     end if;
   end loop;
   return array(
@@ -7510,7 +7685,7 @@ begin
   );
 end
 $function$;
-comment on function metrics.ensure_references(names text[]) is 'Makes these repository references and returns their ids. In sorted order, so that two callers cannot wait for each other.';
+comment on function metrics.ensure_references(names text[]) is 'Makes these repository references, each with a repository that is one service, and returns their ids. In sorted order, so that two callers cannot wait for each other.';
 
 -- function metrics.ensure_service(generation integer, repository bigint)
 CREATE OR REPLACE FUNCTION metrics.ensure_service(generation integer, repository bigint)
@@ -10793,7 +10968,7 @@ begin
 
   -- What was derived of it. Changes and deployments last: as they go, so does what was counted of them.
   foreach fact_table in array array['deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_weeks',
-    'lead_time_week_buckets', 'service_weeks', 'services'
+    'service_weeks', 'services'
   ] loop
     exit when erased >= step;
     execute format(
@@ -10943,7 +11118,7 @@ declare
   rows_looked_at integer;
 begin
   foreach rows_looked_at in array array[1000, 5000, 1000000] loop
-    select count(*) = rows_looked_at, sum(c.runs) > 10000
+    select count(*) = rows_looked_at, sum(c.runs) > 2000
     into has_more, are_many
     from (
       select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
@@ -11369,15 +11544,17 @@ $function$;
 grant execute on function metrics.ingest(delivery jsonb, facts jsonb, body text) to service_role;
 comment on function metrics.ingest(delivery jsonb, facts jsonb, body text) is 'Stores a delivery, its facts and all that follows from them in one transaction. The only writer of facts. With an identity, only what that may tell: 28000, 42501, 22008, PT429, and PT422 for an id that came before with other bytes. In place of a delivery it takes a list of calls, {delivery, facts, body} each, and returns a list of what became of them in their order, with null for each that must be made by itself.';
 
--- function metrics.ingest_health(days integer)
-CREATE OR REPLACE FUNCTION metrics.ingest_health(days integer DEFAULT 7)
- RETURNS TABLE(source text, last_received_at timestamp with time zone, seconds_since_last double precision, stored bigint, ignored bigint, quarantined bigint, unknown_words jsonb, last_stored_at timestamp with time zone, ignored_reasons jsonb, quarantined_reasons jsonb, unknown_services jsonb)
+-- function metrics.ingest_health(days integer, page_after text, page_size integer)
+CREATE OR REPLACE FUNCTION metrics.ingest_health(days integer DEFAULT 7, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
+ RETURNS TABLE(source text, last_received_at timestamp with time zone, seconds_since_last double precision, stored bigint, ignored bigint, quarantined bigint, unknown_words jsonb, last_stored_at timestamp with time zone, ignored_reasons jsonb, quarantined_reasons jsonb, unknown_services jsonb, reason text, page_key text, total bigint)
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
 AS $function$
+#variable_conflict use_column
 declare
+  asked metrics.period;
   begins_at timestamptz;
 begin
   perform metrics.require_reader();
@@ -11386,18 +11563,71 @@ begin
       errcode = '22023',
       message = format('days is between 1 and 400, not %s', days);
   end if;
-  begins_at := now() - make_interval(days => ingest_health.days);
+  asked := metrics.period_of(null, null, 'none', page_after, page_size);
+  if asked.after is not null and (jsonb_array_length(asked.after) <> 1 or jsonb_typeof(asked.after -> 0) <> 'string') then
+    raise exception using
+      errcode = '22023',
+      message = format('%s is no key of a page', left(asked.after::text, 100)),
+      hint = 'Pass the page_key of the last row that was read, with the arguments that it was read with.';
+  end if;
+  begins_at := now() - make_interval(days => days);
   return query
-  with received as materialized (
-    select d.source, d.result, d.reason, count(*) as deliveries, max(d.received_at) as last_at
-    from metrics.deliveries as d
-    where d.received_at >= begins_at
-    group by d.source, d.result, d.reason
+  -- Whoever was ever heard, from one source to the next: there are few, however many deliveries there are.
+  with recursive heard (source) as (
+    (
+      select d.source
+      from metrics.deliveries as d
+      order by d.source
+      limit 1
+    )
+    union all
+    select n.source
+    from heard as h
+    cross join lateral (
+      select d.source
+      from metrics.deliveries as d
+      where d.source > h.source
+      order by d.source
+      limit 1
+    ) as n
+  ),
+  known as materialized (
+    select h.source
+    from heard as h
+    union
+    select r.source
+    from metrics.remembered_sources as r
   ),
   senders as materialized (
-    select r.source, max(r.last_at) as last_at
-    from received as r
-    group by r.source
+    select
+      k.source,
+      greatest(l.received_at, r.last_received_at) as last_at,
+      -- Some of what would have to be counted is no longer kept.
+      coalesce(r.last_received_at >= begins_at, false) as is_cut,
+      (select count(*) from known) as senders_in_all
+    from known as k
+    left join metrics.remembered_sources as r
+      on r.source = k.source
+    left join lateral (
+      select d.received_at
+      from metrics.deliveries as d
+      where d.source = k.source
+      order by d.received_at desc
+      limit 1
+    ) as l
+      on true
+    where asked.after is null
+      or k.source collate "C" > asked.after ->> 0
+    order by k.source collate "C"
+    limit asked.page_size
+  ),
+  received as materialized (
+    select s.source, d.result, d.reason, count(*) as deliveries
+    from senders as s
+    join metrics.deliveries as d
+      on d.source = s.source
+      and d.received_at >= begins_at
+    group by s.source, d.result, d.reason
   ),
   words as materialized (
     select o.reference_id, o.provider_outcome, count(*) as times
@@ -11448,27 +11678,44 @@ begin
     s.source,
     s.last_at,
     extract(epoch from now() - s.last_at)::double precision,
-    coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'stored'), 0)::bigint,
-    coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'ignored'), 0)::bigint,
-    coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'quarantined'), 0)::bigint,
+    case
+      when not s.is_cut then coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'stored'), 0)
+    end::bigint,
+    case
+      when not s.is_cut then coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'ignored'), 0)
+    end::bigint,
+    case
+      when not s.is_cut then coalesce((select sum(r.deliveries) from received as r where r.source = s.source and r.result = 'quarantined'), 0)
+    end::bigint,
     (
       select coalesce(jsonb_object_agg(w.provider_outcome, w.times), '{}')
       from said as w
       where w.source = s.source
     ),
-    (select max(r.last_at) from received as r where r.source = s.source and r.result = 'stored'),
     (
-      select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
-      from received as r
-      where r.source = s.source
-        and r.result = 'ignored'
+      select d.received_at
+      from metrics.deliveries as d
+      where d.source = s.source
+        and d.result = 'stored'
+      order by d.received_at desc
+      limit 1
     ),
-    (
-      select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
-      from received as r
-      where r.source = s.source
-        and r.result = 'quarantined'
-    ),
+    case
+      when not s.is_cut then (
+        select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
+        from received as r
+        where r.source = s.source
+          and r.result = 'ignored'
+      )
+    end,
+    case
+      when not s.is_cut then (
+        select coalesce(jsonb_object_agg(r.reason, r.deliveries), '{}')
+        from received as r
+        where r.source = s.source
+          and r.result = 'quarantined'
+      )
+    end,
     (
       select coalesce(jsonb_object_agg(m.service, m.times), '{}')
       from meant as m
@@ -11481,14 +11728,17 @@ begin
           where v.generation = metrics.current_generation()
             and lower(coalesce(v.name, o.full_name)) = lower(m.service)
         )
-    )
+    ),
+    case when s.is_cut then 'outside_retention' end,
+    jsonb_build_array(s.source)::text,
+    s.senders_in_all
   from senders as s
-  order by s.source;
+  order by s.source collate "C";
 end
 $function$;
-grant execute on function metrics.ingest_health(days integer) to authenticated;
-grant execute on function metrics.ingest_health(days integer) to metrics_reader;
-comment on function metrics.ingest_health(days integer) is 'By source, over the last days: the last delivery and how long ago it came, the last one that was stored, what became of all, why those that were not stored were not, the outcomes that no mapping knows, and the services that incidents name and nobody has. Deliveries are read by admins and BI roles; a viewer sees none.';
+grant execute on function metrics.ingest_health(days integer, page_after text, page_size integer) to authenticated;
+grant execute on function metrics.ingest_health(days integer, page_after text, page_size integer) to metrics_reader;
+comment on function metrics.ingest_health(days integer, page_after text, page_size integer) is 'Each source that was ever heard, by name, the silent ones too: the last delivery and how many seconds ago it came; the last one that is still kept and was stored; of the last days what became of all, and why those that were not stored were not; the outcomes that no mapping knows, and the services that incidents name and nobody has. Reason: outside_retention where some deliveries of those days are no longer kept, and the counts NULL. Deliveries are read by admins and BI roles; a viewer sees none. Raises 22023 for what cannot be asked.';
 
 -- function metrics.ingest_health_evidence(days integer, source text, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.ingest_health_evidence(days integer DEFAULT 7, source text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -11889,7 +12139,7 @@ begin
       group by k.place, k.pipeline, k.job
       having sum(k.jobs) > 0
     ) as n;
-    is_exact := is_exact and all_jobs <= 10000;
+    is_exact := is_exact and all_jobs <= 2000;
   end if;
   if not by_pipeline then
     groups := labels;
@@ -12887,23 +13137,37 @@ begin
   get diagnostics rows = row_count;
   deleted := deleted || jsonb_build_object('bodies_default', rows);
 
-  delete from metrics.deliveries as d
-  where (d.source, d.delivery_id) in (
-    select o.source, o.delivery_id
-    from (select distinct s.source from metrics.deliveries as s) as s
-    cross join lateral (
-      select p.source, p.delivery_id
-      from metrics.deliveries as p
-      where p.source = s.source
-        and p.received_at < now() - make_interval(days => chosen.delivery_days)
-        -- While its body may still be there, the delivery is what replaying and erasing find it by.
-        and (p.body_expires_on is null or p.body_expires_on + 7 <= today)
-      order by p.received_at
+  with gone as (
+    delete from metrics.deliveries as d
+    where (d.source, d.delivery_id) in (
+      select o.source, o.delivery_id
+      from (select distinct s.source from metrics.deliveries as s) as s
+      cross join lateral (
+        select p.source, p.delivery_id
+        from metrics.deliveries as p
+        where p.source = s.source
+          and p.received_at < now() - make_interval(days => chosen.delivery_days)
+          -- While its body may still be there, the delivery is what replaying and erasing find it by.
+          and (p.body_expires_on is null or p.body_expires_on + 7 <= today)
+        order by p.received_at
+        limit step
+      ) as o
       limit step
-    ) as o
-    limit step
-  );
-  get diagnostics rows = row_count;
+    )
+    returning d.source, d.received_at
+  ),
+  remembered as (
+    insert into metrics.remembered_sources as r (source, last_received_at)
+    select g.source, max(g.received_at)
+    from gone as g
+    group by g.source
+    order by g.source
+    on conflict (source) do update
+    set last_received_at = greatest(r.last_received_at, excluded.last_received_at)
+  )
+  select count(*)
+  into rows
+  from gone;
   deleted := deleted || jsonb_build_object('deliveries', rows);
 
   -- What was counted of weeks before the horizon is frozen before their jobs go.
@@ -12968,7 +13232,7 @@ begin
   );
 end
 $function$;
-comment on function metrics.maintain(step integer) is 'Makes the partitions of the next weeks, drops what is older than the settings say, at most step rows of a table a call, and goes on with a rebuild.';
+comment on function metrics.maintain(step integer) is 'Makes the partitions of the next weeks, drops what is older than the settings say, at most step rows of a table a call, remembers the sources of deliveries that it drops, and goes on with a rebuild.';
 
 -- function metrics.make_body_partitions(OUT made integer, OUT waiting integer)
 CREATE OR REPLACE FUNCTION metrics.make_body_partitions(OUT made integer, OUT waiting integer)
@@ -14712,7 +14976,7 @@ begin
 
   -- Few runs are read one by one, and their percentiles are exact. A branch other than the default one is not counted by weeks.
   foreach rows_looked_at in array array[1000, 5000, 1000000] loop
-    select count(*) = rows_looked_at, sum(c.runs) > 10000
+    select count(*) = rows_looked_at, sum(c.runs) > 2000
     into has_more, from_weeks
     from (
       select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
@@ -14798,7 +15062,7 @@ begin
       group by k.place, k.pipeline
       having sum(k.runs) > 0
     ) as n;
-    is_exact := is_exact and all_runs <= 10000;
+    is_exact := is_exact and all_runs <= 2000;
   end if;
   if not by_pipeline then
     groups := labels;
@@ -15501,8 +15765,8 @@ begin
     )
   end;
 
-  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 10,000 values, one for
-  -- each phase of each pull request. The weeks within it and those that it touches nearly always say so.
+  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. The weeks
+  -- within it and those that it touches nearly always say so.
   whole := asked;
   whole.bucket := 'none';
   select
@@ -15520,10 +15784,10 @@ begin
       and (with_bots or not w.is_bot)
     offset 0
   ) as c;
-  if counted * cardinality(phases) <= 10000 and counted_at_most * cardinality(phases) > 10000 then
+  if counted <= 2000 and counted_at_most > 2000 then
     counted := metrics.merged_pull_requests(whole, references_read, with_bots);
   end if;
-  is_small := counted * cardinality(phases) <= 10000;
+  is_small := counted <= 2000;
 
   -- Facts are read of what stands on the page alone.
   select min(b.first_day), max(b.end_day), min(b.bucket_start), max(b.bucket_start), array_agg(distinct coalesce(g.name, ''))
@@ -15811,7 +16075,7 @@ end
 $function$;
 grant execute on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) to authenticated;
 grant execute on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) to metrics_reader;
-comment on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample. Exact up to 10,000 values, six for each pull request, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
+comment on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample. Exact up to 2,000 pull requests, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
 
 -- function metrics.pull_request_cycle_time_evidence(since date, until date, repository text, team text, bots boolean, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.pull_request_cycle_time_evidence(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, bots boolean DEFAULT true, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -16076,22 +16340,53 @@ CREATE OR REPLACE FUNCTION metrics.readable_repositories()
  SET search_path TO ''
 AS $function$
 begin
-  return query
-  select r.id
-  from metrics.repositories as r
-  where (select metrics.is_admin())
-  union
-  select g.repository_id
-  from metrics.members as m
-  join metrics.team_members as t
-    on t.email = m.email
-  join metrics.team_repositories as g
-    on g.team_id = t.team_id
-  where m.user_id = (select auth.uid());
+  if metrics.is_admin() then
+    return query
+    select r.id
+    from metrics.repositories as r;
+  else
+    return query
+    select g.repository_id
+    from metrics.members as m
+    join metrics.team_members as t
+      on t.email = m.email
+    join metrics.team_repositories as g
+      on g.team_id = t.team_id
+    where m.user_id = (select auth.uid());
+  end if;
 end
 $function$;
 grant execute on function metrics.readable_repositories() to authenticated;
-comment on function metrics.readable_repositories() is 'Repositories that the signed-in member may read.';
+comment on function metrics.readable_repositories() is 'Repositories that the signed-in member may read; one that several teams were given comes as often.';
+
+-- function metrics.readable_service_names()
+CREATE OR REPLACE FUNCTION metrics.readable_service_names()
+ RETURNS SETOF text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER ROWS 200
+ SET search_path TO ''
+AS $function$
+begin
+  return query
+  select lower(coalesce(s.name, r.full_name, f.reference))
+  from metrics.services as s
+  join metrics.repositories as r
+    on r.id = s.repository_id
+  left join lateral (
+    select n.reference
+    from metrics.repository_references as n
+    where n.repository_id = r.id
+    order by n.source is null, n.reference collate "C"
+    limit 1
+  ) as f
+    on s.name is null
+    and r.full_name is null
+  where s.generation = (select metrics.current_generation())
+    and s.repository_id in (select metrics.readable_repositories());
+end
+$function$;
+grant execute on function metrics.readable_service_names() to authenticated;
+comment on function metrics.readable_service_names() is 'Names, in lower case, of the services whose repository the signed-in member may read.';
 
 -- function metrics.rebuild(seconds double precision)
 CREATE OR REPLACE FUNCTION metrics.rebuild(seconds double precision DEFAULT 1)
@@ -18188,10 +18483,21 @@ begin
     select *
     from metrics.latest_jobs_with_steps(asked, reference_ids, step_health.branch, step_health.pipeline, step_health.job)
   ),
+  -- Several senders may tell of one repository, each by a reference of its own: a job is the same by all of them.
+  repositories as materialized (
+    select r.reference_id, n.first_id
+    from unnest(reference_ids, labels) as r (reference_id, label)
+    join (
+      select o.label, min(o.reference_id) as first_id
+      from unnest(reference_ids, labels) as o (reference_id, label)
+      group by o.label
+    ) as n
+      on n.label = r.label
+  ),
   -- How long each took is collected beside the counts, and put in order only for the page.
   numbers as materialized (
     select
-      j.reference_id,
+      g.first_id as reference_id,
       coalesce(j.pipeline, '') collate "C" as pipeline,
       coalesce(j.name, '') collate "C" as job,
       coalesce(s.name, '') collate "C" as step,
@@ -18207,6 +18513,8 @@ begin
       count(*) filter (where s.outcome = 'unknown') as unknown,
       array_agg(s.finished_at - s.started_at) filter (where s.finished_at >= s.started_at) as lengths
     from sample as l
+    join repositories as g
+      on g.reference_id = l.reference_id
     cross join lateral (
       select *
       from metrics.jobs as e
@@ -18833,29 +19141,6 @@ $function$;
 grant execute on function metrics.week_of(at timestamp with time zone, time_zone text) to authenticated;
 grant execute on function metrics.week_of(at timestamp with time zone, time_zone text) to metrics_reader;
 comment on function metrics.week_of(at timestamp with time zone, time_zone text) is 'The Monday of the ISO week that this moment lies in, in a time zone.';
-
--- function metrics.whole_weeks_of(asked metrics.period)
-CREATE OR REPLACE FUNCTION metrics.whole_weeks_of(asked metrics.period)
- RETURNS TABLE(bucket_start date, week date)
- LANGUAGE plpgsql
- IMMUTABLE ROWS 60
- SET search_path TO ''
-AS $function$
-#variable_conflict use_column
-begin
-  return query
-  select b.bucket_start, w.week::date
-  from metrics.buckets_of(asked) as b
-  cross join lateral generate_series(
-    date_trunc('week', (b.first_day + 6)::timestamp),
-    (b.end_day - 7)::timestamp,
-    interval '7 days'
-  ) as w (week);
-end
-$function$;
-grant execute on function metrics.whole_weeks_of(asked metrics.period) to authenticated;
-grant execute on function metrics.whole_weeks_of(asked metrics.period) to metrics_reader;
-comment on function metrics.whole_weeks_of(asked metrics.period) is 'The ISO weeks that lie within one bucket of the period, with that bucket.';
 
 -- function metrics.with_test_ids(facts jsonb)
 CREATE OR REPLACE FUNCTION metrics.with_test_ids(facts jsonb)

@@ -263,12 +263,14 @@ comment on function metrics.tier_of(integer, text, text) is 'The tier of an envi
 -- An incident that names no repository is about whatever service has the name that it gives, and so it is for those who may read that one.
 create or replace function metrics.readable_service_names()
 returns setof text
-language sql
+language plpgsql
 stable
 security definer
 set search_path = ''
 rows 200
 as $$
+begin
+  return query
   select lower(coalesce(s.name, r.full_name, f.reference))
   from metrics.services as s
   join metrics.repositories as r
@@ -283,7 +285,8 @@ as $$
     on s.name is null
     and r.full_name is null
   where s.generation = (select metrics.current_generation())
-    and s.repository_id in (select metrics.readable_repositories())
+    and s.repository_id in (select metrics.readable_repositories());
+end
 $$;
 revoke execute on function metrics.readable_service_names() from public;
 

@@ -141,8 +141,6 @@ grant execute on function metrics.seconds_of(smallint) to authenticated, metrics
 grant execute on function metrics.period_of(date, date, text, text, integer) to authenticated, metrics_reader;
 grant execute on function metrics.checked_word(text, text, text[]) to authenticated, metrics_reader;
 grant execute on function metrics.buckets_of(metrics.period) to authenticated, metrics_reader;
-grant execute on function metrics.whole_weeks_of(metrics.period) to authenticated, metrics_reader;
-grant execute on function metrics.days_beside_weeks_of(metrics.period) to authenticated, metrics_reader;
 grant execute on function metrics.stretches_of(metrics.period) to authenticated, metrics_reader;
 grant execute on function metrics.repository_label(bigint) to authenticated, metrics_reader;
 grant execute on function metrics.service_label(bigint) to authenticated, metrics_reader;

@@ -234,8 +234,6 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "period_of(null, null, null, null, null)",
       "checked_word(argument text, word text, known text[])": "checked_word('by', null, '{nothing}')",
       "buckets_of(asked metrics.period)": "buckets_of(null)",
-      "whole_weeks_of(asked metrics.period)": "whole_weeks_of(null)",
-      "days_beside_weeks_of(asked metrics.period)": "days_beside_weeks_of(null)",
       "stretches_of(asked metrics.period)": "stretches_of(null)",
       "repository_label(repository_id bigint)": "repository_label(1)",
       "selected_references(repository text, team text)": "selected_references(null, null)",

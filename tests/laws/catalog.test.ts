@@ -110,7 +110,7 @@ const rules: Record<string, Rule> = {
         -- Called by policies and by other functions, within a statement that has its own end.
         and p.proname not in (
           'bucket_of', 'buckets_of', 'caller', 'checked_word', 'count_deliveries', 'counts_of',
-          'current_generation', 'days_beside_weeks_of', 'days_off_weeks_of', 'delivery_evidence', 'delivery_groups',
+          'current_generation', 'days_off_weeks_of', 'delivery_evidence', 'delivery_groups',
           'delivery_page', 'ended_runs', 'evidence_after', 'evidence_page_key', 'first_readable_id',
           'first_readable_row', 'first_readable_text', 'flaky_cases', 'flaky_pairs', 'has_many_jobs', 'is_admin',
           'is_member', 'job_horizon', 'kept_days_of', 'kept_jobs', 'kept_weeks_of', 'key_of_page',
@@ -118,7 +118,7 @@ const rules: Record<string, Rule> = {
           'percentiles_of', 'period_of', 'price_of', 'readable_references', 'readable_repositories', 'readable_service_names', 'reference_text',
           'repository_label', 'require_measurement', 'require_reader', 'runner_of', 'seconds_of',
           'selected_references', 'selected_services', 'service_label', 'stretches_of', 'tally_of', 'tally_of_all',
-          'tests_of', 'week_of', 'whole_weeks_of'
+          'tests_of', 'week_of'
         )
         -- Ends after the seconds that it is given.
         and p.proname <> 'rebuild'`,
