@@ -111,7 +111,7 @@ const rules: Record<string, Rule> = {
         and p.proname not in (
           'band_of', 'bucket_of', 'buckets_of', 'caller', 'checked_word', 'count_deliveries', 'counts_of',
           'current_generation', 'days_beside_weeks_of', 'days_off_weeks_of', 'delivery_evidence', 'delivery_groups',
-          'delivery_page', 'evidence_after', 'evidence_page_key', 'first_readable_id', 'first_readable_row',
+          'delivery_page', 'deployment_url', 'evidence_after', 'evidence_page_key', 'first_readable_id', 'first_readable_row',
           'first_readable_text', 'flaky_cases', 'flaky_pairs', 'is_admin', 'is_member', 'key_of_page',
           'kept_jobs', 'latest_jobs_with_steps', 'midnight', 'nearest_weeks_of', 'page_of', 'percentiles_of', 'period_of',
           'price_of', 'readable_references', 'readable_repositories', 'reference_text', 'repository_label',
