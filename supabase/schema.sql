@@ -1898,7 +1898,7 @@ CASE
     ELSE NULL::numeric
 END) stored
 );
-alter table metrics.service_deployments add constraint service_deployment_is_unique UNIQUE (generation, reference_id, external_id, service_id);
+alter table metrics.service_deployments add constraint service_deployment_is_unique UNIQUE (reference_id, external_id, generation, service_id);
 alter table metrics.service_deployments add constraint service_deployment_kind_is_known CHECK ((kind = ANY (ARRAY['deployment'::text, 'pipeline_run'::text, 'release'::text])));
 alter table metrics.service_deployments add constraint service_deployment_outcome_is_known CHECK ((outcome = ANY (ARRAY['success'::text, 'failure'::text])));
 alter table metrics.service_deployments add constraint service_deployments_pkey PRIMARY KEY (id);
@@ -3007,6 +3007,9 @@ CREATE OR REPLACE FUNCTION metrics.attempts_of(generation integer, repository bi
  RETURNS TABLE(service_id bigint, kind text, reference_id bigint, external_id text, reference text, environment text, commit_sha text, outcome text, began_at timestamp with time zone, at timestamp with time zone, is_of_rollout boolean)
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
 AS $function$
 #variable_conflict use_column
 begin
@@ -3041,11 +3044,22 @@ begin
       coalesce(d.finished_at, d.started_at, d.created_at) as at,
       null as pipeline
     from metrics.repository_references as r
-    join metrics.deployments as d
-      on d.reference_id = r.id
+    cross join lateral (
+      select f.*
+      from unnest(commits) as c (sha)
+      join metrics.deployments as f
+        on f.reference_id = r.id
+        and f.commit_sha = c.sha
+      union all
+      select f.*
+      from unnest(ids) as i (external_id)
+      join metrics.deployments as f
+        on f.reference_id = r.id
+        and f.external_id = i.external_id
+      where f.commit_sha is null
+    ) as d
     where r.repository_id = repository
       and d.status = 'finished'
-      and (commits is null or d.commit_sha = any(commits) or (d.commit_sha is null and d.external_id = any(ids)))
     union all
     select
       'pipeline_run',
@@ -3061,8 +3075,10 @@ begin
       coalesce(p.finished_at, p.started_at, p.queued_at),
       p.pipeline
     from metrics.repository_references as r
+    cross join unnest(ids) as i (external_id)
     join metrics.pipeline_runs as p
       on p.reference_id = r.id
+      and p.external_id = i.external_id
     where r.repository_id = repository
       and p.status = 'finished'
       and p.on_default_branch
@@ -3073,7 +3089,6 @@ begin
           and s.repository_id = repository
           and s.source = 'pipeline'
       )
-      and (commits is null or p.external_id = any(ids))
     union all
     select
       'release',
@@ -3089,13 +3104,14 @@ begin
       l.published_at,
       null
     from metrics.repository_references as r
+    cross join unnest(ids) as i (external_id)
     join metrics.releases as l
       on l.reference_id = r.id
+      and l.external_id = i.external_id
     where r.repository_id = repository
       and l.is_draft is not true
       and l.is_prerelease is not true
       and l.is_withdrawn is not true
-      and (commits is null or l.external_id = any(ids))
   ) as a
   join lateral (
     select v.id, v.rollout_pattern
@@ -3117,7 +3133,7 @@ begin
     and a.at is not null;
 end
 $function$;
-comment on function metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[]) is 'Finished production deployments of a repository''s services, before those of one rollout are put together: all, or deployments of these commits (and of these ids, where they have none) with runs and releases of these ids.';
+comment on function metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[]) is 'Finished production deployments of a repository''s services, before those of one rollout are put together: deployments of these commits, and of these ids where they have none; runs and releases of these ids.';
 
 -- function metrics.band_of(metric text, value double precision, report_year integer)
 CREATE OR REPLACE FUNCTION metrics.band_of(metric text, value double precision, report_year integer)
@@ -4434,11 +4450,16 @@ begin
         ) as k
         group by 1, 2, 3
       ) as k
-      join metrics.changes as o
-        on o.generation = k.generation
-        and o.repository_id = k.repository_id
-        and o.sha = k.sha
-        and o.service_id <> all(k.service_ids)
+      -- Looked up by the commit, whatever the planner knows of the table.
+      cross join lateral (
+        select c.*
+        from metrics.changes as c
+        where c.sha = k.sha
+          and c.generation + 0 = k.generation
+          and c.repository_id + 0 = k.repository_id
+          and c.service_id <> all(k.service_ids)
+        offset 0
+      ) as o
       cross join (values (1), (-1)) as s (sign)
       where o.merged_at is not null
         and o.shipped_at is not null
@@ -6590,7 +6611,7 @@ begin
       from unnest(siblings) as r (id)
       cross join unnest(told.deployment_ids) as i (external_id)
       join metrics.service_deployments as d
-        on d.generation = derive_delivery.generation
+        on d.generation + 0 = derive_delivery.generation
         and d.reference_id = r.id
         and d.external_id = i.external_id
       where d.commit_sha is not null
@@ -7204,41 +7225,7 @@ declare
   );
   since timestamptz;
 begin
-  with said as materialized (
-    select
-      c.sha,
-      min(c.reference_id) as reference_id,
-      min(c.authored_at) as authored_at,
-      coalesce(bool_or(c.author_is_bot), false) as is_bot,
-      min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
-    from metrics.commits as c
-    where c.reference_id = any(siblings)
-      and c.sha = any(shas)
-    group by c.sha
-  ),
-  merged as materialized (
-    select distinct on (p.merge_sha)
-      p.merge_sha,
-      p.reference_id,
-      p.number,
-      p.author_is_bot is true as is_bot,
-      p.merged_at,
-      p.first_commit_at,
-      p.opened_at,
-      coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
-    from metrics.pull_requests as p
-    where p.reference_id = any(siblings)
-      and p.merge_sha = any(shas)
-    order by p.merge_sha, p.number, p.reference_id
-  ),
-  own as materialized (
-    select o.reference_id, o.number, o.shas
-    from metrics.own_commits_of(
-      array(select m.reference_id from merged as m order by m.merge_sha),
-      array(select m.number from merged as m order by m.merge_sha)
-    ) as o
-  ),
-  described as (
+  with described as materialized (
     select
       s.sha,
       d.reference_id,
@@ -7257,13 +7244,40 @@ begin
       m.is_bot as pull_request_is_bot,
       m.merged_at
     from unnest(shas) as s (sha)
-    left join said as d
-      on d.sha = s.sha
-    left join merged as m
-      on m.merge_sha = s.sha
-    left join own as o
-      on o.reference_id = m.reference_id
-      and o.number = m.number
+    -- Each looked up by its commit, however many there are.
+    cross join lateral (
+      select
+        min(c.reference_id) as reference_id,
+        min(c.authored_at) as authored_at,
+        coalesce(bool_or(c.author_is_bot), false) as is_bot,
+        min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
+      from metrics.commits as c
+      where c.reference_id = any(siblings)
+        and c.sha = s.sha
+    ) as d
+    left join lateral (
+      select
+        p.reference_id,
+        p.number,
+        p.author_is_bot is true as is_bot,
+        p.merged_at,
+        p.first_commit_at,
+        p.opened_at,
+        coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
+      from metrics.pull_requests as p
+      where p.reference_id = any(siblings)
+        and p.merge_sha = s.sha
+      order by p.number, p.reference_id
+      limit 1
+    ) as m
+      on true
+    left join lateral (
+      select w.shas
+      from metrics.own_commits_of(array[m.reference_id], array[m.number]) as w
+      where m.number is not null
+      offset 0
+    ) as o
+      on true
     left join lateral (
       select
         s.sha = any(o.shas)
@@ -12749,7 +12763,7 @@ begin
           select o.*
           from metrics.repository_references as f
           join metrics.service_deployments as o
-            on o.generation = link_incidents.generation
+            on o.generation + 0 = link_incidents.generation
             and o.reference_id = f.id
             and o.external_id = i.deployment_external_id
           where f.repository_id in (i.about_repository, a.repository_id)
@@ -13691,12 +13705,21 @@ begin
   with moves as materialized (
     select p.id, p.before, p.after, p.pushed_at, p.forced, p.created, p.truncated, p.commits
     from metrics.repository_references as r
-    join metrics.pushes as p
-      on p.reference_id = r.id
+    cross join lateral (
+      select f.*
+      from metrics.pushes as f
+      where f.reference_id = r.id
+        and f.on_default_branch is not false
+        and f.pushed_at >= since
+        and f.pushed_at < until
+      union all
+      select f.*
+      from metrics.pushes as f
+      where f.reference_id = r.id
+        and f.on_default_branch is not false
+        and f.pushed_at is null
+    ) as p
     where r.repository_id = repository
-      and p.on_default_branch is not false
-      and (p.pushed_at >= since or p.pushed_at is null or since = '-infinity')
-      and (p.pushed_at < until or p.pushed_at is null or until = 'infinity')
       and p.deleted is not true
       and (
         p.on_default_branch
@@ -13875,10 +13898,17 @@ begin
     order by m.ordinal desc
     limit 1;
   end if;
-  delete from metrics.branch_moves as m
-  where m.generation = order_moves.generation
-    and m.repository_id = repository
-    and (next_ordinal is null or (m.line = 0 and m.ordinal >= next_ordinal));
+  if next_ordinal is null then
+    delete from metrics.branch_moves as m
+    where m.generation = order_moves.generation
+      and m.repository_id = repository;
+  else
+    delete from metrics.branch_moves as m
+    where m.generation = order_moves.generation
+      and m.repository_id = repository
+      and m.line = 0
+      and m.ordinal >= next_ordinal;
+  end if;
   next_ordinal := coalesce(next_ordinal, 1);
   first_ordinal := next_ordinal;
 
@@ -15305,6 +15335,9 @@ AS $function$
 #variable_conflict use_column
 declare
   first_position constant bigint := place_changes.first_ordinal::bigint << 20;
+  -- Bounds that an index is read between, whatever they are.
+  least_line constant integer := case when place_changes.first_ordinal = 0 then 0 else first_line end;
+  last_line constant integer := case when place_changes.first_ordinal = 0 then 2147483647 else first_line end;
   siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
   has_globs constant boolean := exists (
     select
@@ -15331,7 +15364,7 @@ begin
       from metrics.changes as c
       where c.generation = place_changes.generation
         and c.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (c.line = first_line and c.position >= first_position))
+        and (c.line, c.position) between (least_line, first_position) and (last_line, 9223372036854775807)
       union all
       select l.sha, true
       from metrics.branch_moves as m
@@ -15340,7 +15373,7 @@ begin
       cross join lateral unnest(p.commits || p.after) as l (sha)
       where m.generation = place_changes.generation
         and m.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal between place_changes.first_ordinal and place_changes.last_ordinal))
+        and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
         and l.sha !~ '^0+$'
     ) as u;
     elsewhere := array(select unnest(elsewhere) except select unnest(moved));
@@ -15352,7 +15385,7 @@ begin
         on p.id = m.push_id
       where m.generation = place_changes.generation
         and m.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal between place_changes.first_ordinal and place_changes.last_ordinal))
+        and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
         and not coalesce(p.commits @> array[p.after], false)
         and p.after !~ '^0+$'
     );
@@ -15403,7 +15436,7 @@ begin
     cross join lateral unnest(p.commits) with ordinality as l (sha, n)
     where m.generation = place_changes.generation
       and m.repository_id = repository
-      and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal between place_changes.first_ordinal and place_changes.last_ordinal))
+      and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
     union all
     select o.sha, o.line, o.place, o.is_listed, null, null
     from metrics.places_of(place_changes.generation, repository, elsewhere || ends) as o
@@ -17792,7 +17825,7 @@ begin
         and o.line = a.line
         and o.position > a.reached
         and o.position <= a.position
-        and o.service_id = service
+        and o.service_id + 0 = service
       offset 0
     ) as c
     where a.position > a.reached
@@ -17812,7 +17845,7 @@ begin
         and o.generation = ship.generation
         and o.repository_id = repository
         and o.gone_position is not null
-        and o.service_id = service
+        and o.service_id + 0 = service
         and (o.shipped_at is null or o.shipped_at >= ship.since)
       offset 0
     ) as c
@@ -18139,7 +18172,7 @@ begin
     where t.generation = ship_taken_off.generation
       and t.repository_id = repository
       and t.gone_position is not null
-      and t.service_id = service
+      and t.service_id + 0 = service
       and (t.line, t.gone_position, t.position)
         > (coalesce((after ->> 0)::integer, -1), coalesce((after ->> 1)::bigint, -1), coalesce((after ->> 2)::bigint, -1))
     order by t.line, t.gone_position, t.position
@@ -18768,7 +18801,11 @@ begin
     where m.generation = take_off_all.generation
       and m.repository_id = repository
       and m.is_forced
-      and (take_off_all.first_ordinal = 0 or (m.line = first_line and (fallen_back or m.ordinal >= take_off_all.first_ordinal)))
+      and (m.line, m.ordinal) >= (
+        case when take_off_all.first_ordinal = 0 then 0 else first_line end,
+        case when fallen_back then 0 else take_off_all.first_ordinal end
+      )
+      and m.line <= case when take_off_all.first_ordinal = 0 then 2147483647 else first_line end
     order by m.line, m.ordinal
   loop
     written := written || metrics.take_off_changes(take_off_all.generation, repository, forced.line, forced.ordinal, null);
@@ -19331,7 +19368,7 @@ begin
     cross join lateral (
       select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
       from metrics.service_deployments as o
-      where o.generation = write_deployments.generation
+      where o.generation + 0 = write_deployments.generation
         and o.reference_id = r.id
         and o.external_id = i.external_id
         and (o.kind = 'release' or (o.kind = 'deployment' and o.commit_sha is null))
@@ -19347,7 +19384,7 @@ begin
     cross join lateral (
       select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
       from metrics.service_deployments as o
-      where o.generation = write_deployments.generation
+      where o.generation + 0 = write_deployments.generation
         and o.reference_id = r.id
         and o.external_id = p.external_id || '#' || p.attempt
         and o.kind = 'pipeline_run'
@@ -19359,10 +19396,10 @@ begin
     cross join lateral (
       select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
       from metrics.service_deployments as o
-      where o.generation = write_deployments.generation
+      where o.generation + 0 = write_deployments.generation
         and o.reference_id = w.reference_id
         and o.external_id = w.external_id
-        and o.service_id = w.service_id
+        and o.service_id + 0 = w.service_id
       offset 0
     ) as d
   ),

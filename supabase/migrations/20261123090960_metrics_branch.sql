@@ -150,12 +150,21 @@ begin
   with moves as materialized (
     select p.id, p.before, p.after, p.pushed_at, p.forced, p.created, p.truncated, p.commits
     from metrics.repository_references as r
-    join metrics.pushes as p
-      on p.reference_id = r.id
+    cross join lateral (
+      select f.*
+      from metrics.pushes as f
+      where f.reference_id = r.id
+        and f.on_default_branch is not false
+        and f.pushed_at >= since
+        and f.pushed_at < until
+      union all
+      select f.*
+      from metrics.pushes as f
+      where f.reference_id = r.id
+        and f.on_default_branch is not false
+        and f.pushed_at is null
+    ) as p
     where r.repository_id = repository
-      and p.on_default_branch is not false
-      and (p.pushed_at >= since or p.pushed_at is null or since = '-infinity')
-      and (p.pushed_at < until or p.pushed_at is null or until = 'infinity')
       and p.deleted is not true
       and (
         p.on_default_branch
@@ -385,10 +394,17 @@ begin
     order by m.ordinal desc
     limit 1;
   end if;
-  delete from metrics.branch_moves as m
-  where m.generation = order_moves.generation
-    and m.repository_id = repository
-    and (next_ordinal is null or (m.line = 0 and m.ordinal >= next_ordinal));
+  if next_ordinal is null then
+    delete from metrics.branch_moves as m
+    where m.generation = order_moves.generation
+      and m.repository_id = repository;
+  else
+    delete from metrics.branch_moves as m
+    where m.generation = order_moves.generation
+      and m.repository_id = repository
+      and m.line = 0
+      and m.ordinal >= next_ordinal;
+  end if;
   next_ordinal := coalesce(next_ordinal, 1);
   first_ordinal := next_ordinal;
 
@@ -548,6 +564,9 @@ as $$
 #variable_conflict use_column
 declare
   first_position constant bigint := place_changes.first_ordinal::bigint << 20;
+  -- Bounds that an index is read between, whatever they are.
+  least_line constant integer := case when place_changes.first_ordinal = 0 then 0 else first_line end;
+  last_line constant integer := case when place_changes.first_ordinal = 0 then 2147483647 else first_line end;
   siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
   has_globs constant boolean := exists (
     select
@@ -574,7 +593,7 @@ begin
       from metrics.changes as c
       where c.generation = place_changes.generation
         and c.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (c.line = first_line and c.position >= first_position))
+        and (c.line, c.position) between (least_line, first_position) and (last_line, 9223372036854775807)
       union all
       select l.sha, true
       from metrics.branch_moves as m
@@ -583,7 +602,7 @@ begin
       cross join lateral unnest(p.commits || p.after) as l (sha)
       where m.generation = place_changes.generation
         and m.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal between place_changes.first_ordinal and place_changes.last_ordinal))
+        and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
         and l.sha !~ '^0+$'
     ) as u;
     elsewhere := array(select unnest(elsewhere) except select unnest(moved));
@@ -595,7 +614,7 @@ begin
         on p.id = m.push_id
       where m.generation = place_changes.generation
         and m.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal between place_changes.first_ordinal and place_changes.last_ordinal))
+        and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
         and not coalesce(p.commits @> array[p.after], false)
         and p.after !~ '^0+$'
     );
@@ -646,7 +665,7 @@ begin
     cross join lateral unnest(p.commits) with ordinality as l (sha, n)
     where m.generation = place_changes.generation
       and m.repository_id = repository
-      and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal between place_changes.first_ordinal and place_changes.last_ordinal))
+      and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
     union all
     select o.sha, o.line, o.place, o.is_listed, null, null
     from metrics.places_of(place_changes.generation, repository, elsewhere || ends) as o
@@ -878,7 +897,11 @@ begin
     where m.generation = take_off_all.generation
       and m.repository_id = repository
       and m.is_forced
-      and (take_off_all.first_ordinal = 0 or (m.line = first_line and (fallen_back or m.ordinal >= take_off_all.first_ordinal)))
+      and (m.line, m.ordinal) >= (
+        case when take_off_all.first_ordinal = 0 then 0 else first_line end,
+        case when fallen_back then 0 else take_off_all.first_ordinal end
+      )
+      and m.line <= case when take_off_all.first_ordinal = 0 then 2147483647 else first_line end
     order by m.line, m.ordinal
   loop
     written := written || metrics.take_off_changes(take_off_all.generation, repository, forced.line, forced.ordinal, null);
@@ -911,41 +934,7 @@ declare
   );
   since timestamptz;
 begin
-  with said as materialized (
-    select
-      c.sha,
-      min(c.reference_id) as reference_id,
-      min(c.authored_at) as authored_at,
-      coalesce(bool_or(c.author_is_bot), false) as is_bot,
-      min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
-    from metrics.commits as c
-    where c.reference_id = any(siblings)
-      and c.sha = any(shas)
-    group by c.sha
-  ),
-  merged as materialized (
-    select distinct on (p.merge_sha)
-      p.merge_sha,
-      p.reference_id,
-      p.number,
-      p.author_is_bot is true as is_bot,
-      p.merged_at,
-      p.first_commit_at,
-      p.opened_at,
-      coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
-    from metrics.pull_requests as p
-    where p.reference_id = any(siblings)
-      and p.merge_sha = any(shas)
-    order by p.merge_sha, p.number, p.reference_id
-  ),
-  own as materialized (
-    select o.reference_id, o.number, o.shas
-    from metrics.own_commits_of(
-      array(select m.reference_id from merged as m order by m.merge_sha),
-      array(select m.number from merged as m order by m.merge_sha)
-    ) as o
-  ),
-  described as (
+  with described as materialized (
     select
       s.sha,
       d.reference_id,
@@ -964,13 +953,40 @@ begin
       m.is_bot as pull_request_is_bot,
       m.merged_at
     from unnest(shas) as s (sha)
-    left join said as d
-      on d.sha = s.sha
-    left join merged as m
-      on m.merge_sha = s.sha
-    left join own as o
-      on o.reference_id = m.reference_id
-      and o.number = m.number
+    -- Each looked up by its commit, however many there are.
+    cross join lateral (
+      select
+        min(c.reference_id) as reference_id,
+        min(c.authored_at) as authored_at,
+        coalesce(bool_or(c.author_is_bot), false) as is_bot,
+        min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
+      from metrics.commits as c
+      where c.reference_id = any(siblings)
+        and c.sha = s.sha
+    ) as d
+    left join lateral (
+      select
+        p.reference_id,
+        p.number,
+        p.author_is_bot is true as is_bot,
+        p.merged_at,
+        p.first_commit_at,
+        p.opened_at,
+        coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
+      from metrics.pull_requests as p
+      where p.reference_id = any(siblings)
+        and p.merge_sha = s.sha
+      order by p.number, p.reference_id
+      limit 1
+    ) as m
+      on true
+    left join lateral (
+      select w.shas
+      from metrics.own_commits_of(array[m.reference_id], array[m.number]) as w
+      where m.number is not null
+      offset 0
+    ) as o
+      on true
     left join lateral (
       select
         s.sha = any(o.shas)

@@ -28,7 +28,7 @@ create table if not exists metrics.service_deployments (
   recovery_seconds double precision generated always as (
     case when recovered_at >= at then extract(epoch from recovered_at - at) end
   ) stored,
-  constraint service_deployment_is_unique unique (generation, reference_id, external_id, service_id),
+  constraint service_deployment_is_unique unique (reference_id, external_id, generation, service_id),
   constraint service_deployment_kind_is_known check (kind in ('deployment', 'pipeline_run', 'release')),
   constraint service_deployment_outcome_is_known check (outcome in ('success', 'failure'))
 );
@@ -130,6 +130,9 @@ returns table (
 )
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 begin
@@ -164,11 +167,22 @@ begin
       coalesce(d.finished_at, d.started_at, d.created_at) as at,
       null as pipeline
     from metrics.repository_references as r
-    join metrics.deployments as d
-      on d.reference_id = r.id
+    cross join lateral (
+      select f.*
+      from unnest(commits) as c (sha)
+      join metrics.deployments as f
+        on f.reference_id = r.id
+        and f.commit_sha = c.sha
+      union all
+      select f.*
+      from unnest(ids) as i (external_id)
+      join metrics.deployments as f
+        on f.reference_id = r.id
+        and f.external_id = i.external_id
+      where f.commit_sha is null
+    ) as d
     where r.repository_id = repository
       and d.status = 'finished'
-      and (commits is null or d.commit_sha = any(commits) or (d.commit_sha is null and d.external_id = any(ids)))
     union all
     select
       'pipeline_run',
@@ -184,8 +198,10 @@ begin
       coalesce(p.finished_at, p.started_at, p.queued_at),
       p.pipeline
     from metrics.repository_references as r
+    cross join unnest(ids) as i (external_id)
     join metrics.pipeline_runs as p
       on p.reference_id = r.id
+      and p.external_id = i.external_id
     where r.repository_id = repository
       and p.status = 'finished'
       and p.on_default_branch
@@ -196,7 +212,6 @@ begin
           and s.repository_id = repository
           and s.source = 'pipeline'
       )
-      and (commits is null or p.external_id = any(ids))
     union all
     select
       'release',
@@ -212,13 +227,14 @@ begin
       l.published_at,
       null
     from metrics.repository_references as r
+    cross join unnest(ids) as i (external_id)
     join metrics.releases as l
       on l.reference_id = r.id
+      and l.external_id = i.external_id
     where r.repository_id = repository
       and l.is_draft is not true
       and l.is_prerelease is not true
       and l.is_withdrawn is not true
-      and (commits is null or l.external_id = any(ids))
   ) as a
   join lateral (
     select v.id, v.rollout_pattern
@@ -242,7 +258,7 @@ end
 $$;
 revoke execute on function metrics.attempts_of(integer, bigint, text[], text[]) from public;
 
-comment on function metrics.attempts_of(integer, bigint, text[], text[]) is 'Finished production deployments of a repository''s services, before those of one rollout are put together: all, or deployments of these commits (and of these ids, where they have none) with runs and releases of these ids.';
+comment on function metrics.attempts_of(integer, bigint, text[], text[]) is 'Finished production deployments of a repository''s services, before those of one rollout are put together: deployments of these commits, and of these ids where they have none; runs and releases of these ids.';
 
 -- The deployments of a repository's services as they are counted: those of one rollout are one.
 drop function if exists metrics.deployments_of(integer, bigint, text[], text[]);
@@ -382,7 +398,7 @@ begin
     cross join lateral (
       select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
       from metrics.service_deployments as o
-      where o.generation = write_deployments.generation
+      where o.generation + 0 = write_deployments.generation
         and o.reference_id = r.id
         and o.external_id = i.external_id
         and (o.kind = 'release' or (o.kind = 'deployment' and o.commit_sha is null))
@@ -398,7 +414,7 @@ begin
     cross join lateral (
       select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
       from metrics.service_deployments as o
-      where o.generation = write_deployments.generation
+      where o.generation + 0 = write_deployments.generation
         and o.reference_id = r.id
         and o.external_id = p.external_id || '#' || p.attempt
         and o.kind = 'pipeline_run'
@@ -410,10 +426,10 @@ begin
     cross join lateral (
       select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
       from metrics.service_deployments as o
-      where o.generation = write_deployments.generation
+      where o.generation + 0 = write_deployments.generation
         and o.reference_id = w.reference_id
         and o.external_id = w.external_id
-        and o.service_id = w.service_id
+        and o.service_id + 0 = w.service_id
       offset 0
     ) as d
   ),
@@ -595,7 +611,7 @@ begin
         and o.line = a.line
         and o.position > a.reached
         and o.position <= a.position
-        and o.service_id = service
+        and o.service_id + 0 = service
       offset 0
     ) as c
     where a.position > a.reached
@@ -615,7 +631,7 @@ begin
         and o.generation = ship.generation
         and o.repository_id = repository
         and o.gone_position is not null
-        and o.service_id = service
+        and o.service_id + 0 = service
         and (o.shipped_at is null or o.shipped_at >= ship.since)
       offset 0
     ) as c
@@ -945,7 +961,7 @@ begin
     where t.generation = ship_taken_off.generation
       and t.repository_id = repository
       and t.gone_position is not null
-      and t.service_id = service
+      and t.service_id + 0 = service
       and (t.line, t.gone_position, t.position)
         > (coalesce((after ->> 0)::integer, -1), coalesce((after ->> 1)::bigint, -1), coalesce((after ->> 2)::bigint, -1))
     order by t.line, t.gone_position, t.position

@@ -163,7 +163,7 @@ begin
           select o.*
           from metrics.repository_references as f
           join metrics.service_deployments as o
-            on o.generation = link_incidents.generation
+            on o.generation + 0 = link_incidents.generation
             and o.reference_id = f.id
             and o.external_id = i.deployment_external_id
           where f.repository_id in (i.about_repository, a.repository_id)
@@ -791,7 +791,7 @@ begin
       from unnest(siblings) as r (id)
       cross join unnest(told.deployment_ids) as i (external_id)
       join metrics.service_deployments as d
-        on d.generation = derive_delivery.generation
+        on d.generation + 0 = derive_delivery.generation
         and d.reference_id = r.id
         and d.external_id = i.external_id
       where d.commit_sha is not null
