@@ -354,6 +354,8 @@ create type metrics.touched as (
   untimed_pushes bigint[],
   shas text[],
   deployed_shas text[],
+  pull_request_references bigint[],
+  pull_request_numbers integer[],
   deployment_ids text[],
   incident_sources text[],
   incident_ids text[],
@@ -469,17 +471,13 @@ create table metrics.branch_moves (
   line integer not null,
   ordinal integer not null,
   push_id bigint not null,
-  before text not null,
-  after text not null,
   pushed_at timestamp with time zone,
   is_forced boolean not null,
   is_truncated boolean not null
 );
 alter table metrics.branch_moves add constraint branch_moves_pkey PRIMARY KEY (generation, repository_id, line, ordinal);
-CREATE INDEX branch_moves_after_idx ON metrics.branch_moves USING btree (generation, repository_id, after);
-CREATE INDEX branch_moves_before_idx ON metrics.branch_moves USING btree (generation, repository_id, before);
+CREATE INDEX branch_moves_first_idx ON metrics.branch_moves USING btree (generation, repository_id) WHERE (ordinal = 1);
 CREATE INDEX branch_moves_push_id_idx ON metrics.branch_moves USING btree (push_id);
-CREATE INDEX branch_moves_pushed_at_idx ON metrics.branch_moves USING btree (generation, repository_id, pushed_at);
 CREATE INDEX branch_moves_truncated_idx ON metrics.branch_moves USING btree (generation, repository_id, pushed_at) WHERE is_truncated;
 alter table metrics.branch_moves enable row level security;
 create policy members_read on metrics.branch_moves
@@ -494,14 +492,12 @@ create policy readers_read on metrics.branch_moves
   using (true);
 grant select on table metrics.branch_moves to authenticated;
 grant select on table metrics.branch_moves to metrics_reader;
-comment on column metrics.branch_moves.after is 'Commit after the move.';
-comment on column metrics.branch_moves.before is 'Commit before the move.';
 comment on column metrics.branch_moves.generation is 'The generation that it belongs to.';
 comment on column metrics.branch_moves.is_forced is 'Whether it rewrote history.';
 comment on column metrics.branch_moves.is_truncated is 'Whether the provider listed only some of its commits.';
 comment on column metrics.branch_moves.line is 'Moves of one line have an order: 0 is that of all whose time is known, with what hangs on it.';
 comment on column metrics.branch_moves.ordinal is 'Place in the line.';
-comment on column metrics.branch_moves.push_id is 'The push.';
+comment on column metrics.branch_moves.push_id is 'The push, which says from which commit to which it moved the branch.';
 comment on column metrics.branch_moves.pushed_at is 'When, where the provider says.';
 comment on column metrics.branch_moves.repository_id is 'Repository.';
 comment on table metrics.branch_moves is 'Derived: the moves of a default branch in their order. The order between lines is unknown.';
@@ -524,7 +520,6 @@ create table metrics.changes (
   is_merge_commit boolean default false not null,
   is_hotfix boolean default false not null,
   reverts text[],
-  title text,
   pull_request_reference_id bigint,
   pull_request_number integer,
   pull_request_is_bot boolean,
@@ -552,16 +547,14 @@ CASE
 END) stored
 );
 alter table metrics.changes add constraint basis_is_known CHECK ((basis = ANY (ARRAY['commit'::text, 'first_commit'::text, 'pull_request_opened'::text])));
-alter table metrics.changes add constraint changes_pkey PRIMARY KEY (generation, repository_id, sha, service_id);
+alter table metrics.changes add constraint changes_pkey PRIMARY KEY (generation, repository_id, line, "position", service_id);
 alter table metrics.changes add constraint gone_reason_is_known CHECK ((gone_reason = ANY (ARRAY['taken_off'::text, 'rewritten'::text])));
-CREATE INDEX changes_gone_idx ON metrics.changes USING btree (generation, repository_id, line, gone_position) WHERE (gone_position IS NOT NULL);
+CREATE INDEX changes_gone_idx ON metrics.changes USING btree (generation, repository_id, line, gone_position, "position") WHERE (gone_position IS NOT NULL);
+CREATE INDEX changes_mending_idx ON metrics.changes USING btree (shipped_by) WHERE ((shipped_by IS NOT NULL) AND ((reverts IS NOT NULL) OR is_hotfix));
 CREATE INDEX changes_merged_at_idx ON metrics.changes USING btree (generation, repository_id, merged_at) WHERE (merged_at IS NOT NULL);
-CREATE INDEX changes_position_idx ON metrics.changes USING btree (generation, service_id, line, "position");
 CREATE INDEX changes_pull_request_idx ON metrics.changes USING btree (pull_request_reference_id, pull_request_number) WHERE (pull_request_number IS NOT NULL);
-CREATE INDEX changes_repository_position_idx ON metrics.changes USING btree (generation, repository_id, line, "position");
-CREATE INDEX changes_reverts_idx ON metrics.changes USING btree (generation, service_id) WHERE ((reverts IS NOT NULL) OR is_hotfix);
+CREATE INDEX changes_sha_idx ON metrics.changes USING hash (sha);
 CREATE INDEX changes_shipped_at_idx ON metrics.changes USING btree (generation, service_id, shipped_at);
-CREATE INDEX changes_shipped_by_idx ON metrics.changes USING btree (shipped_by) WHERE (shipped_by IS NOT NULL);
 CREATE INDEX changes_unshipped_idx ON metrics.changes USING btree (generation, service_id, started_at) WHERE (exclusion = ANY (ARRAY['rewritten'::text, 'order_unknown'::text]));
 CREATE TRIGGER count_deleted AFTER DELETE ON metrics.changes REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.changes_changed();
 CREATE TRIGGER count_deploys_of_deleted AFTER DELETE ON metrics.changes REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_deploys();
@@ -608,7 +601,6 @@ comment on column metrics.changes.sha is 'The commit.';
 comment on column metrics.changes.shipped_at is 'When that finished.';
 comment on column metrics.changes.shipped_by is 'The first successful production deployment of the service that contains it.';
 comment on column metrics.changes.started_at is 'When the change began, by its basis.';
-comment on column metrics.changes.title is 'First line of its message.';
 comment on table metrics.changes is 'Derived: a commit of a default branch as a change of a service, and the deployment that shipped it first. Service 0 holds the place of commits that change no service.';
 
 -- table metrics.commits
@@ -905,7 +897,8 @@ create table metrics.generations (
   id integer generated always as identity not null,
   state text not null,
   time_zone text not null,
-  weeks_before date default '-infinity'::date not null,
+  counted_reference bigint default 0 not null,
+  counted_up_to timestamp with time zone default '-infinity'::timestamp with time zone not null,
   repositories_up_to bigint default 0 not null,
   incident_window_seconds integer default 86400 not null,
   rollout_seconds integer default 3600 not null,
@@ -930,6 +923,8 @@ create policy readers_read on metrics.generations
   using (true);
 grant select on table metrics.generations to authenticated;
 grant select on table metrics.generations to metrics_reader;
+comment on column metrics.generations.counted_reference is 'While it is built: facts of references below this are counted in its aggregates; of this one those up to counted_up_to.';
+comment on column metrics.generations.counted_up_to is 'While it is built: up to when facts of that reference are counted, this moment with them.';
 comment on column metrics.generations.created_at is 'When it was begun.';
 comment on column metrics.generations.hotfix_labels is 'The setting when it was begun.';
 comment on column metrics.generations.id is 'Key.';
@@ -939,7 +934,6 @@ comment on column metrics.generations.retired_at is 'When another became the cur
 comment on column metrics.generations.rollout_seconds is 'The setting when it was begun.';
 comment on column metrics.generations.state is 'building, current or retired. A retired one is deleted by metrics.maintain.';
 comment on column metrics.generations.time_zone is 'IANA name of the zone in which its days and ISO weeks are cut.';
-comment on column metrics.generations.weeks_before is 'While it is built: facts of weeks before this Monday are counted in its aggregates. Infinity once all are.';
 comment on table metrics.generations is 'One set of rules and a time zone each, with all that is derived from facts by them. Numbers are read from the current one.';
 
 -- table metrics.horizons
@@ -1512,6 +1506,22 @@ comment on column metrics.pipeline_weeks.unknown is 'Runs whose outcome no mappi
 comment on column metrics.pipeline_weeks.week is 'Monday of the week in which the run finished; else started, else was queued.';
 comment on table metrics.pipeline_weeks is 'Finished pipeline runs by ISO week: all of them, and again those of the selections that numbers ask for, so that each is read from few rows. A row that counts nothing is not there.';
 
+-- table metrics.postponed
+create table metrics.postponed (
+  id bigint generated always as identity not null,
+  generation integer not null,
+  repository_id bigint not null,
+  told metrics.touched not null
+);
+alter table metrics.postponed add constraint postponed_pkey PRIMARY KEY (id);
+CREATE INDEX postponed_repository_id_idx ON metrics.postponed USING btree (generation, repository_id, id);
+alter table metrics.postponed enable row level security;
+comment on column metrics.postponed.generation is 'The generation.';
+comment on column metrics.postponed.id is 'Key.';
+comment on column metrics.postponed.repository_id is 'The repository.';
+comment on column metrics.postponed.told is 'What was told.';
+comment on table metrics.postponed is 'What was told of a repository while it was being derived in slices: it is derived after them.';
+
 -- table metrics.prices
 create table metrics.prices (
   label text not null,
@@ -2032,11 +2042,9 @@ create table metrics.service_deployments (
   outcome text not null,
   began_at timestamp with time zone,
   at timestamp with time zone,
-  url text,
   member_ids text[],
   line integer,
   "position" bigint,
-  sequence integer,
   is_first boolean default false not null,
   is_redeploy boolean default false not null,
   is_rework boolean default false not null,
@@ -2048,18 +2056,16 @@ CASE
     ELSE NULL::numeric
 END) stored
 );
-alter table metrics.service_deployments add constraint service_deployment_is_unique UNIQUE (generation, service_id, reference_id, external_id);
+alter table metrics.service_deployments add constraint service_deployment_is_unique UNIQUE (reference_id, external_id, generation, service_id);
 alter table metrics.service_deployments add constraint service_deployment_kind_is_known CHECK ((kind = ANY (ARRAY['deployment'::text, 'pipeline_run'::text, 'release'::text])));
 alter table metrics.service_deployments add constraint service_deployment_outcome_is_known CHECK ((outcome = ANY (ARRAY['success'::text, 'failure'::text])));
 alter table metrics.service_deployments add constraint service_deployments_pkey PRIMARY KEY (id);
 CREATE INDEX service_deployments_at_idx ON metrics.service_deployments USING btree (generation, service_id, at);
 CREATE INDEX service_deployments_began_at_idx ON metrics.service_deployments USING btree (generation, service_id, began_at) WHERE (outcome = 'success'::text);
-CREATE INDEX service_deployments_commit_sha_idx ON metrics.service_deployments USING btree (generation, repository_id, commit_sha);
-CREATE INDEX service_deployments_external_id_idx ON metrics.service_deployments USING btree (generation, reference_id, external_id);
+CREATE INDEX service_deployments_commit_sha_idx ON metrics.service_deployments USING hash (commit_sha);
 CREATE INDEX service_deployments_member_ids_idx ON metrics.service_deployments USING gin (member_ids) WHERE (member_ids IS NOT NULL);
 CREATE INDEX service_deployments_position_idx ON metrics.service_deployments USING btree (generation, service_id, line, "position") WHERE ((outcome = 'success'::text) AND ("position" IS NOT NULL));
 CREATE INDEX service_deployments_recovered_at_idx ON metrics.service_deployments USING btree (generation, service_id, recovered_at) WHERE (causes IS NOT NULL);
-CREATE INDEX service_deployments_sequence_idx ON metrics.service_deployments USING btree (generation, service_id, environment, sequence) WHERE (sequence IS NOT NULL);
 CREATE TRIGGER count_deleted AFTER DELETE ON metrics.service_deployments REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.service_deployments_changed();
 CREATE TRIGGER count_inserted AFTER INSERT ON metrics.service_deployments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.service_deployments_changed();
 CREATE TRIGGER count_updated AFTER UPDATE ON metrics.service_deployments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.service_deployments_changed();
@@ -2097,9 +2103,7 @@ comment on column metrics.service_deployments.recovery_seconds is 'Seconds from 
 comment on column metrics.service_deployments.reference is 'That reference as text, which decides between equal ids.';
 comment on column metrics.service_deployments.reference_id is 'Repository reference of the fact; of a rollout, of its first.';
 comment on column metrics.service_deployments.repository_id is 'Repository of the service.';
-comment on column metrics.service_deployments.sequence is 'Place among the successful deployments of its service and environment.';
 comment on column metrics.service_deployments.service_id is 'Service.';
-comment on column metrics.service_deployments.url is 'Link to the provider.';
 comment on table metrics.service_deployments is 'Derived: production deployments of services, those of one rollout as one. Times are known of all.';
 
 -- table metrics.service_weeks
@@ -2492,6 +2496,19 @@ comment on column metrics.tests.name is 'Full name of the test.';
 comment on column metrics.tests.reference_id is 'Repository reference.';
 comment on column metrics.tests.suite is 'Suite, empty where the report has none.';
 comment on table metrics.tests is 'A number per test, so that a passed test costs eight bytes a run.';
+
+-- table metrics.under_way
+create table metrics.under_way (
+  generation integer not null,
+  repository_id bigint not null,
+  place jsonb
+);
+alter table metrics.under_way add constraint under_way_pkey PRIMARY KEY (generation);
+alter table metrics.under_way enable row level security;
+comment on column metrics.under_way.generation is 'The generation.';
+comment on column metrics.under_way.place is 'Where to go on: see metrics.derive_slice. NULL once all is derived but what was told meanwhile.';
+comment on column metrics.under_way.repository_id is 'The repository.';
+comment on table metrics.under_way is 'The repository that is being derived in a generation that is built, and how far that is.';
 
 -- view metrics.daily_development_metrics
 create view metrics.daily_development_metrics with (security_invoker=true) as
@@ -3113,14 +3130,19 @@ CREATE OR REPLACE FUNCTION metrics.append_move(generation integer, repository bi
  SET search_path TO ''
  SET enable_seqscan TO 'off'
 AS $function$
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
 begin
-  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, before, after, pushed_at, is_forced, is_truncated)
-  select append_move.generation, repository, m.line, m.ordinal + 1, p.id, p.before, p.after, null, false, p.truncated is true
+  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
+  select append_move.generation, repository, m.line, m.ordinal + 1, p.id, null, false, p.truncated is true
   from metrics.pushes as p
+  join metrics.pushes as e
+    on e.reference_id = any(siblings)
+    and e.after = p.before
   join metrics.branch_moves as m
-    on m.generation = append_move.generation
+    on m.push_id = e.id
+    and m.generation = append_move.generation
     and m.repository_id = repository
-    and m.after = p.before
   where p.id = append_move.push
     and p.pushed_at is null
     and p.forced is not true
@@ -3136,13 +3158,34 @@ begin
         and o.line = m.line
         and o.ordinal > m.ordinal
     )
-    -- Another move that ends or begins where this one does could have a claim on the place.
+    -- Another move that ends or begins where this one does could have a claim on the place. One that begins where none ends is its line's first.
     and not exists (
       select
       from metrics.branch_moves as o
+      where o.push_id = p.id
+        and o.generation = append_move.generation
+        and o.repository_id = repository
+    )
+    and not exists (
+      select
+      from metrics.pushes as q
+      join metrics.branch_moves as o
+        on o.push_id = q.id
+        and o.generation = append_move.generation
+        and o.repository_id = repository
+      where q.reference_id = any(siblings)
+        and q.after in (p.before, p.after)
+        and (o.line, o.ordinal) <> (m.line, m.ordinal)
+    )
+    and not exists (
+      select
+      from metrics.branch_moves as o
+      join metrics.pushes as q
+        on q.id = o.push_id
       where o.generation = append_move.generation
         and o.repository_id = repository
-        and (o.push_id = p.id or o.after in (p.before, p.after) and (o.line, o.ordinal) <> (m.line, m.ordinal) or o.before in (p.before, p.after))
+        and o.ordinal = 1
+        and q.before in (p.before, p.after)
     )
     and not exists (
       select
@@ -3159,9 +3202,12 @@ comment on function metrics.append_move(generation integer, repository bigint, p
 
 -- function metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[])
 CREATE OR REPLACE FUNCTION metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[])
- RETURNS TABLE(service_id bigint, kind text, reference_id bigint, external_id text, reference text, environment text, commit_sha text, outcome text, began_at timestamp with time zone, at timestamp with time zone, url text, is_of_rollout boolean)
+ RETURNS TABLE(service_id bigint, kind text, reference_id bigint, external_id text, reference text, environment text, commit_sha text, outcome text, began_at timestamp with time zone, at timestamp with time zone, is_of_rollout boolean)
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
 AS $function$
 #variable_conflict use_column
 begin
@@ -3180,7 +3226,6 @@ begin
     end,
     a.began_at,
     a.at,
-    a.url,
     coalesce(a.environment ~ s.rollout_pattern, false)
   from (
     select
@@ -3195,14 +3240,24 @@ begin
       d.outcome,
       coalesce(d.started_at, d.created_at, d.finished_at) as began_at,
       coalesce(d.finished_at, d.started_at, d.created_at) as at,
-      d.url,
       null as pipeline
     from metrics.repository_references as r
-    join metrics.deployments as d
-      on d.reference_id = r.id
+    cross join lateral (
+      select f.*
+      from unnest(commits) as c (sha)
+      join metrics.deployments as f
+        on f.reference_id = r.id
+        and f.commit_sha = c.sha
+      union all
+      select f.*
+      from unnest(ids) as i (external_id)
+      join metrics.deployments as f
+        on f.reference_id = r.id
+        and f.external_id = i.external_id
+      where f.commit_sha is null
+    ) as d
     where r.repository_id = repository
       and d.status = 'finished'
-      and (commits is null or d.commit_sha = any(commits) or (d.commit_sha is null and d.external_id = any(ids)))
     union all
     select
       'pipeline_run',
@@ -3216,11 +3271,12 @@ begin
       p.outcome,
       coalesce(p.started_at, p.queued_at, p.finished_at),
       coalesce(p.finished_at, p.started_at, p.queued_at),
-      p.url,
       p.pipeline
     from metrics.repository_references as r
+    cross join unnest(ids) as i (external_id)
     join metrics.pipeline_runs as p
       on p.reference_id = r.id
+      and p.external_id = i.external_id
     where r.repository_id = repository
       and p.status = 'finished'
       and p.on_default_branch
@@ -3231,7 +3287,6 @@ begin
           and s.repository_id = repository
           and s.source = 'pipeline'
       )
-      and (commits is null or p.commit_sha = any(commits) or (p.commit_sha is null and p.external_id = any(ids)))
     union all
     select
       'release',
@@ -3245,16 +3300,16 @@ begin
       'success',
       l.published_at,
       l.published_at,
-      l.url,
       null
     from metrics.repository_references as r
+    cross join unnest(ids) as i (external_id)
     join metrics.releases as l
       on l.reference_id = r.id
+      and l.external_id = i.external_id
     where r.repository_id = repository
       and l.is_draft is not true
       and l.is_prerelease is not true
       and l.is_withdrawn is not true
-      and (commits is null or l.commit_sha = any(commits) or (l.commit_sha is null and l.external_id = any(ids)))
   ) as a
   join lateral (
     select v.id, v.rollout_pattern
@@ -3276,7 +3331,7 @@ begin
     and a.at is not null;
 end
 $function$;
-comment on function metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[]) is 'Finished production deployments of a repository''s services, of these commits (and of these ids, where they have none) or all, before those of one rollout are put together.';
+comment on function metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[]) is 'Finished production deployments of a repository''s services, before those of one rollout are put together: deployments of these commits, and of these ids where they have none; runs and releases of these ids.';
 
 -- function metrics.begin_generation()
 CREATE OR REPLACE FUNCTION metrics.begin_generation()
@@ -3664,18 +3719,13 @@ AS $function$
 $function$;
 comment on function metrics.comparable(alias text, column_name text, type text) is 'SQL that compares a column''s values with NULL lowest, for compile_fold. NULL for a type that has no order here.';
 
--- function metrics.copy_frozen_weeks(from_generation integer, to_generation integer)
-CREATE OR REPLACE FUNCTION metrics.copy_frozen_weeks(from_generation integer, to_generation integer)
+-- function metrics.copy_frozen_weeks(to_generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.copy_frozen_weeks(to_generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
-declare
-  horizon constant date := (
-    select coalesce(h.before, '-infinity')
-    from metrics.horizons as h
-    where h.fact = 'jobs'
-  );
 begin
   insert into metrics.job_weeks (
     generation, reference_id, week, pipeline, job, runner, success, failure, timed_out, error, cancelled, skipped, neutral, unknown, seconds,
@@ -3684,13 +3734,22 @@ begin
   select
     to_generation, w.reference_id, w.week, w.pipeline, w.job, w.runner, w.success, w.failure, w.timed_out, w.error, w.cancelled, w.skipped,
     w.neutral, w.unknown, w.seconds, w.rounded_minutes, w.duration_tally, w.queue_tally
-  from metrics.job_weeks as w
-  where w.generation = from_generation
-    and w.week < horizon
+  from metrics.generations as g
+  join metrics.horizons as h
+    on h.fact = 'jobs'
+  join metrics.job_weeks as w
+    on w.generation = metrics.current_generation()
+    and w.reference_id = reference
+    and w.week < h.before
+    and w.week >= metrics.week_of(after, g.time_zone)
+    and w.week <= metrics.week_of(up_to, g.time_zone)
+  where g.id = to_generation
+    and metrics.midnight(w.week, g.time_zone) > after
+    and metrics.midnight(w.week, g.time_zone) <= up_to
   on conflict do nothing;
 end
 $function$;
-comment on function metrics.copy_frozen_weeks(from_generation integer, to_generation integer) is 'Copies what was counted of weeks before the horizon to another generation, as it is. Again changes nothing.';
+comment on function metrics.copy_frozen_weeks(to_generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone) is 'Copies what was counted of a reference in weeks before the horizon, that began after a moment and up to another, from the current generation to another, as it is. Again changes nothing.';
 
 -- function metrics.count_changed_checks()
 CREATE OR REPLACE FUNCTION metrics.count_changed_checks()
@@ -4069,7 +4128,7 @@ begin
     from unnest(counted) as c
     join metrics.generations as g
       on g.state = 'current'
-      or (g.state = 'building' and metrics.week_of(c.at, g.time_zone) < g.weeks_before)
+      or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
     group by 1, 2, 3
   ) as n (generation, reference_id, week, compliant, violation, warning)
   where (n.compliant, n.violation, n.warning) <> (0, 0, 0)
@@ -4798,11 +4857,16 @@ begin
         ) as k
         group by 1, 2, 3
       ) as k
-      join metrics.changes as o
-        on o.generation = k.generation
-        and o.repository_id = k.repository_id
-        and o.sha = k.sha
-        and o.service_id <> all(k.service_ids)
+      -- Looked up by the commit, whatever the planner knows of the table.
+      cross join lateral (
+        select c.*
+        from metrics.changes as c
+        where c.sha = k.sha
+          and c.generation + 0 = k.generation
+          and c.repository_id + 0 = k.repository_id
+          and c.service_id <> all(k.service_ids)
+        offset 0
+      ) as o
       cross join (values (1), (-1)) as s (sign)
       where o.merged_at is not null
         and o.shipped_at is not null
@@ -4837,6 +4901,265 @@ end
 $function$;
 comment on function metrics.count_deploys(added metrics.changes[], removed metrics.changes[]) is 'Adds what became of pull requests to the phase deploy, and takes other out: of a commit that is a change of several services, the earliest shipping.';
 
+-- function metrics.count_facts(generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.count_facts(generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'on'
+AS $function$
+#variable_conflict use_column
+declare
+  time_zone text;
+  horizon timestamptz;
+begin
+  select g.time_zone, coalesce(metrics.midnight(h.before, g.time_zone), '-infinity')
+  into time_zone, horizon
+  from metrics.generations as g
+  left join metrics.horizons as h
+    on h.fact = 'jobs'
+  where g.id = count_facts.generation;
+  if not found then
+    raise exception using
+      errcode = '22023',
+      message = format('there is no generation %s', count_facts.generation);
+  end if;
+
+  -- Right already wherever the triggers saw each run come.
+  perform metrics.mark_tries(array_agg(p.reference_id), array_agg(p.rerun_group))
+  from metrics.pipeline_runs as p
+  where p.reference_id = count_facts.reference
+    and p.ended_at > count_facts.after
+    and p.ended_at <= count_facts.up_to
+    and p.rerun_group is not null;
+
+  insert into metrics.pipeline_weeks as t (
+    generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
+    unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
+  )
+  with runs as materialized (
+    select
+      metrics.week_of(p.ended_at, time_zone) as week,
+      coalesce(p.pipeline, '') as pipeline,
+      p.on_default_branch is true as on_default_branch,
+      p.actor_is_bot is true as is_bot,
+      p.outcome,
+      p.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided,
+      p.is_first_try,
+      p.is_last_try,
+      metrics.bucket_of(p.duration_seconds) as duration,
+      metrics.bucket_of(p.queue_seconds) as queue
+    from metrics.pipeline_runs as p
+    where p.reference_id = count_facts.reference
+      and p.ended_at > count_facts.after
+      and p.ended_at <= count_facts.up_to
+  ),
+  selections as (
+    select *
+    from (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
+  ),
+  buckets as (
+    select n.week, n.pipeline, n.on_default_branch, n.is_bot, m.measure, count(*) * metrics.tally_of(m.bucket) as tally
+    from runs as n
+    cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
+    where m.bucket is not null
+    group by n.week, n.pipeline, n.on_default_branch, n.is_bot, m.measure, m.bucket
+  ),
+  tallies as (
+    select
+      b.week,
+      b.pipeline,
+      s.only_default_branch,
+      s.only_humans,
+      sum(b.tally) filter (where b.measure = 'duration') as duration,
+      sum(b.tally) filter (where b.measure = 'queue') as queue
+    from buckets as b
+    join selections as s
+      on (b.on_default_branch or not s.only_default_branch)
+      and not (b.is_bot and s.only_humans)
+    group by b.week, b.pipeline, s.only_default_branch, s.only_humans
+  )
+  select
+    count_facts.generation,
+    c.only_default_branch,
+    c.only_humans,
+    count_facts.reference,
+    c.week,
+    c.pipeline,
+    c.success,
+    c.failure,
+    c.timed_out,
+    c.error,
+    c.cancelled,
+    c.skipped,
+    c.neutral,
+    c.unknown,
+    c.reruns,
+    c.first_decided,
+    c.first_success,
+    c.last_decided,
+    c.last_success,
+    coalesce(l.duration, 0),
+    coalesce(l.queue, 0)
+  from (
+    select
+      n.week,
+      n.pipeline,
+      s.only_default_branch,
+      s.only_humans,
+      count(*) filter (where n.outcome = 'success') as success,
+      count(*) filter (where n.outcome = 'failure') as failure,
+      count(*) filter (where n.outcome = 'timed_out') as timed_out,
+      count(*) filter (where n.outcome = 'error') as error,
+      count(*) filter (where n.outcome = 'cancelled') as cancelled,
+      count(*) filter (where n.outcome = 'skipped') as skipped,
+      count(*) filter (where n.outcome = 'neutral') as neutral,
+      count(*) filter (where n.outcome = 'unknown') as unknown,
+      count(*) filter (where not n.is_first_try) as reruns,
+      count(*) filter (where n.is_first_try and n.is_decided) as first_decided,
+      count(*) filter (where n.is_first_try and n.outcome = 'success') as first_success,
+      count(*) filter (where n.is_last_try and n.is_decided) as last_decided,
+      count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success
+    from runs as n
+    join selections as s
+      on (n.on_default_branch or not s.only_default_branch)
+      and not (n.is_bot and s.only_humans)
+    group by n.week, n.pipeline, s.only_default_branch, s.only_humans
+  ) as c
+  left join tallies as l
+    on l.week = c.week
+    and l.pipeline = c.pipeline
+    and l.only_default_branch = c.only_default_branch
+    and l.only_humans = c.only_humans
+  on conflict (generation, only_default_branch, only_humans, reference_id, week, pipeline) do update set
+    success = t.success + excluded.success,
+    failure = t.failure + excluded.failure,
+    timed_out = t.timed_out + excluded.timed_out,
+    error = t.error + excluded.error,
+    cancelled = t.cancelled + excluded.cancelled,
+    skipped = t.skipped + excluded.skipped,
+    neutral = t.neutral + excluded.neutral,
+    unknown = t.unknown + excluded.unknown,
+    reruns = t.reruns + excluded.reruns,
+    first_decided = t.first_decided + excluded.first_decided,
+    first_success = t.first_success + excluded.first_success,
+    last_decided = t.last_decided + excluded.last_decided,
+    last_success = t.last_success + excluded.last_success,
+    duration_tally = t.duration_tally + excluded.duration_tally,
+    queue_tally = t.queue_tally + excluded.queue_tally;
+
+  -- Jobs of weeks before the horizon may be gone: see metrics.copy_frozen_weeks.
+  insert into metrics.job_weeks as t (
+    generation, reference_id, week, pipeline, job, runner, success, failure, timed_out, error, cancelled, skipped, neutral, unknown, seconds,
+    rounded_minutes, duration_tally, queue_tally
+  )
+  with jobs as materialized (
+    select
+      metrics.week_of(j.ended_at, time_zone) as week,
+      coalesce(j.pipeline, '') as pipeline,
+      coalesce(j.name, '') as job,
+      metrics.runner_of(j.runner_labels) as runner,
+      j.outcome,
+      j.duration_seconds::numeric as seconds,
+      metrics.bucket_of(j.duration_seconds) as duration,
+      metrics.bucket_of(j.queue_seconds) as queue
+    from metrics.jobs as j
+    where j.reference_id = count_facts.reference
+      and j.ended_at > count_facts.after
+      and j.ended_at <= count_facts.up_to
+      and j.ended_at >= horizon
+  ),
+  tallies as (
+    select
+      b.week,
+      b.pipeline,
+      b.job,
+      b.runner,
+      sum(b.jobs * metrics.tally_of(b.bucket)) filter (where b.measure = 'duration') as duration,
+      sum(b.jobs * metrics.tally_of(b.bucket)) filter (where b.measure = 'queue') as queue
+    from (
+      select n.week, n.pipeline, n.job, n.runner, m.measure, m.bucket, count(*) as jobs
+      from jobs as n
+      cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
+      where m.bucket is not null
+      group by n.week, n.pipeline, n.job, n.runner, m.measure, m.bucket
+    ) as b
+    group by b.week, b.pipeline, b.job, b.runner
+  )
+  select
+    count_facts.generation,
+    count_facts.reference,
+    c.week,
+    c.pipeline,
+    c.job,
+    c.runner,
+    c.success,
+    c.failure,
+    c.timed_out,
+    c.error,
+    c.cancelled,
+    c.skipped,
+    c.neutral,
+    c.unknown,
+    c.seconds,
+    c.rounded_minutes,
+    coalesce(l.duration, 0),
+    coalesce(l.queue, 0)
+  from (
+    select
+      n.week,
+      n.pipeline,
+      n.job,
+      n.runner,
+      count(*) filter (where n.outcome = 'success') as success,
+      count(*) filter (where n.outcome = 'failure') as failure,
+      count(*) filter (where n.outcome = 'timed_out') as timed_out,
+      count(*) filter (where n.outcome = 'error') as error,
+      count(*) filter (where n.outcome = 'cancelled') as cancelled,
+      count(*) filter (where n.outcome = 'skipped') as skipped,
+      count(*) filter (where n.outcome = 'neutral') as neutral,
+      count(*) filter (where n.outcome = 'unknown') as unknown,
+      coalesce(sum(n.seconds), 0) as seconds,
+      coalesce(sum(ceil(n.seconds / 60)), 0) as rounded_minutes
+    from jobs as n
+    group by n.week, n.pipeline, n.job, n.runner
+  ) as c
+  left join tallies as l
+    on l.week = c.week
+    and l.pipeline = c.pipeline
+    and l.job = c.job
+    and l.runner = c.runner
+  on conflict (generation, reference_id, week, pipeline, job, runner) do update set
+    success = t.success + excluded.success,
+    failure = t.failure + excluded.failure,
+    timed_out = t.timed_out + excluded.timed_out,
+    error = t.error + excluded.error,
+    cancelled = t.cancelled + excluded.cancelled,
+    skipped = t.skipped + excluded.skipped,
+    neutral = t.neutral + excluded.neutral,
+    unknown = t.unknown + excluded.unknown,
+    seconds = t.seconds + excluded.seconds,
+    rounded_minutes = t.rounded_minutes + excluded.rounded_minutes,
+    duration_tally = t.duration_tally + excluded.duration_tally,
+    queue_tally = t.queue_tally + excluded.queue_tally;
+
+  perform metrics.count_pull_requests(
+    array(
+      select p
+      from metrics.pull_requests as p
+      where p.reference_id = count_facts.reference
+        and p.merged_at > count_facts.after
+        and p.merged_at <= count_facts.up_to
+    ),
+    '{}',
+    count_facts.generation
+  );
+  perform metrics.count_reports(count_facts.generation, count_facts.reference, count_facts.after, count_facts.up_to);
+end
+$function$;
+comment on function metrics.count_facts(generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone) is 'Adds the pipeline runs and jobs of a reference that ended, its pull requests that were merged and what was reported of tests and rules, after a moment and up to another, to a generation that has not counted them yet. Nothing may be stored meanwhile.';
+
 -- function metrics.count_jobs(counted metrics.counted_job[], takes_away boolean)
 CREATE OR REPLACE FUNCTION metrics.count_jobs(counted metrics.counted_job[], takes_away boolean)
  RETURNS void
@@ -4859,7 +5182,7 @@ begin
       where w.week >= coalesce(h.before, '-infinity')
         and (
           g.state = 'current'
-          or (g.state = 'building' and w.week < g.weeks_before)
+          or (g.state = 'building' and (one.reference_id, one.at) <= (g.counted_reference, g.counted_up_to))
         )
       order by g.id
     loop
@@ -4938,7 +5261,7 @@ begin
     where w.week >= coalesce(h.before, '-infinity')
       and (
         g.state = 'current'
-        or (g.state = 'building' and w.week < g.weeks_before)
+        or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
       )
     group by 1, 2, 3, 4, 5, 6
   ) as n (
@@ -5021,7 +5344,7 @@ begin
     join metrics.generations as g
       on case
         when generation_id is not null then g.id = generation_id
-        else g.state = 'current' or (g.state = 'building' and metrics.week_of(c.merged_at, g.time_zone) < g.weeks_before)
+        else g.state = 'current' or (g.state = 'building' and (c.reference_id, c.merged_at) <= (g.counted_reference, g.counted_up_to))
       end
     where c.merged_at is not null
     group by 1, 2, 3, 4
@@ -5052,86 +5375,60 @@ end
 $function$;
 comment on function metrics.count_pull_requests(added metrics.pull_requests[], removed metrics.pull_requests[], generation_id integer) is 'Adds pull requests to the aggregates of a generation, or of each that is kept up to date, and takes others out.';
 
--- function metrics.count_pull_requests_of_week(generation integer, week date)
-CREATE OR REPLACE FUNCTION metrics.count_pull_requests_of_week(generation integer, week date)
- RETURNS void
- LANGUAGE sql
- SET search_path TO ''
-AS $function$
-  select metrics.count_pull_requests(
-    array(
-      select p
-      from metrics.generations as g
-      cross join metrics.repository_references as r
-      join metrics.pull_requests as p
-        on p.reference_id = r.id
-        and p.merged_at >= metrics.midnight(week, g.time_zone)
-        and p.merged_at < metrics.midnight(week + 7, g.time_zone)
-      where g.id = generation
-    ),
-    '{}',
-    generation
-  )
-$function$;
-comment on function metrics.count_pull_requests_of_week(generation integer, week date) is 'Counts the pull requests of one week for a generation from the facts. Nothing may be counted of that week yet.';
-
--- function metrics.count_reports_of_week(generation integer, week date)
-CREATE OR REPLACE FUNCTION metrics.count_reports_of_week(generation integer, week date)
+-- function metrics.count_reports(generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.count_reports(generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
-declare
-  starts_at timestamptz;
-  ends_at timestamptz;
+#variable_conflict use_column
 begin
-  select metrics.midnight(count_reports_of_week.week, g.time_zone), metrics.midnight(count_reports_of_week.week + 7, g.time_zone)
-  into starts_at, ends_at
-  from metrics.generations as g
-  where g.id = count_reports_of_week.generation;
-
-  insert into metrics.test_weeks (generation, reference_id, week, runs, passed, failed, skipped)
+  insert into metrics.test_weeks as t (generation, reference_id, week, runs, passed, failed, skipped)
   select
-    count_reports_of_week.generation,
-    r.id,
-    count_reports_of_week.week,
+    g.id,
+    f.reference_id,
+    metrics.week_of(f.started_at, g.time_zone) as week,
     count(*),
-    sum(coalesce(t.passed_count, 0)),
-    sum(coalesce(t.failed_count, 0) + coalesce(t.error_count, 0)),
-    sum(coalesce(t.skipped_count, 0))
-  from metrics.repository_references as r
-  cross join lateral (
-    select f.passed_count, f.failed_count, f.error_count, f.skipped_count
-    from metrics.test_runs as f
-    where f.reference_id = r.id
-      and f.started_at >= starts_at
-      and f.started_at < ends_at
-    offset 0
-  ) as t
-  group by r.id;
+    sum(coalesce(f.passed_count, 0)),
+    sum(coalesce(f.failed_count, 0) + coalesce(f.error_count, 0)),
+    sum(coalesce(f.skipped_count, 0))
+  from metrics.generations as g
+  join metrics.test_runs as f
+    on f.reference_id = count_reports.reference
+    and f.started_at > count_reports.after
+    and f.started_at <= count_reports.up_to
+  where g.id = count_reports.generation
+  group by g.id, f.reference_id, 3
+  on conflict on constraint test_weeks_pkey do update set
+    runs = t.runs + excluded.runs,
+    passed = t.passed + excluded.passed,
+    failed = t.failed + excluded.failed,
+    skipped = t.skipped + excluded.skipped;
 
-  insert into metrics.rule_weeks (generation, reference_id, week, compliant, violation, warning)
+  insert into metrics.rule_weeks as t (generation, reference_id, week, compliant, violation, warning)
   select
-    count_reports_of_week.generation,
-    r.id,
-    count_reports_of_week.week,
-    count(*) filter (where c.status = 'compliant'),
-    count(*) filter (where c.status = 'violation'),
-    count(*) filter (where c.status = 'warning')
-  from metrics.repository_references as r
-  cross join lateral (
-    select f.status
-    from metrics.rule_checks as f
-    where f.reference_id = r.id
-      and f.checked_at >= starts_at
-      and f.checked_at < ends_at
-      and f.status is not null
-    offset 0
-  ) as c
-  group by r.id;
+    g.id,
+    f.reference_id,
+    metrics.week_of(f.checked_at, g.time_zone) as week,
+    count(*) filter (where f.status = 'compliant'),
+    count(*) filter (where f.status = 'violation'),
+    count(*) filter (where f.status = 'warning')
+  from metrics.generations as g
+  join metrics.rule_checks as f
+    on f.reference_id = count_reports.reference
+    and f.checked_at > count_reports.after
+    and f.checked_at <= count_reports.up_to
+    and f.status is not null
+  where g.id = count_reports.generation
+  group by g.id, f.reference_id, 3
+  on conflict on constraint rule_weeks_pkey do update set
+    compliant = t.compliant + excluded.compliant,
+    violation = t.violation + excluded.violation,
+    warning = t.warning + excluded.warning;
 end
 $function$;
-comment on function metrics.count_reports_of_week(generation integer, week date) is 'Counts the test runs and checks of rules of one week for a generation from the facts. Nothing may be counted of that week yet.';
+comment on function metrics.count_reports(generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone) is 'Counts test runs and checks of rules of a reference, after a moment and up to another, for a generation. Nothing of them may be counted yet.';
 
 -- function metrics.count_runs(counted metrics.counted_run[], takes_away boolean)
 CREATE OR REPLACE FUNCTION metrics.count_runs(counted metrics.counted_run[], takes_away boolean)
@@ -5155,7 +5452,7 @@ begin
       cross join (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
       where (
           g.state = 'current'
-          or (g.state = 'building' and w.week < g.weeks_before)
+          or (g.state = 'building' and (one.reference_id, one.at) <= (g.counted_reference, g.counted_up_to))
         )
         and (one.on_default_branch or not s.only_default_branch)
         and not (one.is_bot and s.only_humans)
@@ -5244,7 +5541,7 @@ begin
     cross join lateral (select metrics.week_of(c.at, g.time_zone) as week offset 0) as w
     cross join lateral (select c.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided) as d
     where g.state = 'current'
-      or (g.state = 'building' and w.week < g.weeks_before)
+      or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
     group by 1, 2, 3, 4, 5, 6
   ) as n (
     generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
@@ -5451,7 +5748,7 @@ begin
     from unnest(counted) as c
     join metrics.generations as g
       on g.state = 'current'
-      or (g.state = 'building' and metrics.week_of(c.at, g.time_zone) < g.weeks_before)
+      or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
     group by 1, 2, 3
   ) as n (generation, reference_id, week, runs, passed, failed, skipped)
   where (n.runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0)
@@ -5478,237 +5775,6 @@ begin
 end
 $function$;
 comment on function metrics.count_test_runs(counted metrics.counted_test_run[]) is 'Adds what test runs count, in every generation that is kept.';
-
--- function metrics.count_week(generation integer, week date)
-CREATE OR REPLACE FUNCTION metrics.count_week(generation integer, week date)
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO ''
-AS $function$
-declare
-  time_zone text;
-  starts_at timestamptz;
-  ends_at timestamptz;
-begin
-  select g.time_zone
-  into time_zone
-  from metrics.generations as g
-  where g.id = count_week.generation;
-  if not found or extract(isodow from count_week.week) <> 1 then
-    raise exception using
-      errcode = '22023',
-      message = format('no week %s of a generation %s', count_week.week, count_week.generation),
-      hint = 'A week is named by its Monday.';
-  end if;
-  starts_at := metrics.midnight(count_week.week, time_zone);
-  ends_at := metrics.midnight(count_week.week + 7, time_zone);
-
-  -- Right already wherever the triggers saw each run come.
-  perform metrics.mark_tries(array_agg(p.reference_id), array_agg(p.rerun_group))
-  from metrics.repository_references as r
-  cross join lateral (
-    select f.reference_id, f.rerun_group
-    from metrics.pipeline_runs as f
-    where f.reference_id = r.id
-      and f.ended_at >= starts_at
-      and f.ended_at < ends_at
-    offset 0
-  ) as p
-  where p.rerun_group is not null;
-
-  insert into metrics.pipeline_weeks (
-    generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
-    unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
-  )
-  with runs as materialized (
-    select
-      r.id as reference_id,
-      coalesce(p.pipeline, '') as pipeline,
-      s.only_default_branch,
-      s.only_humans,
-      p.outcome,
-      p.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided,
-      p.is_first_try,
-      p.is_last_try,
-      metrics.bucket_of(p.duration_seconds) as duration,
-      metrics.bucket_of(p.queue_seconds) as queue
-    from metrics.repository_references as r
-    cross join lateral (
-      select *
-      from metrics.pipeline_runs as f
-      where f.reference_id = r.id
-        and f.ended_at >= starts_at
-        and f.ended_at < ends_at
-      offset 0
-    ) as p
-    join (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
-      on (p.on_default_branch is true or not s.only_default_branch)
-      and not (p.actor_is_bot is true and s.only_humans)
-  ),
-  tallies as (
-    select
-      b.reference_id,
-      b.pipeline,
-      b.only_default_branch,
-      b.only_humans,
-      sum(b.runs * metrics.tally_of(b.bucket)) filter (where b.measure = 'duration') as duration,
-      sum(b.runs * metrics.tally_of(b.bucket)) filter (where b.measure = 'queue') as queue
-    from (
-      select n.reference_id, n.pipeline, n.only_default_branch, n.only_humans, m.measure, m.bucket, count(*) as runs
-      from runs as n
-      cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
-      where m.bucket is not null
-      group by n.reference_id, n.pipeline, n.only_default_branch, n.only_humans, m.measure, m.bucket
-    ) as b
-    group by b.reference_id, b.pipeline, b.only_default_branch, b.only_humans
-  )
-  select
-    count_week.generation,
-    c.only_default_branch,
-    c.only_humans,
-    c.reference_id,
-    count_week.week,
-    c.pipeline,
-    c.success,
-    c.failure,
-    c.timed_out,
-    c.error,
-    c.cancelled,
-    c.skipped,
-    c.neutral,
-    c.unknown,
-    c.reruns,
-    c.first_decided,
-    c.first_success,
-    c.last_decided,
-    c.last_success,
-    coalesce(t.duration, 0),
-    coalesce(t.queue, 0)
-  from (
-    select
-      n.reference_id,
-      n.pipeline,
-      n.only_default_branch,
-      n.only_humans,
-      count(*) filter (where n.outcome = 'success') as success,
-      count(*) filter (where n.outcome = 'failure') as failure,
-      count(*) filter (where n.outcome = 'timed_out') as timed_out,
-      count(*) filter (where n.outcome = 'error') as error,
-      count(*) filter (where n.outcome = 'cancelled') as cancelled,
-      count(*) filter (where n.outcome = 'skipped') as skipped,
-      count(*) filter (where n.outcome = 'neutral') as neutral,
-      count(*) filter (where n.outcome = 'unknown') as unknown,
-      count(*) filter (where not n.is_first_try) as reruns,
-      count(*) filter (where n.is_first_try and n.is_decided) as first_decided,
-      count(*) filter (where n.is_first_try and n.outcome = 'success') as first_success,
-      count(*) filter (where n.is_last_try and n.is_decided) as last_decided,
-      count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success
-    from runs as n
-    group by n.reference_id, n.pipeline, n.only_default_branch, n.only_humans
-  ) as c
-  left join tallies as t
-    on t.reference_id = c.reference_id
-    and t.pipeline = c.pipeline
-    and t.only_default_branch = c.only_default_branch
-    and t.only_humans = c.only_humans;
-
-  -- Jobs of weeks before the horizon may be gone: see metrics.copy_frozen_weeks.
-  if exists (
-    select
-    from metrics.horizons as h
-    where h.fact = 'jobs'
-      and h.before > count_week.week
-  ) then
-    return;
-  end if;
-
-  insert into metrics.job_weeks (
-    generation, reference_id, week, pipeline, job, runner, success, failure, timed_out, error, cancelled, skipped, neutral, unknown, seconds,
-    rounded_minutes, duration_tally, queue_tally
-  )
-  with jobs as materialized (
-    select
-      r.id as reference_id,
-      coalesce(j.pipeline, '') as pipeline,
-      coalesce(j.name, '') as job,
-      metrics.runner_of(j.runner_labels) as runner,
-      j.outcome,
-      j.duration_seconds::numeric as seconds,
-      metrics.bucket_of(j.duration_seconds) as duration,
-      metrics.bucket_of(j.queue_seconds) as queue
-    from metrics.repository_references as r
-    cross join lateral (
-      select f.pipeline, f.name, f.runner_labels, f.outcome, f.duration_seconds, f.queue_seconds
-      from metrics.jobs as f
-      where f.reference_id = r.id
-        and f.ended_at >= starts_at
-        and f.ended_at < ends_at
-      offset 0
-    ) as j
-  ),
-  tallies as (
-    select
-      b.reference_id,
-      b.pipeline,
-      b.job,
-      b.runner,
-      sum(b.jobs * metrics.tally_of(b.bucket)) filter (where b.measure = 'duration') as duration,
-      sum(b.jobs * metrics.tally_of(b.bucket)) filter (where b.measure = 'queue') as queue
-    from (
-      select n.reference_id, n.pipeline, n.job, n.runner, m.measure, m.bucket, count(*) as jobs
-      from jobs as n
-      cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
-      where m.bucket is not null
-      group by n.reference_id, n.pipeline, n.job, n.runner, m.measure, m.bucket
-    ) as b
-    group by b.reference_id, b.pipeline, b.job, b.runner
-  )
-  select
-    count_week.generation,
-    c.reference_id,
-    count_week.week,
-    c.pipeline,
-    c.job,
-    c.runner,
-    c.success,
-    c.failure,
-    c.timed_out,
-    c.error,
-    c.cancelled,
-    c.skipped,
-    c.neutral,
-    c.unknown,
-    c.seconds,
-    c.rounded_minutes,
-    coalesce(t.duration, 0),
-    coalesce(t.queue, 0)
-  from (
-    select
-      n.reference_id,
-      n.pipeline,
-      n.job,
-      n.runner,
-      count(*) filter (where n.outcome = 'success') as success,
-      count(*) filter (where n.outcome = 'failure') as failure,
-      count(*) filter (where n.outcome = 'timed_out') as timed_out,
-      count(*) filter (where n.outcome = 'error') as error,
-      count(*) filter (where n.outcome = 'cancelled') as cancelled,
-      count(*) filter (where n.outcome = 'skipped') as skipped,
-      count(*) filter (where n.outcome = 'neutral') as neutral,
-      count(*) filter (where n.outcome = 'unknown') as unknown,
-      coalesce(sum(n.seconds), 0) as seconds,
-      coalesce(sum(ceil(n.seconds / 60)), 0) as rounded_minutes
-    from jobs as n
-    group by n.reference_id, n.pipeline, n.job, n.runner
-  ) as c
-  left join tallies as t
-    on t.reference_id = c.reference_id
-    and t.pipeline = c.pipeline
-    and t.job = c.job
-    and t.runner = c.runner;
-end
-$function$;
-comment on function metrics.count_week(generation integer, week date) is 'Counts the pipeline runs and jobs of one week into a generation that has nothing of that week yet. Nothing may be stored meanwhile.';
 
 -- function metrics.counts_of(tally numeric)
 CREATE OR REPLACE FUNCTION metrics.counts_of(tally numeric)
@@ -5945,14 +6011,14 @@ begin
       e.value,
       e.unit,
       e.reason,
-      e.url,
+      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
       e.detail,
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
     from (
       select
         t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, null::double precision as value, null as unit, case when t.outcome = 'failure' then 'failed_attempt' when t.is_first then 'first_deployment' when t.is_redeploy then 'redeploy' end as reason, t.url, jsonb_strip_nulls(jsonb_build_object('began_at', t.began_at, 'outcome', t.outcome, 'rollout', t.member_ids, 'has_place', t.position is not null)) as detail, t.place
+        t.environment as title, null::double precision as value, null as unit, case when t.outcome = 'failure' then 'failed_attempt' when t.is_first then 'first_deployment' when t.is_redeploy then 'redeploy' end as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('began_at', t.began_at, 'outcome', t.outcome, 'rollout', t.member_ids, 'has_place', t.position is not null)) as detail, t.place
       from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
       cross join lateral (
         select t.*, (t.external_id || ' ' || c.label) as place
@@ -6015,7 +6081,7 @@ begin
       e.value,
       e.unit,
       e.reason,
-      e.url,
+      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
       e.detail,
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
@@ -6024,11 +6090,11 @@ begin
       from (
       select
         t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, (t.causes is not null)::integer::double precision as value, 'failed' as unit, array_to_string(t.causes, ', ') as reason, t.url, jsonb_strip_nulls(jsonb_build_object('failures', (
+        t.environment as title, (t.causes is not null)::integer::double precision as value, 'failed' as unit, array_to_string(t.causes, ', ') as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('failures', (
           select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
             'cause', f.cause,
             'mended_by', m.external_id,
-            'mended_by_url', m.url,
+            'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
             'incident', f.incident_external_id,
             'incident_source', f.incident_source,
             'incident_url', i.url,
@@ -6073,6 +6139,7 @@ begin
           null,
           null,
           'unlinked',
+          null,
           i.url,
           jsonb_strip_nulls(jsonb_build_object('source', f.incident_source, 'ended_at', f.ended_at)),
           f.incident_source || ' ' || f.incident_external_id
@@ -6137,7 +6204,7 @@ begin
       e.value,
       e.unit,
       e.reason,
-      e.url,
+      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
       e.detail,
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
@@ -6146,11 +6213,11 @@ begin
       from (
         select
           t.recovered_at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-          t.environment as title, t.recovery_seconds as value, 'seconds' as unit, array_to_string(t.causes, ', ') as reason, t.url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
+          t.environment as title, t.recovery_seconds as value, 'seconds' as unit, array_to_string(t.causes, ', ') as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
             select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
               'cause', f.cause,
               'mended_by', m.external_id,
-              'mended_by_url', m.url,
+              'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
               'incident', f.incident_external_id,
               'incident_source', f.incident_source,
               'incident_url', i.url,
@@ -6186,11 +6253,11 @@ begin
         union all
         select
           t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-          t.environment as title, null as value, 'seconds' as unit, 'open' as reason, t.url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
+          t.environment as title, null as value, 'seconds' as unit, 'open' as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
             select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
               'cause', f.cause,
               'mended_by', m.external_id,
-              'mended_by_url', m.url,
+              'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
               'incident', f.incident_external_id,
               'incident_source', f.incident_source,
               'incident_url', i.url,
@@ -6254,15 +6321,15 @@ begin
       e.value,
       e.unit,
       e.reason,
-      e.url,
+      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
       e.detail,
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
     from (
       select
         t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, t.is_rework::integer::double precision as value, 'rework' as unit, case when t.is_rework then 'rework' end as reason, t.url, jsonb_strip_nulls(jsonb_build_object('mended', (
-          select jsonb_agg(jsonb_build_object('cause', f.cause, 'failed', o.external_id, 'failed_url', o.url) order by o.at, f.cause)
+        t.environment as title, t.is_rework::integer::double precision as value, 'rework' as unit, case when t.is_rework then 'rework' end as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('mended', (
+          select jsonb_agg(jsonb_build_object('cause', f.cause, 'failed', o.external_id, 'failed_url', metrics.deployment_url(o.kind, o.reference_id, o.external_id)) order by o.at, f.cause)
           from metrics.deployment_failures as f
           join metrics.service_deployments as o
             on o.id = f.failed_id
@@ -6327,27 +6394,38 @@ begin
       e.kind,
       e.external_id,
       e.commit_sha,
-      e.title,
+      (
+        select min(m.title collate "C")
+        from metrics.repository_references as f
+        join metrics.repository_references as r
+          on r.repository_id = f.repository_id
+        join metrics.commits as m
+          on m.reference_id = r.id
+          and m.sha = e.commit_sha
+        where f.id = e.reference_id
+      ),
       e.value,
       e.unit,
       e.reason,
-      e.url,
-      e.detail,
+      coalesce(e.url, d.url),
+      e.detail || jsonb_strip_nulls(jsonb_build_object('deployment_url', d.url)),
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
     from (
       select *
       from (
         select
-          t.shipped_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.title,
+          t.shipped_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.reference_id,
           case when t.exclusion is null then t.lead_seconds end as value, 'seconds' as unit, t.exclusion as reason,
-          coalesce(p.url, d.url) as url,
+          p.url,
+          d.kind as deployment_kind,
+          d.reference_id as deployment_reference_id,
+          d.external_id as deployment_id,
           jsonb_strip_nulls(jsonb_build_object(
             'basis', t.basis,
             'started_at', t.started_at,
             'pull_request', t.pull_request_number,
-            'deployment', d.external_id,
-            'deployment_url', d.url
+            'deployment', d.external_id
           )) as detail,
           t.place
         from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
@@ -6373,15 +6451,17 @@ begin
           and p.number = t.pull_request_number
         union all
         select
-          t.started_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.title,
+          t.started_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.reference_id,
           case when t.exclusion is null then t.lead_seconds end as value, 'seconds' as unit, t.exclusion as reason,
-          coalesce(p.url, d.url) as url,
+          p.url,
+          d.kind as deployment_kind,
+          d.reference_id as deployment_reference_id,
+          d.external_id as deployment_id,
           jsonb_strip_nulls(jsonb_build_object(
             'basis', t.basis,
             'started_at', t.started_at,
             'pull_request', t.pull_request_number,
-            'deployment', d.external_id,
-            'deployment_url', d.url
+            'deployment', d.external_id
           )) as detail,
           t.place
         from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
@@ -6406,9 +6486,14 @@ begin
           on p.reference_id = t.pull_request_reference_id
           and p.number = t.pull_request_number
       ) as u
+      order by happened_at, repository collate "C", kind collate "C", place collate "C"
+      limit (asked).page_size
     ) as e
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C"
-    limit (asked).page_size;
+    cross join lateral (
+      select metrics.deployment_url(e.deployment_kind, e.deployment_reference_id, e.deployment_id) as url
+      offset 0
+    ) as d
+    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C";
     return;
   end if;
 end
@@ -6586,9 +6671,44 @@ grant execute on function metrics.deployment_rework_rate_evidence(since date, un
 grant execute on function metrics.deployment_rework_rate_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) to metrics_reader;
 comment on function metrics.deployment_rework_rate_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) is 'The successful production deployments behind deployment_rework_rate: value 1 for one that rolled back or fixed another, named in detail.';
 
+-- function metrics.deployment_url(kind text, reference bigint, id text)
+CREATE OR REPLACE FUNCTION metrics.deployment_url(kind text, reference bigint, id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return case kind
+    when 'deployment' then (
+      select d.url
+      from metrics.deployments as d
+      where d.reference_id = reference
+        and d.external_id = id
+    )
+    when 'release' then (
+      select l.url
+      from metrics.releases as l
+      where l.reference_id = reference
+        and l.external_id = id
+    )
+    when 'pipeline_run' then (
+      select p.url
+      from metrics.pipeline_runs as p
+      where p.reference_id = reference
+        and p.external_id = regexp_replace(id, '#[0-9]+$', '')
+        and p.attempt = substring(id from '#([0-9]+)$')::integer
+    )
+  end;
+end
+$function$;
+grant execute on function metrics.deployment_url(kind text, reference bigint, id text) to authenticated;
+grant execute on function metrics.deployment_url(kind text, reference bigint, id text) to metrics_reader;
+comment on function metrics.deployment_url(kind text, reference bigint, id text) is 'The provider''s link to a deployment of a service: what stands with the fact that told of it.';
+
 -- function metrics.deployments_of(generation integer, repository bigint, commits text[], ids text[])
 CREATE OR REPLACE FUNCTION metrics.deployments_of(generation integer, repository bigint, commits text[], ids text[])
- RETURNS TABLE(service_id bigint, kind text, reference_id bigint, external_id text, reference text, environment text, commit_sha text, outcome text, began_at timestamp with time zone, at timestamp with time zone, url text, member_ids text[])
+ RETURNS TABLE(service_id bigint, kind text, reference_id bigint, external_id text, reference text, environment text, commit_sha text, outcome text, began_at timestamp with time zone, at timestamp with time zone, member_ids text[])
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
@@ -6623,7 +6743,7 @@ begin
         if has_failed or has_succeeded then
           return query select
             first_of.service_id, first_of.kind, first_of.reference_id, first_of.external_id, first_of.reference, first_of.environment,
-            first_of.commit_sha, case when has_failed then 'failure' else 'success' end, least_began_at, last_at, first_of.url,
+            first_of.commit_sha, case when has_failed then 'failure' else 'success' end, least_began_at, last_at,
             case when cardinality(members) > 1 then members end;
         end if;
         is_open := false;
@@ -6633,7 +6753,7 @@ begin
       if one.outcome is not null then
         return query select
           one.service_id, one.kind, one.reference_id, one.external_id, one.reference, one.environment, one.commit_sha, one.outcome,
-          one.began_at, one.at, one.url, null::text[];
+          one.began_at, one.at, null::text[];
       end if;
     elsif is_open then
       members := members || one.external_id;
@@ -6654,7 +6774,7 @@ begin
   if is_open and (has_failed or has_succeeded) then
     return query select
       first_of.service_id, first_of.kind, first_of.reference_id, first_of.external_id, first_of.reference, first_of.environment,
-      first_of.commit_sha, case when has_failed then 'failure' else 'success' end, least_began_at, last_at, first_of.url,
+      first_of.commit_sha, case when has_failed then 'failure' else 'success' end, least_began_at, last_at,
       case when cardinality(members) > 1 then members end;
   end if;
 end
@@ -6675,164 +6795,137 @@ declare
   is_rebranched boolean;
   told metrics.touched;
 begin
+  for repository in
+    select unnest(moved)
+  loop
+    perform metrics.forget_delivery(g.id, repository)
+    from metrics.generations as g
+    where g.state <> 'retired';
+  end loop;
+  for repository in
+    select distinct r.id
+    from unnest(concerned || moved) as u (id)
+    join metrics.repositories as r
+      on r.id = u.id
+    order by r.id
+  loop
+    siblings := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+    is_rebranched := repository = any(renamed) and exists (
+      select
+      from metrics.pushes as p
+      where p.reference_id = any(siblings)
+        and p.on_default_branch is null
+    );
+    told := null;
+    told.is_whole := repository = any(moved) or is_rebranched;
+    told.is_renamed := repository = any(renamed);
+    if not told.is_whole then
+      if facts ? 'pushes' then
+        select
+          min(p.pushed_at),
+          coalesce(array_agg(p.id) filter (where p.pushed_at is null), '{}')
+        into told.pushed_since, told.untimed_pushes
+        from jsonb_array_elements(facts -> 'pushes') as f (said)
+        join metrics.repository_references as r
+          on r.reference = f.said ->> 'repository'
+          and r.repository_id = repository
+        join metrics.pushes as p
+          on p.reference_id = r.id
+          and p.ref = f.said ->> 'ref'
+          and p.before = f.said ->> 'before'
+          and p.after = f.said ->> 'after'
+          and p.pushed_at is not distinct from (f.said ->> 'pushed_at')::timestamptz
+        where p.on_default_branch is not false
+          or exists (
+            select
+            from metrics.branch_moves as m
+            where m.push_id = p.id
+          );
+      end if;
+      told.shas := array(
+        select f.said ->> 'sha'
+        from jsonb_array_elements(facts -> 'commits') as f (said)
+        join metrics.repository_references as r
+          on r.reference = f.said ->> 'repository'
+          and r.repository_id = repository
+      );
+      select
+        coalesce(array_agg(t.reference_id), '{}'),
+        coalesce(array_agg(t.number), '{}')
+      into told.pull_request_references, told.pull_request_numbers
+      from (
+        select distinct u.reference_id, u.number
+        from unnest(pull_request_references, pull_request_numbers) as u (reference_id, number)
+        where u.reference_id = any(siblings)
+      ) as t;
+      if facts ?| array['deployments', 'releases', 'pipeline_runs'] then
+        select
+          coalesce(array_agg(distinct u.commit_sha) filter (where u.commit_sha is not null), '{}'),
+          coalesce(array_agg(distinct u.external_id), '{}')
+        into told.deployed_shas, told.deployment_ids
+        from (
+          select d.commit_sha, d.external_id
+          from jsonb_array_elements(facts -> 'deployments') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+          join metrics.deployments as d
+            on d.reference_id = r.id
+            and d.external_id = f.said ->> 'external_id'
+          union all
+          select null, f.said ->> 'external_id'
+          from jsonb_array_elements(facts -> 'releases') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+          union all
+          select null, f.said ->> 'external_id'
+          from jsonb_array_elements(facts -> 'pipeline_runs') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+          where exists (
+            select
+            from metrics.services as s
+            where s.repository_id = repository
+              and s.source = 'pipeline'
+          )
+        ) as u;
+      end if;
+      if facts ? 'incidents' then
+        select array_agg(coalesce(f.said ->> 'source', source)), array_agg(f.said ->> 'external_id')
+        into told.incident_sources, told.incident_ids
+        from jsonb_array_elements(facts -> 'incidents') as f (said);
+      end if;
+    end if;
+    for generation in
+      select *
+      from metrics.generations as g
+      where g.state <> 'retired'
+      order by g.id
+    loop
+      if repository <= generation.repositories_up_to then
+        perform metrics.derive_delivery(generation.id, repository, told);
+      elsif exists (
+        select
+        from metrics.under_way as w
+        where w.generation = generation.id
+          and w.repository_id = repository
+      ) then
+        -- What is being derived just now may have seen this, or not: it is looked at once that is done.
+        insert into metrics.postponed (generation, repository_id, told)
+        values (generation.id, repository, told);
+      end if;
+    end loop;
+  end loop;
   for generation in
     select *
     from metrics.generations as g
     where g.state <> 'retired'
     order by g.id
   loop
-    foreach repository in array moved loop
-      perform metrics.forget_delivery(generation.id, repository);
-    end loop;
-    for repository in
-      select distinct r.id
-      from unnest(concerned || moved) as u (id)
-      join metrics.repositories as r
-        on r.id = u.id
-      where r.id <= generation.repositories_up_to
-      order by r.id
-    loop
-      siblings := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
-      is_rebranched := repository = any(renamed) and exists (
-        select
-        from metrics.pushes as p
-        where p.reference_id = any(siblings)
-          and p.on_default_branch is null
-      );
-      told := null;
-      told.is_whole := repository = any(moved) or is_rebranched;
-      told.is_renamed := repository = any(renamed);
-      if not told.is_whole then
-        if facts ? 'pushes' then
-          select
-            min(p.pushed_at),
-            coalesce(array_agg(p.id) filter (where p.pushed_at is null), '{}')
-          into told.pushed_since, told.untimed_pushes
-          from jsonb_array_elements(facts -> 'pushes') as f (said)
-          join metrics.repository_references as r
-            on r.reference = f.said ->> 'repository'
-            and r.repository_id = repository
-          join metrics.pushes as p
-            on p.reference_id = r.id
-            and p.ref = f.said ->> 'ref'
-            and p.before = f.said ->> 'before'
-            and p.after = f.said ->> 'after'
-            and p.pushed_at is not distinct from (f.said ->> 'pushed_at')::timestamptz
-          where p.on_default_branch is not false
-            or exists (
-              select
-              from metrics.branch_moves as m
-              where m.push_id = p.id
-            );
-        end if;
-        told.shas := array(
-          select f.said ->> 'sha'
-          from jsonb_array_elements(facts -> 'commits') as f (said)
-          join metrics.repository_references as r
-            on r.reference = f.said ->> 'repository'
-            and r.repository_id = repository
-          join metrics.changes as c
-            on c.generation = generation.id
-            and c.repository_id = repository
-            and c.sha = f.said ->> 'sha'
-          union
-          select c.sha
-          from unnest(pull_request_references, pull_request_numbers) as t (reference_id, number)
-          join metrics.pull_requests as p
-            on p.reference_id = t.reference_id
-            and p.number = t.number
-          join metrics.changes as c
-            on c.generation = generation.id
-            and c.repository_id = repository
-            and c.sha = p.merge_sha
-          where t.reference_id = any(siblings)
-          union
-          select c.sha
-          from unnest(pull_request_references, pull_request_numbers) as t (reference_id, number)
-          join metrics.changes as c
-            on c.pull_request_reference_id = t.reference_id
-            and c.pull_request_number = t.number
-            and c.generation = generation.id
-            and c.repository_id = repository
-        );
-        if facts ?| array['deployments', 'releases', 'pipeline_runs'] then
-          select
-            coalesce(array_agg(distinct u.commit_sha) filter (where u.commit_sha is not null), '{}'),
-            coalesce(array_agg(distinct u.external_id), '{}')
-          into told.deployed_shas, told.deployment_ids
-          from (
-            select d.commit_sha, d.external_id
-            from jsonb_array_elements(facts -> 'deployments') as f (said)
-            join metrics.repository_references as r
-              on r.reference = f.said ->> 'repository'
-              and r.repository_id = repository
-            join metrics.deployments as d
-              on d.reference_id = r.id
-              and d.external_id = f.said ->> 'external_id'
-            union all
-            select l.commit_sha, l.external_id
-            from jsonb_array_elements(facts -> 'releases') as f (said)
-            join metrics.repository_references as r
-              on r.reference = f.said ->> 'repository'
-              and r.repository_id = repository
-            join metrics.releases as l
-              on l.reference_id = r.id
-              and l.external_id = f.said ->> 'external_id'
-            union all
-            select p.commit_sha, p.external_id
-            from jsonb_array_elements(facts -> 'pipeline_runs') as f (said)
-            join metrics.repository_references as r
-              on r.reference = f.said ->> 'repository'
-              and r.repository_id = repository
-            join metrics.pipeline_runs as p
-              on p.reference_id = r.id
-              and p.external_id = f.said ->> 'external_id'
-            where exists (
-              select
-              from metrics.services as s
-              where s.generation = generation.id
-                and s.repository_id = repository
-                and s.source = 'pipeline'
-            )
-          ) as u;
-          -- What was there under these ids before may have been of another commit.
-          told.deployed_shas := array(
-            select unnest(told.deployed_shas)
-            union
-            select d.commit_sha
-            from metrics.service_deployments as d
-            where d.generation = generation.id
-              and d.reference_id = any(siblings)
-              and d.external_id = any(told.deployment_ids)
-              and d.commit_sha is not null
-            union
-            select d.commit_sha
-            from metrics.service_deployments as d
-            where d.generation = generation.id
-              and d.repository_id = repository
-              and d.member_ids && told.deployment_ids
-            union
-            select d.commit_sha
-            from unnest(told.deployment_ids) as i (external_id)
-            join metrics.service_deployments as d
-              on d.generation = generation.id
-              and d.repository_id = repository
-              and d.kind = 'pipeline_run'
-              and split_part(d.external_id, '#', 1) = i.external_id
-            where facts ? 'pipeline_runs'
-              and d.commit_sha is not null
-          );
-        end if;
-        if facts ? 'incidents' then
-          select array_agg(coalesce(f.said ->> 'source', source)), array_agg(f.said ->> 'external_id')
-          into told.incident_sources, told.incident_ids
-          from jsonb_array_elements(facts -> 'incidents') as f (said);
-        end if;
-      end if;
-      perform metrics.derive_delivery(generation.id, repository, told);
-    end loop;
     if cardinality(moved) > 0 then
-      perform metrics.link_lost_incidents(generation.id);
+      perform metrics.link_all_lost_incidents(generation.id);
     end if;
     -- Those about nothing that is known are linked to nothing.
     if facts ? 'incidents' then
@@ -6854,27 +6947,68 @@ CREATE OR REPLACE FUNCTION metrics.derive_delivery(generation integer, repositor
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+  place jsonb;
   has_untimed boolean;
+  has_fallen_back boolean;
   tail record;
   first_line integer;
   first_ordinal integer;
   placed text[];
-  told_shas text[] := coalesce(told.shas, '{}');
+  told_shas text[];
+  deployed_shas text[];
   changed text[] := '{}';
   mended_since timestamptz;
   began_since timestamptz;
-  since timestamptz;
   sinces jsonb := '{}';
   one record;
 begin
+  if told.is_whole then
+    perform metrics.forget_delivery(derive_delivery.generation, repository);
+    loop
+      place := metrics.derive_slice(derive_delivery.generation, repository, place, 1000);
+      exit when place is null;
+    end loop;
+    perform metrics.link_all_lost_incidents(derive_delivery.generation);
+    return;
+  end if;
   perform metrics.ensure_service(derive_delivery.generation, repository);
 
+  -- Commits of which something was told, those that pull requests became of which it was, and those that they were before.
+  told_shas := array(
+    select s.sha
+    from (
+      select unnest(told.shas) as sha
+      union
+      select p.merge_sha
+      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+      join metrics.pull_requests as p
+        on p.reference_id = t.reference_id
+        and p.number = t.number
+      union
+      select c.sha
+      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+      join metrics.changes as c
+        on c.pull_request_reference_id = t.reference_id
+        and c.pull_request_number = t.number
+        and c.generation = derive_delivery.generation
+        and c.repository_id = repository
+    ) as s
+    where exists (
+      select
+      from metrics.changes as c
+      where c.sha = s.sha
+        and c.generation + 0 = derive_delivery.generation
+        and c.repository_id + 0 = repository
+    )
+  );
+
   -- Where commits stand.
-  if told.is_whole or told.pushed_since is not null or cardinality(told.untimed_pushes) > 0 then
-    if not told.is_whole and told.pushed_since is null and cardinality(told.untimed_pushes) = 1 then
+  if told.pushed_since is not null or cardinality(told.untimed_pushes) > 0 then
+    if told.pushed_since is null and cardinality(told.untimed_pushes) = 1 then
       select *
       into tail
       from metrics.append_move(derive_delivery.generation, repository, told.untimed_pushes[1]);
@@ -6894,7 +7028,8 @@ begin
       from metrics.order_moves(
         derive_delivery.generation,
         repository,
-        case when told.is_whole then '-infinity' else coalesce(told.pushed_since, '-infinity') end,
+        case when cardinality(told.untimed_pushes) > 0 then '-infinity' else told.pushed_since end,
+        'infinity',
         has_untimed
       );
       first_line := tail.first_line;
@@ -6902,17 +7037,14 @@ begin
     end if;
   end if;
   if first_ordinal is not null or cardinality(told_shas) > 0 then
-    placed := metrics.place_changes(derive_delivery.generation, repository, first_line, first_ordinal, told_shas);
-    if cardinality(told_shas) > 0 then
-      changed := array(select unnest(placed) union select unnest(told_shas));
-    else
-      changed := placed;
+    select p.written, p.fallen_back
+    into placed, has_fallen_back
+    from metrics.place_changes(derive_delivery.generation, repository, first_line, first_ordinal, 2147483647, told_shas) as p;
+    if first_ordinal is not null then
+      placed := placed || metrics.take_off_all(derive_delivery.generation, repository, first_line, first_ordinal, has_fallen_back);
+      placed := array(select distinct p from unnest(placed) as p);
     end if;
-    -- What a plan knows of a table is from before all this was written to it.
-    if cardinality(placed) > 1000 then
-      analyze metrics.changes;
-      analyze metrics.branch_moves;
-    end if;
+    changed := array(select unnest(placed) union select unnest(told_shas));
     -- A part at a time, so that it takes as long for each whatever their number.
     for part in 0 .. (cardinality(changed) - 1) / 500 loop
       mended_since := least(
@@ -6932,80 +7064,95 @@ begin
     end if;
   end if;
 
-  -- What was deployed.
-  if told.is_whole or cardinality(told.deployed_shas) > 0 or cardinality(told.deployment_ids) > 0 then
+  -- What was deployed. What was there under these ids before may have been of another commit.
+  if cardinality(told.deployed_shas) > 0 or cardinality(told.deployment_ids) > 0 then
+    deployed_shas := array(
+      select unnest(told.deployed_shas)
+      union
+      select d.commit_sha
+      from unnest(siblings) as r (id)
+      cross join unnest(told.deployment_ids) as i (external_id)
+      join metrics.service_deployments as d
+        on d.generation + 0 = derive_delivery.generation
+        and d.reference_id = r.id
+        and d.external_id = i.external_id
+      where d.commit_sha is not null
+      union
+      select d.commit_sha
+      from metrics.service_deployments as d
+      where d.generation + 0 = derive_delivery.generation
+        and d.repository_id + 0 = repository
+        and d.member_ids is not null
+        and d.member_ids && told.deployment_ids
+    );
     for one in
       select w.service_id, w.since, w.began_since
-      from metrics.write_deployments(
-        derive_delivery.generation,
-        repository,
-        case when not told.is_whole then coalesce(told.deployed_shas, '{}') end,
-        coalesce(told.deployment_ids, '{}')
-      ) as w
+      from metrics.write_deployments(derive_delivery.generation, repository, deployed_shas, coalesce(told.deployment_ids, '{}')) as w
     loop
       sinces := sinces || jsonb_build_object(one.service_id, least(one.since, (sinces ->> one.service_id::text)::timestamptz));
       began_since := least(began_since, one.began_since);
     end loop;
   end if;
 
-  if told.is_whole and (
-    select count(*)
-    from metrics.service_deployments as d
-    where d.generation = derive_delivery.generation
-      and d.repository_id = repository
-  ) > 1000 then
-    analyze metrics.service_deployments;
-  end if;
-
   -- A commit that stands elsewhere now: what was deployed of it, and whatever was deployed from there on.
   if cardinality(placed) > 0 then
     for one in
-      with elsewhere as (
-        update metrics.service_deployments as d
-        set
-          line = c.line,
-          position = c.position
-        from (
-          select p.sha, o.line, o.position
-          from unnest(placed) as p (sha)
-          left join lateral (
-            select v.line, v.position
-            from metrics.changes as v
-            where v.generation = derive_delivery.generation
-              and v.repository_id = repository
-              and v.sha = p.sha
-            limit 1
-          ) as o
-            on true
+      with stands as materialized (
+        select p.sha, c.line, c.position, c.service_id, c.shipped_at
+        from unnest(placed) as p (sha)
+        left join lateral (
+          select v.line, v.position, v.service_id, v.shipped_at
+          from metrics.changes as v
+          where v.sha = p.sha
+            and v.generation + 0 = derive_delivery.generation
+            and v.repository_id + 0 = repository
           offset 0
         ) as c
-        where d.generation = derive_delivery.generation
-          and d.repository_id = repository
-          and d.commit_sha = c.sha
-          and (d.line, d.position) is distinct from (c.line, c.position)
+          on true
+      ),
+      elsewhere as (
+        update metrics.service_deployments as d
+        set
+          line = o.line,
+          position = o.position
+        from (
+          select d.row_id, c.line, c.position
+          from (select distinct s.sha, s.line, s.position from stands as s) as c
+          cross join lateral (
+            select t.ctid as row_id, t.line, t.position
+            from metrics.service_deployments as t
+            where t.commit_sha = c.sha
+              and t.generation + 0 = derive_delivery.generation
+              and t.repository_id + 0 = repository
+            offset 0
+          ) as d
+          where (d.line, d.position) is distinct from (c.line, c.position)
+        ) as o
+        where d.ctid = o.row_id
         returning d.service_id, d.at
       ),
       least_place as (
-        select c.line, min(c.position) as position
-        from unnest(placed) as p (sha)
-        join metrics.changes as c
-          on c.generation = derive_delivery.generation
-          and c.repository_id = repository
-          and c.sha = p.sha
-        group by c.line
+        select s.line, min(s.position) as position
+        from stands as s
+        where s.line is not null
+        group by s.line
       ),
       beyond as (
-        select d.service_id, d.at
+        select s.id as service_id, d.at
         from metrics.services as s
         cross join least_place as l
-        join metrics.service_deployments as d
-          on d.generation = derive_delivery.generation
-          and d.service_id = s.id
-          and d.outcome = 'success'
-          and d.line = l.line
-          and d.position >= l.position
+        cross join lateral (
+          select min(t.at) as at
+          from metrics.service_deployments as t
+          where t.generation = derive_delivery.generation
+            and t.service_id = s.id
+            and t.outcome = 'success'
+            and t.line = l.line
+            and t.position >= l.position
+        ) as d
         where s.generation = derive_delivery.generation
           and s.repository_id = repository
+          and d.at is not null
       )
       select u.service_id, min(u.at) as since
       from (
@@ -7016,13 +7163,9 @@ begin
         from beyond as b
         union all
         -- Its place was there before.
-        select c.service_id, c.shipped_at
-        from unnest(placed) as p (sha)
-        join metrics.changes as c
-          on c.generation = derive_delivery.generation
-          and c.repository_id = repository
-          and c.sha = p.sha
-        where c.shipped_at is not null
+        select s.service_id, s.shipped_at
+        from stands as s
+        where s.shipped_at is not null
         union all
         -- Nothing of it is deployed, but whether it may be is to be asked.
         select s.id, 'infinity'
@@ -7038,10 +7181,14 @@ begin
     for one in
       select distinct c.service_id
       from unnest(told_shas) as t (sha)
-      join metrics.changes as c
-        on c.generation = derive_delivery.generation
-        and c.repository_id = repository
-        and c.sha = t.sha
+      cross join lateral (
+        select v.service_id, v.shipped_at
+        from metrics.changes as v
+        where v.sha = t.sha
+          and v.generation + 0 = derive_delivery.generation
+          and v.repository_id + 0 = repository
+        offset 0
+      ) as c
       where c.shipped_at is null
         and c.service_id > 0
         and exists (
@@ -7062,11 +7209,12 @@ begin
     where s.key <> '0'
     order by s.key::bigint
   loop
-    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since);
+    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity', null);
+    perform metrics.mark_unknown_order(derive_delivery.generation, repository, one.service_id, null);
   end loop;
 
   -- What went wrong.
-  if told.is_whole or told.is_renamed then
+  if told.is_renamed then
     perform metrics.link_incidents(derive_delivery.generation, repository, '-infinity', '{}', '{}');
   elsif began_since is not null or cardinality(told.incident_ids) > 0 then
     perform metrics.link_incidents(
@@ -7080,6 +7228,75 @@ begin
 end
 $function$;
 comment on function metrics.derive_delivery(generation integer, repository bigint, told metrics.touched) is 'Derives what joins facts of a repository in one generation: the order of its commits, what each deployment shipped, and what failed.';
+
+-- function metrics.derive_postponed(generation integer, repository bigint, most integer)
+CREATE OR REPLACE FUNCTION metrics.derive_postponed(generation integer, repository bigint, most integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+declare
+  ids bigint[];
+  told metrics.touched;
+begin
+  ids := array(
+    select p.id
+    from metrics.postponed as p
+    where p.generation = derive_postponed.generation
+      and p.repository_id = repository
+    order by p.id
+    limit most
+  );
+  if cardinality(ids) = 0 then
+    return false;
+  end if;
+  select
+    false,
+    min((p.told).pushed_since),
+    array(select distinct u from metrics.postponed as o, unnest((o.told).untimed_pushes) as u where o.id = any(ids)),
+    array(select distinct u from metrics.postponed as o, unnest((o.told).shas) as u where o.id = any(ids)),
+    array(select distinct u from metrics.postponed as o, unnest((o.told).deployed_shas) as u where o.id = any(ids)),
+    array(
+      select u.reference_id
+      from metrics.postponed as o
+      cross join lateral unnest((o.told).pull_request_references, (o.told).pull_request_numbers) as u (reference_id, number)
+      where o.id = any(ids)
+      order by u.reference_id, u.number
+    ),
+    array(
+      select u.number
+      from metrics.postponed as o
+      cross join lateral unnest((o.told).pull_request_references, (o.told).pull_request_numbers) as u (reference_id, number)
+      where o.id = any(ids)
+      order by u.reference_id, u.number
+    ),
+    array(select distinct u from metrics.postponed as o, unnest((o.told).deployment_ids) as u where o.id = any(ids)),
+    array(
+      select u.source
+      from metrics.postponed as o
+      cross join lateral unnest((o.told).incident_sources, (o.told).incident_ids) as u (source, external_id)
+      where o.id = any(ids)
+      order by u.source, u.external_id
+    ),
+    array(
+      select u.external_id
+      from metrics.postponed as o
+      cross join lateral unnest((o.told).incident_sources, (o.told).incident_ids) as u (source, external_id)
+      where o.id = any(ids)
+      order by u.source, u.external_id
+    ),
+    bool_or((p.told).is_renamed)
+  into told
+  from metrics.postponed as p
+  where p.id = any(ids);
+  perform metrics.derive_delivery(derive_postponed.generation, repository, told);
+  delete from metrics.postponed as p
+  where p.id = any(ids);
+  return true;
+end
+$function$;
+comment on function metrics.derive_postponed(generation integer, repository bigint, most integer) is 'Derives what was told of a repository while it was derived in slices: what the first so many deliveries told. False when there is none.';
 
 -- function metrics.derive_pull_requests(reference_ids bigint[], numbers integer[])
 CREATE OR REPLACE FUNCTION metrics.derive_pull_requests(reference_ids bigint[], numbers integer[])
@@ -7165,11 +7382,299 @@ end
 $function$;
 comment on function metrics.derive_pull_requests(reference_ids bigint[], numbers integer[]) is 'Derives the moments of these pull requests again from the facts. The repository''s lock must be held.';
 
+-- function metrics.derive_slice(generation integer, repository bigint, place jsonb, most integer)
+CREATE OR REPLACE FUNCTION metrics.derive_slice(generation integer, repository bigint, place jsonb, most integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository order by r.id);
+  stage constant text := coalesce(place ->> 'stage', 'moves');
+  -- The stage after this one. Services are gone through one after the other.
+  service constant bigint := place ->> 'service';
+  next_service bigint;
+  since timestamptz;
+  until timestamptz;
+  this_line integer;
+  first_ordinal integer;
+  last_ordinal integer;
+  this_reference bigint;
+  last_id text;
+  seen integer;
+  reached jsonb;
+  shas text[];
+  ids text[];
+  sources text[];
+begin
+  if stage in ('taken_off_shipped', 'shipped', 'unknown_order') then
+    select min(s.id)
+    into next_service
+    from metrics.services as s
+    where s.generation = derive_slice.generation
+      and s.repository_id = repository
+      and s.id > service;
+  end if;
+
+  case stage
+    when 'moves' then
+      perform metrics.ensure_service(derive_slice.generation, repository);
+      if exists (
+        select
+        from metrics.pushes as p
+        where p.reference_id = any(siblings)
+          and p.on_default_branch is not false
+          and p.pushed_at is null
+      ) then
+        -- Each may follow any other: all at once.
+        perform metrics.order_moves(derive_slice.generation, repository, '-infinity', 'infinity', true);
+        return '{"stage": "places", "line": -1, "ordinal": 0}';
+      end if;
+      since := coalesce(place ->> 'since', '-infinity');
+      select min(u.pushed_at)
+      into until
+      from unnest(siblings) as r (id)
+      cross join lateral (
+        select p.pushed_at
+        from metrics.pushes as p
+        where p.reference_id = r.id
+          and p.on_default_branch is not false
+          and p.pushed_at > since
+        order by p.pushed_at
+        offset most
+        limit 1
+      ) as u;
+      perform metrics.order_moves(derive_slice.generation, repository, since, coalesce(until, 'infinity'), false);
+      return case
+        when until is null then '{"stage": "places", "line": -1, "ordinal": 0}'::jsonb
+        else jsonb_build_object('stage', 'moves', 'since', until)
+      end;
+
+    when 'places' then
+      -- Moves with about so many commits, of one line.
+      select m.line, m.ordinal
+      into this_line, first_ordinal
+      from metrics.branch_moves as m
+      where m.generation = derive_slice.generation
+        and m.repository_id = repository
+        and (m.line, m.ordinal) > ((place ->> 'line')::integer, (place ->> 'ordinal')::integer)
+      order by m.line, m.ordinal
+      limit 1;
+      if not found then
+        return '{"stage": "taken_off", "line": -1, "ordinal": 0}';
+      end if;
+      select max(u.ordinal)
+      into last_ordinal
+      from (
+        select m.ordinal, sum(coalesce(cardinality(p.commits), 0) + 1) over (order by m.ordinal) - coalesce(cardinality(p.commits), 0) as commits
+        from (
+          select o.ordinal, o.push_id
+          from metrics.branch_moves as o
+          where o.generation = derive_slice.generation
+            and o.repository_id = repository
+            and o.line = this_line
+            and o.ordinal >= first_ordinal
+          order by o.ordinal
+          limit most
+        ) as m
+        join metrics.pushes as p
+          on p.id = m.push_id
+      ) as u
+      where u.commits <= most
+        or u.ordinal = first_ordinal;
+      perform metrics.place_changes(derive_slice.generation, repository, this_line, first_ordinal, last_ordinal, '{}');
+      return jsonb_build_object('stage', 'places', 'line', this_line, 'ordinal', last_ordinal);
+
+    when 'taken_off' then
+      select m.line, m.ordinal
+      into this_line, first_ordinal
+      from metrics.branch_moves as m
+      where m.generation = derive_slice.generation
+        and m.repository_id = repository
+        and m.is_forced
+        and (m.line, m.ordinal) > ((place ->> 'line')::integer, (place ->> 'ordinal')::integer)
+      order by m.line, m.ordinal
+      limit 1;
+      if not found then
+        return '{"stage": "described", "after": []}';
+      end if;
+      shas := metrics.take_off_changes(derive_slice.generation, repository, this_line, first_ordinal, most);
+      return jsonb_build_object(
+        'stage', 'taken_off',
+        'line', this_line,
+        'ordinal', case when cardinality(shas) < most then first_ordinal else first_ordinal - 1 end
+      );
+
+    when 'described' then
+      select array_agg(distinct c.sha), (array_agg(jsonb_build_array(c.line, c.position) order by c.line desc, c.position desc))[1]
+      into shas, reached
+      from (
+        select t.sha, t.line, t.position
+        from metrics.changes as t
+        where t.generation = derive_slice.generation
+          and t.repository_id = repository
+          and (t.line, t.position) > (coalesce((place -> 'after' ->> 0)::integer, -1), coalesce((place -> 'after' ->> 1)::bigint, -1))
+        order by t.line, t.position
+        limit most
+      ) as c;
+      if shas is null then
+        return '{"stage": "deployments"}';
+      end if;
+      perform metrics.describe_changes(derive_slice.generation, repository, shas);
+      return jsonb_build_object('stage', 'described', 'after', reached);
+
+    when 'deployments', 'pipeline_runs', 'releases' then
+      this_reference := coalesce((place ->> 'reference')::bigint, siblings[1]);
+      -- From the last one on, which is written once more: there may be no other way to say where the first is.
+      if stage = 'deployments' then
+        select
+          array_agg(distinct d.commit_sha) filter (where d.commit_sha is not null),
+          array_agg(d.external_id) filter (where d.commit_sha is null),
+          max(d.external_id),
+          count(*)
+        into shas, ids, last_id, seen
+        from (
+          select f.external_id, f.commit_sha
+          from metrics.deployments as f
+          where f.reference_id = this_reference
+            and f.external_id >= coalesce(place ->> 'external_id', '')
+          order by f.external_id
+          limit most + 1
+        ) as d;
+      elsif stage = 'releases' then
+        select array_agg(d.external_id), max(d.external_id), count(*)
+        into ids, last_id, seen
+        from (
+          select f.external_id
+          from metrics.releases as f
+          where f.reference_id = this_reference
+            and f.external_id >= coalesce(place ->> 'external_id', '')
+          order by f.external_id
+          limit most + 1
+        ) as d;
+      elsif exists (
+        select
+        from metrics.services as s
+        where s.generation = derive_slice.generation
+          and s.repository_id = repository
+          and s.source = 'pipeline'
+      ) then
+        select array_agg(distinct d.external_id), max(d.external_id), count(distinct d.external_id)
+        into ids, last_id, seen
+        from (
+          select f.external_id
+          from metrics.pipeline_runs as f
+          where f.reference_id = this_reference
+            and f.external_id >= coalesce(place ->> 'external_id', '')
+          order by f.external_id
+          limit most + 1
+        ) as d;
+      end if;
+      if cardinality(shas) > 0 or cardinality(ids) > 0 then
+        perform metrics.write_deployments(derive_slice.generation, repository, coalesce(shas, '{}'), coalesce(ids, '{}'));
+      end if;
+      if seen > 1 and last_id is distinct from place ->> 'external_id' then
+        return jsonb_build_object('stage', stage, 'reference', this_reference, 'external_id', last_id);
+      end if;
+      select min(u.id)
+      into this_reference
+      from unnest(siblings) as u (id)
+      where u.id > coalesce((place ->> 'reference')::bigint, siblings[1]);
+      if this_reference is not null then
+        return jsonb_build_object('stage', stage, 'reference', this_reference);
+      end if;
+      if stage <> 'releases' then
+        return jsonb_build_object('stage', case stage when 'deployments' then 'pipeline_runs' else 'releases' end);
+      end if;
+      select min(s.id)
+      into next_service
+      from metrics.services as s
+      where s.generation = derive_slice.generation
+        and s.repository_id = repository;
+      return jsonb_build_object('stage', 'taken_off_shipped', 'service', next_service, 'after', '[]'::jsonb);
+
+    when 'taken_off_shipped' then
+      reached := metrics.ship_taken_off(derive_slice.generation, repository, service, place -> 'after', most);
+      return case
+        when reached is not null then jsonb_build_object('stage', 'taken_off_shipped', 'service', service, 'after', reached)
+        else jsonb_build_object('stage', 'shipped', 'service', service)
+      end;
+
+    when 'shipped' then
+      since := coalesce(place ->> 'since', '-infinity');
+      select d.at
+      into until
+      from metrics.service_deployments as d
+      where d.generation = derive_slice.generation
+        and d.service_id = service
+        and d.at > since
+      order by d.at
+      offset most / 2
+      limit 1;
+      -- No end of time: that would say that what follows from later ones is there.
+      if not metrics.ship(derive_slice.generation, repository, service, since, coalesce(until, '294276-01-01'), most) then
+        return place;
+      end if;
+      return case
+        when until is not null then jsonb_build_object('stage', 'shipped', 'service', service, 'since', until)
+        else jsonb_build_object('stage', 'unknown_order', 'service', service)
+      end;
+
+    when 'unknown_order' then
+      if metrics.mark_unknown_order(derive_slice.generation, repository, service, most) >= most then
+        return place;
+      end if;
+      return case
+        when next_service is not null then jsonb_build_object('stage', 'taken_off_shipped', 'service', next_service, 'after', '[]'::jsonb)
+        else '{"stage": "incidents", "after": []}'::jsonb
+      end;
+
+    when 'incidents' then
+      select
+        array_agg(i.source order by i.source, i.external_id),
+        array_agg(i.external_id order by i.source, i.external_id)
+      into sources, ids
+      from (
+        select o.source, o.external_id
+        from (
+          select f.source, f.external_id
+          from metrics.incidents as f
+          where f.reference_id = any(siblings)
+          union
+          select f.source, f.external_id
+          from metrics.services as s
+          cross join lateral (select lower(metrics.service_label(s.id)) as label offset 0) as l
+          join metrics.incidents as f
+            on lower(f.service) = l.label
+            and f.reference_id is null
+          where s.generation = derive_slice.generation
+            and s.repository_id = repository
+        ) as o
+        where place -> 'after' = '[]'
+          or (o.source, o.external_id) > (place -> 'after' ->> 0, place -> 'after' ->> 1)
+        order by o.source, o.external_id
+        limit most / 4 + 1
+      ) as i;
+      if sources is null then
+        return null;
+      end if;
+      perform metrics.link_incidents(derive_slice.generation, null, 'infinity', sources, ids);
+      return jsonb_build_object(
+        'stage', 'incidents', 'after', jsonb_build_array(sources[cardinality(sources)], ids[cardinality(ids)])
+      );
+  end case;
+end
+$function$;
+comment on function metrics.derive_slice(generation integer, repository bigint, place jsonb, most integer) is 'Derives the next so many facts of a repository of which nothing was derived before, from a place on (NULL: the beginning). Returns where to go on; NULL when nothing is left.';
+
 -- function metrics.describe_changes(generation integer, repository bigint, shas text[])
 CREATE OR REPLACE FUNCTION metrics.describe_changes(generation integer, repository bigint, shas text[])
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'on'
 AS $function$
 #variable_conflict use_column
@@ -7182,42 +7687,7 @@ declare
   );
   since timestamptz;
 begin
-  with said as materialized (
-    select
-      c.sha,
-      min(c.reference_id) as reference_id,
-      min(c.authored_at) as authored_at,
-      coalesce(bool_or(c.author_is_bot), false) as is_bot,
-      min(c.title collate "C") as title,
-      min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
-    from metrics.commits as c
-    where c.reference_id = any(siblings)
-      and c.sha = any(shas)
-    group by c.sha
-  ),
-  merged as materialized (
-    select distinct on (p.merge_sha)
-      p.merge_sha,
-      p.reference_id,
-      p.number,
-      p.author_is_bot is true as is_bot,
-      p.merged_at,
-      p.first_commit_at,
-      p.opened_at,
-      coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
-    from metrics.pull_requests as p
-    where p.reference_id = any(siblings)
-      and p.merge_sha = any(shas)
-    order by p.merge_sha, p.number, p.reference_id
-  ),
-  own as materialized (
-    select o.reference_id, o.number, o.shas
-    from metrics.own_commits_of(
-      array(select m.reference_id from merged as m order by m.merge_sha),
-      array(select m.number from merged as m order by m.merge_sha)
-    ) as o
-  ),
-  described as (
+  with described as materialized (
     select
       s.sha,
       d.reference_id,
@@ -7231,19 +7701,45 @@ begin
       coalesce(k.joins, false) as is_merge_commit,
       coalesce(m.is_hotfix, false) as is_hotfix,
       d.reverts,
-      d.title,
       m.reference_id as pull_request_reference_id,
       m.number as pull_request_number,
       m.is_bot as pull_request_is_bot,
       m.merged_at
     from unnest(shas) as s (sha)
-    left join said as d
-      on d.sha = s.sha
-    left join merged as m
-      on m.merge_sha = s.sha
-    left join own as o
-      on o.reference_id = m.reference_id
-      and o.number = m.number
+    -- Each looked up by its commit, however many there are.
+    cross join lateral (
+      select
+        min(c.reference_id) as reference_id,
+        min(c.authored_at) as authored_at,
+        coalesce(bool_or(c.author_is_bot), false) as is_bot,
+        min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
+      from metrics.commits as c
+      where c.reference_id = any(siblings)
+        and c.sha = s.sha
+    ) as d
+    left join lateral (
+      select
+        p.reference_id,
+        p.number,
+        p.author_is_bot is true as is_bot,
+        p.merged_at,
+        p.first_commit_at,
+        p.opened_at,
+        coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
+      from metrics.pull_requests as p
+      where p.reference_id = any(siblings)
+        and p.merge_sha = s.sha
+      order by p.number, p.reference_id
+      limit 1
+    ) as m
+      on true
+    left join lateral (
+      select w.shas
+      from metrics.own_commits_of(array[m.reference_id], array[m.number]) as w
+      where m.number is not null
+      offset 0
+    ) as o
+      on true
     left join lateral (
       select
         s.sha = any(o.shas)
@@ -7256,10 +7752,15 @@ begin
         ) as is_own,
         exists (
           select
-          from metrics.changes as c
+          from unnest(o.shas) as h (sha)
+          cross join lateral (
+            select c.generation, c.repository_id
+            from metrics.changes as c
+            where c.sha = h.sha
+            offset 0
+          ) as c
           where c.generation = describe_changes.generation
             and c.repository_id = repository
-            and c.sha = any(o.shas)
         ) as is_there
       where m.number is not null
     ) as w
@@ -7277,14 +7778,38 @@ begin
       end as basis
     ) as b
   ),
-  mending as (
-    select min(c.shipped_at) as at
+  -- Each looked up by its commit, as above.
+  present as materialized (
+    select c.*
+    from unnest(shas) as s (sha)
+    cross join lateral (
+      select
+        t.ctid as row_id, t.generation, t.repository_id, t.sha, t.shipped_at, t.reference_id, t.started_at, t.basis, t.is_bot, t.is_merge_commit,
+        t.is_hotfix, t.reverts, t.pull_request_reference_id, t.pull_request_number, t.pull_request_is_bot, t.merged_at
+      from metrics.changes as t
+      where t.sha = s.sha
+        and t.generation + 0 = describe_changes.generation
+        and t.repository_id + 0 = repository
+      offset 0
+    ) as c
+  ),
+  differing as materialized (
+    select c.row_id, c.shipped_at, (c.reverts, c.is_hotfix) is distinct from (d.reverts, d.is_hotfix) as mends_otherwise, d.*
     from described as d
-    join metrics.changes as c
-      on c.generation = describe_changes.generation
-      and c.repository_id = repository
-      and c.sha = d.sha
-    where (c.reverts, c.is_hotfix) is distinct from (d.reverts, d.is_hotfix)
+    join present as c
+      on c.sha = d.sha
+    where (
+        c.reference_id, c.started_at, c.basis, c.is_bot, c.is_merge_commit, c.is_hotfix, c.reverts, c.pull_request_reference_id,
+        c.pull_request_number, c.pull_request_is_bot, c.merged_at
+      ) is distinct from (
+        d.reference_id, d.started_at, d.basis, d.is_bot, d.is_merge_commit, d.is_hotfix, d.reverts, d.pull_request_reference_id,
+        d.pull_request_number, d.pull_request_is_bot, d.merged_at
+      )
+  ),
+  mending as (
+    select min(d.shipped_at) as at
+    from differing as d
+    where d.mends_otherwise
   ),
   written as (
     update metrics.changes as c
@@ -7296,22 +7821,12 @@ begin
       is_merge_commit = d.is_merge_commit,
       is_hotfix = d.is_hotfix,
       reverts = d.reverts,
-      title = d.title,
       pull_request_reference_id = d.pull_request_reference_id,
       pull_request_number = d.pull_request_number,
       pull_request_is_bot = d.pull_request_is_bot,
       merged_at = d.merged_at
-    from described as d
-    where c.generation = describe_changes.generation
-      and c.repository_id = repository
-      and c.sha = d.sha
-      and (
-        c.reference_id, c.started_at, c.basis, c.is_bot, c.is_merge_commit, c.is_hotfix, c.reverts, c.title, c.pull_request_reference_id,
-        c.pull_request_number, c.pull_request_is_bot, c.merged_at
-      ) is distinct from (
-        d.reference_id, d.started_at, d.basis, d.is_bot, d.is_merge_commit, d.is_hotfix, d.reverts, d.title, d.pull_request_reference_id,
-        d.pull_request_number, d.pull_request_is_bot, d.merged_at
-      )
+    from differing as d
+    where c.ctid = d.row_id
   )
   select m.at
   into since
@@ -7569,6 +8084,93 @@ $function$;
 grant execute on function metrics.dora_evidence(metric text, since date, until date, service text, repository text, team text, environment text, bots boolean, page_after text, page_size integer) to authenticated;
 grant execute on function metrics.dora_evidence(metric text, since date, until date, service text, repository text, team text, environment text, bots boolean, page_after text, page_size integer) to metrics_reader;
 comment on function metrics.dora_evidence(metric text, since date, until date, service text, repository text, team text, environment text, bots boolean, page_after text, page_size integer) is 'The rows behind one of the five numbers of dora, as its own evidence shows them.';
+
+-- function metrics.end_of_slice(generation integer, reference bigint, after timestamp with time zone, most integer)
+CREATE OR REPLACE FUNCTION metrics.end_of_slice(generation integer, reference bigint, after timestamp with time zone, most integer)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  time_zone constant text := (
+    select g.time_zone
+    from metrics.generations as g
+    where g.id = end_of_slice.generation
+  );
+  ends_at timestamptz;
+  week_begins_at timestamptz;
+begin
+  ends_at := least(
+    (
+      select p.ended_at
+      from metrics.pipeline_runs as p
+      where p.reference_id = end_of_slice.reference
+        and p.ended_at > end_of_slice.after
+      order by p.ended_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select j.ended_at
+      from metrics.jobs as j
+      where j.reference_id = end_of_slice.reference
+        and j.ended_at > end_of_slice.after
+      order by j.ended_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select p.merged_at
+      from metrics.pull_requests as p
+      where p.reference_id = end_of_slice.reference
+        and p.merged_at > end_of_slice.after
+      order by p.merged_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select t.started_at
+      from metrics.test_runs as t
+      where t.reference_id = end_of_slice.reference
+        and t.started_at > end_of_slice.after
+      order by t.started_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select c.checked_at
+      from metrics.rule_checks as c
+      where c.reference_id = end_of_slice.reference
+        and c.checked_at > end_of_slice.after
+      order by c.checked_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select metrics.midnight(w.week, time_zone)
+      from metrics.job_weeks as w
+      where w.generation = metrics.current_generation()
+        and w.reference_id = end_of_slice.reference
+        and w.week > metrics.week_of(end_of_slice.after, time_zone)
+        and w.week < (select h.before from metrics.horizons as h where h.fact = 'jobs')
+      order by w.week
+      offset most - 1
+      limit 1
+    ),
+    'infinity'
+  );
+  if isfinite(ends_at) then
+    week_begins_at := metrics.midnight(metrics.week_of(ends_at, time_zone), time_zone);
+    if week_begins_at - interval '1 microsecond' > end_of_slice.after then
+      return week_begins_at - interval '1 microsecond';
+    end if;
+  end if;
+  return ends_at;
+end
+$function$;
+comment on function metrics.end_of_slice(generation integer, reference bigint, after timestamp with time zone, most integer) is 'Up to when a reference has no more than so many facts of a kind after a moment, and frozen rows of weeks: what metrics.count_facts is to count next. All of one moment, and all rows of one frozen week, belong together.';
 
 -- function metrics.ended_runs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, with_bots boolean)
 CREATE OR REPLACE FUNCTION metrics.ended_runs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, with_bots boolean)
@@ -10967,7 +11569,7 @@ begin
   end loop;
 
   -- What was derived of it. Changes and deployments last: as they go, so does what was counted of them.
-  foreach fact_table in array array['deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_weeks',
+  foreach fact_table in array array['postponed', 'deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_weeks',
     'service_weeks', 'services'
   ] loop
     exit when erased >= step;
@@ -11052,7 +11654,7 @@ begin
   end if;
 
   if erased < step then
-    perform metrics.link_lost_incidents(g.id)
+    perform metrics.link_all_lost_incidents(g.id)
     from metrics.generations as g
     where g.state <> 'retired';
     delete from metrics.repository_references as r
@@ -12740,6 +13342,22 @@ grant execute on function metrics.latest_jobs_with_steps(asked metrics.period, r
 grant execute on function metrics.latest_jobs_with_steps(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text) to metrics_reader;
 comment on function metrics.latest_jobs_with_steps(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text) is 'The latest 5000 finished jobs of a period that tell their steps.';
 
+-- function metrics.link_all_lost_incidents(generation integer)
+CREATE OR REPLACE FUNCTION metrics.link_all_lost_incidents(generation integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  reached jsonb := '[]';
+begin
+  while reached is not null loop
+    reached := metrics.link_lost_incidents(link_all_lost_incidents.generation, reached ->> 0, reached ->> 1, 1000);
+  end loop;
+end
+$function$;
+comment on function metrics.link_all_lost_incidents(generation integer) is 'The same, all of them.';
+
 -- function metrics.link_incidents(generation integer, repository bigint, since timestamp with time zone, sources text[], external_ids text[])
 CREATE OR REPLACE FUNCTION metrics.link_incidents(generation integer, repository bigint, since timestamp with time zone, sources text[], external_ids text[])
  RETURNS void
@@ -12840,14 +13458,29 @@ begin
       left join lateral (
         -- The deployment that it names, or the last of the commit that it names.
         select d.id, d.service_id, d.repository_id
-        from metrics.service_deployments as d
-        where d.generation = link_incidents.generation
-          and d.outcome = 'success'
+        from (
+          select o.*
+          from metrics.repository_references as f
+          join metrics.service_deployments as o
+            on o.generation + 0 = link_incidents.generation
+            and o.reference_id = f.id
+            and o.external_id = i.deployment_external_id
+          where f.repository_id in (i.about_repository, a.repository_id)
+          union
+          select o.*
+          from metrics.service_deployments as o
+          where o.member_ids is not null
+            and o.member_ids @> array[i.deployment_external_id]
+            and o.generation + 0 = link_incidents.generation
+            and i.deployment_external_id is not null
+          union
+          select o.*
+          from metrics.service_deployments as o
+          where o.commit_sha = i.commit_sha
+            and o.generation + 0 = link_incidents.generation
+        ) as d
+        where d.outcome = 'success'
           and (d.repository_id = i.about_repository or d.service_id = a.service_id)
-          and (
-            (i.deployment_external_id is not null and (d.external_id = i.deployment_external_id or d.member_ids @> array[i.deployment_external_id]))
-            or (i.commit_sha is not null and d.commit_sha = i.commit_sha)
-          )
         order by
           (d.external_id = i.deployment_external_id or d.member_ids @> array[i.deployment_external_id]) is true desc,
           (d.began_at <= i.opened_at) desc,
@@ -12911,15 +13544,15 @@ begin
     where m.failed_id is not null
     group by m.service_id
   loop
-    perform metrics.mark_failures(link_incidents.generation, marked.service_id, 'infinity', marked.ids);
+    perform metrics.mark_failures(link_incidents.generation, marked.service_id, 'infinity', 'infinity', marked.ids);
   end loop;
 end
 $function$;
 comment on function metrics.link_incidents(generation integer, repository bigint, since timestamp with time zone, sources text[], external_ids text[]) is 'Finds again what incidents belong to: those of a repository opened since a moment or naming something, and these.';
 
--- function metrics.link_lost_incidents(generation integer)
-CREATE OR REPLACE FUNCTION metrics.link_lost_incidents(generation integer)
- RETURNS void
+-- function metrics.link_lost_incidents(generation integer, after_source text, after_external_id text, most integer)
+CREATE OR REPLACE FUNCTION metrics.link_lost_incidents(generation integer, after_source text, after_external_id text, most integer)
+ RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
@@ -12928,25 +13561,33 @@ declare
   external_ids text[];
 begin
   select
-    array_agg(i.source order by i.source, i.external_id),
-    array_agg(i.external_id order by i.source, i.external_id)
+    array_agg(p.source order by p.source, p.external_id),
+    array_agg(p.external_id order by p.source, p.external_id)
   into sources, external_ids
-  from metrics.incidents as i
-  where i.reference_id is null
-    and not exists (
-      select
-      from metrics.deployment_failures as t
-      where t.generation = link_lost_incidents.generation
-        and t.cause = 'incident'
-        and t.incident_source = i.source
-        and t.incident_external_id = i.external_id
-    );
-  if sources is not null then
-    perform metrics.link_incidents(link_lost_incidents.generation, null, 'infinity', sources, external_ids);
+  from (
+    select i.source, i.external_id
+    from metrics.incidents as i
+    where i.reference_id is null
+      and (after_source is null or (i.source, i.external_id) > (after_source, after_external_id))
+      and not exists (
+        select
+        from metrics.deployment_failures as t
+        where t.generation = link_lost_incidents.generation
+          and t.cause = 'incident'
+          and t.incident_source = i.source
+          and t.incident_external_id = i.external_id
+      )
+    order by i.source, i.external_id
+    limit most
+  ) as p;
+  if sources is null then
+    return null;
   end if;
+  perform metrics.link_incidents(link_lost_incidents.generation, null, 'infinity', sources, external_ids);
+  return jsonb_build_array(sources[cardinality(sources)], external_ids[cardinality(external_ids)]);
 end
 $function$;
-comment on function metrics.link_lost_incidents(generation integer) is 'Finds what incidents belong to that name no repository and were linked to nothing, not even to that.';
+comment on function metrics.link_lost_incidents(generation integer, after_source text, after_external_id text, most integer) is 'Finds what incidents belong to that name no repository and were linked to nothing, not even to that: so many after one. Returns the last, to go on after; NULL when there is none.';
 
 -- function metrics.list_identities()
 CREATE OR REPLACE FUNCTION metrics.list_identities()
@@ -13115,14 +13756,6 @@ declare
   horizon timestamptz;
   rows integer;
 begin
-  begin
-    perform metrics.rebuild(2);
-  exception
-    when lock_not_available then
-      -- Deliveries come first: tried again at the next call.
-      null;
-  end;
-
   select *
   into chosen
   from metrics.settings;
@@ -13198,7 +13831,7 @@ begin
 
   deleted := deleted || jsonb_build_object('retired', metrics.delete_retired(step));
 
-  -- Last, because each takes a lock that every delivery with a body waits for until this ends.
+  -- Late, because each takes a lock that every delivery with a body waits for until this ends.
   for partition_name in
     select c.relname
     from pg_catalog.pg_inherits as i
@@ -13222,6 +13855,15 @@ begin
   select *
   into ahead
   from metrics.make_body_partitions();
+
+  -- The very last, because deliveries wait for it.
+  begin
+    perform metrics.rebuild();
+  exception
+    when lock_not_available then
+      -- Deliveries come first: tried again at the next call.
+      null;
+  end;
 
   return jsonb_build_object(
     'partitions_made', ahead.made,
@@ -13281,12 +13923,35 @@ end
 $function$;
 comment on function metrics.make_body_partitions(OUT made integer, OUT waiting integer) is 'Makes the partitions of bodies for as long as one that comes in the next weeks may live.';
 
--- function metrics.mark_failures(generation integer, service bigint, since timestamp with time zone, ids bigint[])
-CREATE OR REPLACE FUNCTION metrics.mark_failures(generation integer, service bigint, since timestamp with time zone, ids bigint[])
+-- function metrics.mark_failures(generation integer, service bigint, since timestamp with time zone, until timestamp with time zone, ids bigint[])
+CREATE OR REPLACE FUNCTION metrics.mark_failures(generation integer, service bigint, since timestamp with time zone, until timestamp with time zone, ids bigint[])
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
+#variable_conflict use_column
+begin
+  with causing as materialized (
+    select f.failed_id, array_agg(distinct f.cause) as causes, min(f.ended_at) as recovered_at
+    from (
+      select d.id
+      from metrics.service_deployments as d
+      where d.generation = mark_failures.generation
+        and d.service_id = service
+        and d.at >= since
+        and d.at < until
+      union
+      select unnest(ids)
+    ) as o
+    cross join lateral (
+      select t.failed_id, t.cause, t.ended_at
+      from metrics.deployment_failures as t
+      where t.failed_id = o.id
+      offset 0
+    ) as f
+    group by f.failed_id
+  )
   update metrics.service_deployments as d
   set
     causes = m.causes,
@@ -13295,35 +13960,31 @@ AS $function$
   from (
     select
       o.id,
-      (
-        select array_agg(distinct f.cause)
-        from metrics.deployment_failures as f
-        where f.failed_id = o.id
-      ) as causes,
-      (
-        select min(f.ended_at)
-        from metrics.deployment_failures as f
-        where f.failed_id = o.id
-      ) as recovered_at,
+      c.causes,
+      c.recovered_at,
       exists (
         select
         from metrics.deployment_failures as f
         where f.mended_by = o.id
       ) as is_rework
     from (
-      select d.id
-      from metrics.service_deployments as d
-      where d.generation = mark_failures.generation
-        and d.service_id = service
-        and d.at >= since
+      select e.id
+      from metrics.service_deployments as e
+      where e.generation = mark_failures.generation
+        and e.service_id = service
+        and e.at >= since
+        and e.at < until
       union
       select unnest(ids)
     ) as o
+    left join causing as c
+      on c.failed_id = o.id
   ) as m
   where d.id = m.id
-    and (d.causes, d.recovered_at, d.is_rework) is distinct from (m.causes, m.recovered_at, m.is_rework)
+    and (d.causes, d.recovered_at, d.is_rework) is distinct from (m.causes, m.recovered_at, m.is_rework);
+end
 $function$;
-comment on function metrics.mark_failures(generation integer, service bigint, since timestamp with time zone, ids bigint[]) is 'Writes into deployments whether and by what they failed, when that ended, and whether they mended another: those since a moment, and these.';
+comment on function metrics.mark_failures(generation integer, service bigint, since timestamp with time zone, until timestamp with time zone, ids bigint[]) is 'Writes into deployments whether and by what they failed, when that ended, and whether they mended another: those since a moment and before another, and these.';
 
 -- function metrics.mark_tries(reference_ids bigint[], rerun_groups text[])
 CREATE OR REPLACE FUNCTION metrics.mark_tries(reference_ids bigint[], rerun_groups text[])
@@ -13358,7 +14019,7 @@ begin
   end if;
 
   with touched as (
-    select distinct u.reference_id, u.rerun_group collate "C" as rerun_group
+    select distinct u.reference_id, u.rerun_group
     from unnest(mark_tries.reference_ids, mark_tries.rerun_groups) as u (reference_id, rerun_group)
   ),
   tries as (
@@ -13430,6 +14091,66 @@ begin
 end
 $function$;
 comment on function metrics.mark_tries(reference_ids bigint[], rerun_groups text[]) is 'Says again of each finished try of these things whether it is the first or the last; returns what that changes in what is counted.';
+
+-- function metrics.mark_unknown_order(generation integer, repository bigint, service bigint, most integer)
+CREATE OR REPLACE FUNCTION metrics.mark_unknown_order(generation integer, repository bigint, service bigint, most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  -- There is something that nothing else is known to stand before or after.
+  has_lines constant boolean := exists (
+    select
+    from metrics.branch_moves as m
+    where m.generation = mark_unknown_order.generation
+      and m.repository_id = repository
+      and m.line > 1
+  ) or exists (
+    select
+    from metrics.branch_moves as m
+    where m.generation = mark_unknown_order.generation
+      and m.repository_id = repository
+      and m.line = 1
+  ) and exists (
+    select
+    from metrics.branch_moves as m
+    where m.generation = mark_unknown_order.generation
+      and m.repository_id = repository
+      and m.line = 0
+  );
+  changed integer;
+begin
+  update metrics.changes as c
+  set is_order_unknown = not c.is_order_unknown
+  where c.ctid in (
+    select t.ctid
+    from metrics.changes as t
+    where t.generation = mark_unknown_order.generation
+      and t.service_id = service
+      and t.shipped_at is null
+      and t.is_order_unknown <> (
+        has_lines
+        and exists (
+          select
+          from metrics.service_deployments as d
+          where d.generation = mark_unknown_order.generation
+            and d.service_id = service
+            and d.outcome = 'success'
+            and d.line <> t.line
+            and d.position is not null
+            and d.at >= coalesce(t.started_at, '-infinity')
+        )
+      )
+    limit most
+  );
+  get diagnostics changed = row_count;
+  return changed;
+end
+$function$;
+comment on function metrics.mark_unknown_order(generation integer, repository bigint, service bigint, most integer) is 'Marks what may or may not have been deployed since, because the order of two lines is unknown; at most so many changes, and how many that were.';
 
 -- function metrics.measurement_series(name text, attributes jsonb, since date, until date, bucket text, by text, repository text, team text, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.measurement_series(name text, attributes jsonb DEFAULT NULL::jsonb, since date DEFAULT NULL::date, until date DEFAULT NULL::date, bucket text DEFAULT 'none'::text, by text DEFAULT 'nothing'::text, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -13730,8 +14451,8 @@ end
 $function$;
 comment on function metrics.move_job_horizon(before date) is 'Moves the horizon of jobs forward to this Monday and freezes the weeks before it; returns where it is now. Stands still while a generation is built.';
 
--- function metrics.moves_of(repository bigint, since timestamp with time zone)
-CREATE OR REPLACE FUNCTION metrics.moves_of(repository bigint, since timestamp with time zone)
+-- function metrics.moves_of(repository bigint, since timestamp with time zone, until timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.moves_of(repository bigint, since timestamp with time zone, until timestamp with time zone)
  RETURNS TABLE(push_id bigint, before text, after text, pushed_at timestamp with time zone, is_forced boolean, is_truncated boolean)
  LANGUAGE plpgsql
  STABLE
@@ -13743,11 +14464,21 @@ begin
   with moves as materialized (
     select p.id, p.before, p.after, p.pushed_at, p.forced, p.created, p.truncated, p.commits
     from metrics.repository_references as r
-    join metrics.pushes as p
-      on p.reference_id = r.id
+    cross join lateral (
+      select f.*
+      from metrics.pushes as f
+      where f.reference_id = r.id
+        and f.on_default_branch is not false
+        and f.pushed_at >= since
+        and f.pushed_at < until
+      union all
+      select f.*
+      from metrics.pushes as f
+      where f.reference_id = r.id
+        and f.on_default_branch is not false
+        and f.pushed_at is null
+    ) as p
     where r.repository_id = repository
-      and p.on_default_branch is not false
-      and (p.pushed_at >= since or p.pushed_at is null or since = '-infinity')
       and p.deleted is not true
       and (
         p.on_default_branch
@@ -13774,7 +14505,7 @@ begin
   order by m.before collate "C", m.after collate "C", m.pushed_at, m.truncated is true, coalesce(cardinality(m.commits), 0) desc, m.commits::text collate "C", m.id;
 end
 $function$;
-comment on function metrics.moves_of(repository bigint, since timestamp with time zone) is 'Pushes that moved the default branch since a moment, and all whose time is unknown.';
+comment on function metrics.moves_of(repository bigint, since timestamp with time zone, until timestamp with time zone) is 'Pushes that moved the default branch since a moment and before another, and all whose time is unknown.';
 
 -- function metrics.nearest_weeks_of(asked metrics.period)
 CREATE OR REPLACE FUNCTION metrics.nearest_weeks_of(asked metrics.period)
@@ -13849,74 +14580,6 @@ AS $function$
 $function$;
 comment on function metrics.next_identity_id() is 'The id of the identity that is made next: a token holds it before its row is there.';
 
--- function metrics.next_week_with_facts(since date, time_zone text)
-CREATE OR REPLACE FUNCTION metrics.next_week_with_facts(since date, time_zone text)
- RETURNS date
- LANGUAGE plpgsql
- STABLE
- SET search_path TO ''
- SET enable_seqscan TO 'off'
-AS $function$
-declare
-  from_at constant timestamptz := case when isfinite(since) then metrics.midnight(since, time_zone) else '-infinity' end;
-begin
-  return metrics.week_of(
-    (
-      select least(min(p.at), min(j.at), min(m.at), min(u.at), min(c.at))
-      from metrics.repository_references as r
-      left join lateral (
-        select t.ended_at as at
-        from metrics.pipeline_runs as t
-        where t.reference_id = r.id
-          and t.ended_at >= from_at
-        order by t.ended_at
-        limit 1
-      ) as p
-        on true
-      left join lateral (
-        select t.ended_at as at
-        from metrics.jobs as t
-        where t.reference_id = r.id
-          and t.ended_at >= from_at
-        order by t.ended_at
-        limit 1
-      ) as j
-        on true
-      left join lateral (
-        select t.merged_at as at
-        from metrics.pull_requests as t
-        where t.reference_id = r.id
-          and t.merged_at is not null
-          and t.merged_at >= from_at
-        order by t.merged_at
-        limit 1
-      ) as m
-        on true
-      left join lateral (
-        select t.started_at as at
-        from metrics.test_runs as t
-        where t.reference_id = r.id
-          and t.started_at >= from_at
-        order by t.started_at
-        limit 1
-      ) as u
-        on true
-      left join lateral (
-        select t.checked_at as at
-        from metrics.rule_checks as t
-        where t.reference_id = r.id
-          and t.checked_at >= from_at
-        order by t.checked_at
-        limit 1
-      ) as c
-        on true
-    ),
-    time_zone
-  );
-end
-$function$;
-comment on function metrics.next_week_with_facts(since date, time_zone text) is 'The first week, from a Monday on, in which runs or jobs ended, pull requests were merged, or tests or rules were reported.';
-
 -- function metrics.normalised_url(url text)
 CREATE OR REPLACE FUNCTION metrics.normalised_url(url text)
  RETURNS text
@@ -13948,8 +14611,8 @@ AS $function$
 $function$;
 comment on function metrics.note(action text, before jsonb, after jsonb) is 'Leaves one row in the audit trail.';
 
--- function metrics.order_moves(generation integer, repository bigint, since timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer)
-CREATE OR REPLACE FUNCTION metrics.order_moves(generation integer, repository bigint, since timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer)
+-- function metrics.order_moves(generation integer, repository bigint, since timestamp with time zone, until timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer)
+CREATE OR REPLACE FUNCTION metrics.order_moves(generation integer, repository bigint, since timestamp with time zone, until timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -13982,19 +14645,33 @@ declare
 begin
   if has_untimed then
     since := '-infinity';
+    until := 'infinity';
   end if;
-  delete from metrics.branch_moves as m
-  where m.generation = order_moves.generation
-    and m.repository_id = repository
-    and (has_untimed or m.pushed_at >= since or since = '-infinity');
-  select m.after, m.ordinal + 1
-  into tip, next_ordinal
-  from metrics.branch_moves as m
-  where m.generation = order_moves.generation
-    and m.repository_id = repository
-    and m.line = 0
-  order by m.ordinal desc
-  limit 1;
+  if isfinite(since) then
+    -- Those of line 0 stand in the order of their times.
+    select p.after, m.ordinal + 1
+    into tip, next_ordinal
+    from metrics.branch_moves as m
+    join metrics.pushes as p
+      on p.id = m.push_id
+    where m.generation = order_moves.generation
+      and m.repository_id = repository
+      and m.line = 0
+      and m.pushed_at < since
+    order by m.ordinal desc
+    limit 1;
+  end if;
+  if next_ordinal is null then
+    delete from metrics.branch_moves as m
+    where m.generation = order_moves.generation
+      and m.repository_id = repository;
+  else
+    delete from metrics.branch_moves as m
+    where m.generation = order_moves.generation
+      and m.repository_id = repository
+      and m.line = 0
+      and m.ordinal >= next_ordinal;
+  end if;
   next_ordinal := coalesce(next_ordinal, 1);
   first_ordinal := next_ordinal;
 
@@ -14008,7 +14685,7 @@ begin
     count(m.pushed_at),
     count(*)
   into ids, befores, afters, times, are_forced, timed, total
-  from metrics.moves_of(repository, since) as m
+  from metrics.moves_of(repository, since, until) as m
   where m.pushed_at is not null
     or has_untimed;
   is_taken := array_fill(false, array[total]);
@@ -14108,15 +14785,13 @@ begin
     tip := afters[pick];
   end loop;
 
-  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, before, after, pushed_at, is_forced, is_truncated)
+  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
   select
     order_moves.generation,
     repository,
     u.line,
     u.ordinal,
     p.id,
-    p.before,
-    p.after,
     p.pushed_at,
     u.is_forced,
     p.truncated is true
@@ -14129,7 +14804,7 @@ begin
   end if;
 end
 $function$;
-comment on function metrics.order_moves(generation integer, repository bigint, since timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer) is 'Orders the moves of a default branch again from a moment on, or all. Returns from where on they may stand elsewhere: ordinal 0 when all may.';
+comment on function metrics.order_moves(generation integer, repository bigint, since timestamp with time zone, until timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer) is 'Orders the moves of a default branch again from a moment on, or all; with an end, those before it, where none is ordered yet. Returns from where on they may stand elsewhere: ordinal 0 when all may.';
 
 -- function metrics.overview(since date, until date, repository text, team text, bots boolean)
 CREATE OR REPLACE FUNCTION metrics.overview(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, bots boolean DEFAULT true)
@@ -15407,16 +16082,20 @@ grant execute on function metrics.pipeline_health_evidence(since date, until dat
 grant execute on function metrics.pipeline_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) to metrics_reader;
 comment on function metrics.pipeline_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) is 'The pipeline runs behind pipeline_health, by the time at which they ended; value is the seconds that each took.';
 
--- function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, touched text[])
-CREATE OR REPLACE FUNCTION metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, touched text[])
- RETURNS text[]
+-- function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT fallen_back boolean)
+CREATE OR REPLACE FUNCTION metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT fallen_back boolean)
+ RETURNS record
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'on'
 AS $function$
 #variable_conflict use_column
 declare
   first_position constant bigint := place_changes.first_ordinal::bigint << 20;
+  -- Bounds that an index is read between, whatever they are.
+  least_line constant integer := case when place_changes.first_ordinal = 0 then 0 else first_line end;
+  last_line constant integer := case when place_changes.first_ordinal = 0 then 2147483647 else first_line end;
   siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
   has_globs constant boolean := exists (
     select
@@ -15427,12 +16106,10 @@ declare
   );
   moved text[] := '{}';
   elsewhere text[] := '{}';
-  ends text[];
-  written text[];
-  lost text[];
-  has_fallen_back boolean;
-  forced record;
-  came_back_to bigint;
+  ends text[] := '{}';
+  new_places jsonb;
+  taken metrics.changes[];
+  told text[];
 begin
   if place_changes.first_ordinal is not null then
     -- What stood there, and stands there no more, is looked for in what was before.
@@ -15445,7 +16122,7 @@ begin
       from metrics.changes as c
       where c.generation = place_changes.generation
         and c.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (c.line = first_line and c.position >= first_position))
+        and (c.line, c.position) between (least_line, first_position) and (last_line, 9223372036854775807)
       union all
       select l.sha, true
       from metrics.branch_moves as m
@@ -15454,25 +16131,62 @@ begin
       cross join lateral unnest(p.commits || p.after) as l (sha)
       where m.generation = place_changes.generation
         and m.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal >= place_changes.first_ordinal))
+        and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
         and l.sha !~ '^0+$'
     ) as u;
     elsewhere := array(select unnest(elsewhere) except select unnest(moved));
     -- Where a move ends on a commit that it does not list, all places of that commit matter.
     ends := array(
-      select distinct m.after
+      select distinct p.after
       from metrics.branch_moves as m
       join metrics.pushes as p
         on p.id = m.push_id
       where m.generation = place_changes.generation
         and m.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal >= place_changes.first_ordinal))
-        and not coalesce(p.commits @> array[m.after], false)
-        and m.after !~ '^0+$'
+        and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
+        and not coalesce(p.commits @> array[p.after], false)
+        and p.after !~ '^0+$'
     );
+    -- As they do of one that stands on an earlier line.
+    if first_line > 0 then
+      ends := array(
+        select unnest(ends)
+        union
+        select s.sha
+        from unnest(moved) as s (sha)
+        cross join lateral (
+          select c.generation, c.repository_id
+          from metrics.changes as c
+          where c.sha = s.sha
+          offset 0
+        ) as c
+        where c.generation = place_changes.generation
+          and c.repository_id = repository
+      );
+    end if;
   end if;
+  told := array(
+    select unnest(moved)
+    union
+    select unnest(elsewhere)
+    union
+    select unnest(touched)
+  );
 
-  with places as (
+  -- Each looked up by its commit, whatever the planner knows of the table: + 0 keeps it from reading all of the repository.
+  with present as materialized (
+    select c.*
+    from unnest(told) as s (sha)
+    cross join lateral (
+      select t.ctid as row_id, t.generation, t.repository_id, t.service_id, t.sha, t.line, t.position, t.is_listed, t.gone_position, t.gone_reason
+      from metrics.changes as t
+      where t.sha = s.sha
+        and t.generation + 0 = place_changes.generation
+        and t.repository_id + 0 = repository
+      offset 0
+    ) as c
+  ),
+  places as (
     select l.sha, m.line, (m.ordinal::bigint << 20) + l.n as place, true as is_listed, null::bigint as gone_position, null as gone_reason
     from metrics.branch_moves as m
     join metrics.pushes as p
@@ -15480,18 +16194,21 @@ begin
     cross join lateral unnest(p.commits) with ordinality as l (sha, n)
     where m.generation = place_changes.generation
       and m.repository_id = repository
-      and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal >= place_changes.first_ordinal))
+      and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
     union all
     select o.sha, o.line, o.place, o.is_listed, null, null
     from metrics.places_of(place_changes.generation, repository, elsewhere || ends) as o
     union all
     select c.sha, c.line, c.position, c.is_listed, c.gone_position, c.gone_reason
-    from metrics.changes as c
-    where c.generation = place_changes.generation
-      and c.repository_id = repository
-      and c.sha = any(touched)
-      and c.sha <> all(moved)
-      and c.sha <> all(elsewhere)
+    from (
+      select unnest(touched)
+      except
+      select unnest(moved)
+      except
+      select unnest(elsewhere)
+    ) as s (sha)
+    join present as c
+      on c.sha = s.sha
   ),
   latest as (
     select distinct on (p.sha)
@@ -15533,99 +16250,91 @@ begin
   ),
   taken_away as (
     delete from metrics.changes as c
-    where c.generation = place_changes.generation
-      and c.repository_id = repository
-      and (c.sha = any(moved) or c.sha = any(elsewhere) or c.sha = any(touched))
-      and not exists (
-        select
-        from wanted as w
-        where w.sha = c.sha
-          and w.service_id = c.service_id
-      )
-    returning c.sha
-  ),
-  put as (
-    insert into metrics.changes as t (
-      generation, repository_id, service_id, sha, line, position, is_listed, gone_position, gone_reason
+    using (
+      select p.row_id
+      from present as p
+      left join wanted as w
+        on w.sha = p.sha
+        and w.service_id = p.service_id
+        and w.line = p.line
+        and w.place = p.position
+        and w.is_listed = p.is_listed
+      where w.sha is null
+    ) as g
+    where c.ctid = g.row_id
+    returning c.*
+  )
+  select
+    (select array_agg(t::metrics.changes) from taken_away as t),
+    (
+      select jsonb_agg(jsonb_build_array(w.sha, w.service_id, w.line, w.place, w.is_listed, w.gone_position, w.gone_reason))
+      from wanted as w
+      left join present as p
+        on p.sha = w.sha
+        and p.service_id = w.service_id
+        and p.line = w.line
+        and p.position = w.place
+        and p.is_listed = w.is_listed
+      where p.sha is null
     )
-    select place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, w.gone_position, w.gone_reason
-    from wanted as w
-    on conflict on constraint changes_pkey do update set
-      line = excluded.line,
-      position = excluded.position,
-      is_listed = excluded.is_listed
-    where (t.line, t.position, t.is_listed) is distinct from (excluded.line, excluded.position, excluded.is_listed)
-    returning t.sha
+  into taken, new_places;
+
+  -- What stands elsewhere keeps what is known of it.
+  with put as (
+    insert into metrics.changes (
+      generation, repository_id, service_id, sha, line, position, is_listed, gone_position, gone_reason, reference_id, started_at, basis, is_bot,
+      is_merge_commit, is_hotfix, reverts, pull_request_reference_id, pull_request_number, pull_request_is_bot, merged_at, shipped_by, shipped_at,
+      is_first_shipped, is_order_unknown
+    )
+    select
+      place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, coalesce(o.gone_position, w.gone_position),
+      coalesce(o.gone_reason, w.gone_reason), o.reference_id, o.started_at, o.basis, coalesce(o.is_bot, false),
+      coalesce(o.is_merge_commit, false), coalesce(o.is_hotfix, false), o.reverts, o.pull_request_reference_id, o.pull_request_number,
+      o.pull_request_is_bot, o.merged_at, o.shipped_by, o.shipped_at, coalesce(o.is_first_shipped, false), coalesce(o.is_order_unknown, false)
+    from (
+      select
+        a.said ->> 0 as sha,
+        (a.said ->> 1)::bigint as service_id,
+        (a.said ->> 2)::integer as line,
+        (a.said ->> 3)::bigint as place,
+        (a.said ->> 4)::boolean as is_listed,
+        (a.said ->> 5)::bigint as gone_position,
+        a.said ->> 6 as gone_reason
+      from jsonb_array_elements(new_places) as a (said)
+    ) as w
+    left join unnest(taken) as o
+      on o.sha = w.sha
+      and o.service_id = w.service_id
+    returning sha
   )
   select coalesce(array_agg(u.sha), '{}')
   into written
-  from (select t.sha from taken_away as t union select p.sha from put as p) as u;
+  from (
+    select t.sha
+    from unnest(taken) as t
+    union
+    select p.sha
+    from put as p
+  ) as u;
 
-  if place_changes.first_ordinal is null then
-    return written;
-  end if;
-
-  -- What forced pushes took off the branch, in their order.
-  with back as (
-    update metrics.changes as c
-    set
-      gone_position = null,
-      gone_reason = null
-    where c.generation = place_changes.generation
-      and c.repository_id = repository
-      and c.gone_position is not null
-      and (place_changes.first_ordinal = 0 or (c.line = first_line and (c.gone_position >= first_position or c.position >= first_position)))
-    returning c.sha
-  )
-  select coalesce(array_agg(b.sha), '{}')
-  into lost
-  from back as b;
-  written := written || lost;
-  -- What stands at an earlier place again may have been taken off by an earlier one.
-  has_fallen_back := exists (
+  -- What stands at an earlier place again may have been taken off by an earlier forced push.
+  fallen_back := place_changes.first_ordinal > 0 and exists (
     select
-    from metrics.changes as c
+    from unnest(elsewhere || ends) as s (sha)
+    cross join lateral (
+      select c.generation, c.repository_id, c.line, c.position
+      from metrics.changes as c
+      where c.sha = s.sha
+      offset 0
+    ) as c
     where c.generation = place_changes.generation
       and c.repository_id = repository
-      and c.sha = any(elsewhere || ends)
       and c.line = first_line
       and c.position < first_position
   );
-  for forced in
-    select m.line, m.after, m.ordinal::bigint << 20 as place
-    from metrics.branch_moves as m
-    where m.generation = place_changes.generation
-      and m.repository_id = repository
-      and m.is_forced
-      and (place_changes.first_ordinal = 0 or (m.line = first_line and (has_fallen_back or m.ordinal >= place_changes.first_ordinal)))
-    order by m.line, m.ordinal
-  loop
-    select max(o.place)
-    into came_back_to
-    from metrics.places_of(place_changes.generation, repository, array[forced.after]) as o
-    where o.line = forced.line
-      and o.place < forced.place;
-    with lost_now as (
-      update metrics.changes as c
-      set
-        gone_position = forced.place,
-        gone_reason = case when came_back_to is null then 'rewritten' else 'taken_off' end
-      where c.generation = place_changes.generation
-        and c.repository_id = repository
-        and c.line = forced.line
-        and c.position < forced.place
-        and c.position > coalesce(came_back_to, -1)
-        and c.gone_position is null
-      returning c.sha
-    )
-    select written || coalesce(array_agg(l.sha), '{}')
-    into written
-    from lost_now as l;
-  end loop;
-  return array(select distinct w from unnest(written) as w);
 end
 $function$;
-comment on function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, touched text[]) is 'Places commits on the default branch, as changes of services. first_ordinal is what order_moves returned; NULL when no move changed.';
+comment on function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT fallen_back boolean) is 'Places commits on the default branch, as changes of services. first_ordinal is what order_moves returned; NULL when no move changed. fallen_back tells that something stands before that place again.';
 
 -- function metrics.places_of(generation integer, repository bigint, shas text[])
 CREATE OR REPLACE FUNCTION metrics.places_of(generation integer, repository bigint, shas text[])
@@ -15636,6 +16345,8 @@ CREATE OR REPLACE FUNCTION metrics.places_of(generation integer, repository bigi
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
 begin
   return query
   select p.sha, p.line, p.place, p.is_listed
@@ -15657,16 +16368,21 @@ begin
       cross join lateral unnest(p.commits) with ordinality as c (sha, n)
       where c.sha = s.sha
       union all
-      select m.after, m.line, (m.ordinal::bigint << 20) + 1048575, false, m.is_forced
+      select p.after, m.line, (m.ordinal::bigint << 20) + 1048575, false, m.is_forced
       from unnest(shas) as s (sha)
+      cross join lateral (
+        select q.id, q.after, q.commits
+        from metrics.pushes as q
+        where q.reference_id = any(siblings)
+          and q.after = s.sha
+        offset 0
+      ) as p
       join metrics.branch_moves as m
-        on m.generation = places_of.generation
+        on m.push_id = p.id
+        and m.generation = places_of.generation
         and m.repository_id = repository
-        and m.after = s.sha
-      join metrics.pushes as p
-        on p.id = m.push_id
-      where not coalesce(p.commits @> array[m.after], false)
-        and m.after !~ '^0+$'
+      where not coalesce(p.commits @> array[p.after], false)
+        and p.after !~ '^0+$'
     ) as u
   ) as p
   -- A branch that is forced back to a commit does not bring it: the commit stays where it was.
@@ -16389,7 +17105,7 @@ grant execute on function metrics.readable_service_names() to authenticated;
 comment on function metrics.readable_service_names() is 'Names, in lower case, of the services whose repository the signed-in member may read.';
 
 -- function metrics.rebuild(seconds double precision)
-CREATE OR REPLACE FUNCTION metrics.rebuild(seconds double precision DEFAULT 1)
+CREATE OR REPLACE FUNCTION metrics.rebuild(seconds double precision DEFAULT 0.5)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -16397,11 +17113,6 @@ CREATE OR REPLACE FUNCTION metrics.rebuild(seconds double precision DEFAULT 1)
 AS $function$
 declare
   began constant timestamptz := clock_timestamp();
-  present integer;
-  next_one metrics.generations;
-  week date;
-  repository bigint;
-  told metrics.touched;
 begin
   perform metrics.require_admin();
   if seconds is null or seconds not between 0 and 60 then
@@ -16409,72 +17120,186 @@ begin
       errcode = '22023',
       message = format('seconds is between 0 and 60, not %s', seconds);
   end if;
-  -- Deliveries are waited for, and wait, so that each is counted once: here or where it is stored.
-  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
-  select *
-  into next_one
-  from metrics.generations as g
-  where g.state = 'building';
-  if not found then
-    return jsonb_build_object('done', true, 'weeks_before', null, 'repositories_left', 0);
-  end if;
-  present := metrics.current_generation();
-  told.is_whole := true;
   loop
-    if next_one.weeks_before < 'infinity' then
-      if next_one.weeks_before = '-infinity' then
-        perform metrics.copy_frozen_weeks(present, next_one.id);
-      end if;
-      week := metrics.next_week_with_facts(next_one.weeks_before, next_one.time_zone);
-      if week is not null then
-        perform metrics.count_week(next_one.id, week);
-        perform metrics.count_pull_requests_of_week(next_one.id, week);
-        perform metrics.count_reports_of_week(next_one.id, week);
-      end if;
-      next_one.weeks_before := coalesce(week + 7, 'infinity');
-      update metrics.generations as g
-      set weeks_before = next_one.weeks_before
-      where g.id = next_one.id;
-    else
-      select r.id
-      into repository
-      from metrics.repositories as r
-      where r.id > next_one.repositories_up_to
-      order by r.id
-      limit 1;
-      if found then
-        perform metrics.derive_delivery(next_one.id, repository, told);
-        next_one.repositories_up_to := repository;
-        update metrics.generations as g
-        set repositories_up_to = repository
-        where g.id = next_one.id;
-      else
-        -- Incidents about no repository that is known.
-        perform metrics.link_lost_incidents(next_one.id);
-        update metrics.generations as g
-        set
-          state = 'retired',
-          retired_at = now()
-        where g.id = present;
-        update metrics.generations as g
-        set
-          state = 'current',
-          repositories_up_to = 9223372036854775807
-        where g.id = next_one.id;
-        return jsonb_build_object('done', true, 'weeks_before', null, 'repositories_left', 0);
-      end if;
+    if not metrics.rebuild_slice(1000) then
+      return jsonb_build_object('done', true, 'references_left', 0, 'repositories_left', 0);
     end if;
     exit when clock_timestamp() >= began + make_interval(secs => seconds);
   end loop;
-  return jsonb_build_object(
-    'done', false,
-    'weeks_before', case when isfinite(next_one.weeks_before) then next_one.weeks_before end,
-    'repositories_left', (select count(*) from metrics.repositories as r where r.id > next_one.repositories_up_to)
+  return (
+    select jsonb_build_object(
+      'done', false,
+      'references_left', (
+        select count(*)
+        from metrics.repository_references as r
+        where r.id > g.counted_reference
+          or (r.id = g.counted_reference and g.counted_up_to < 'infinity')
+      ),
+      'repositories_left', (select count(*) from metrics.repositories as r where r.id > g.repositories_up_to)
+    )
+    from metrics.generations as g
+    where g.state = 'building'
   );
 end
 $function$;
 grant execute on function metrics.rebuild(seconds double precision) to authenticated;
-comment on function metrics.rebuild(seconds double precision) is 'Goes on building the next generation, for about so many seconds: call again until done is true. Numbers are read from the present one until then. Deliveries wait while it runs.';
+comment on function metrics.rebuild(seconds double precision) is 'Goes on building the next generation, for about so many seconds: call again until done is true. Numbers are read from the present one until then. Deliveries wait while it runs: for that time and one slice more, however large a repository is.';
+
+-- function metrics.rebuild_slice(most integer)
+CREATE OR REPLACE FUNCTION metrics.rebuild_slice(most integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  built metrics.generations;
+  one metrics.under_way;
+  ends_at timestamptz;
+  next_id bigint;
+  name text;
+begin
+  -- Deliveries are waited for, and wait, so that each is counted once: here or where it is stored.
+  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
+  select *
+  into built
+  from metrics.generations as g
+  where g.state = 'building';
+  if not found then
+    return false;
+  end if;
+
+  -- First what each row counts by itself, reference by reference.
+  if built.counted_reference < 9223372036854775807 then
+    if built.counted_up_to = 'infinity' or built.counted_reference = 0 then
+      select min(r.id)
+      into next_id
+      from metrics.repository_references as r
+      where r.id > built.counted_reference;
+      built.counted_reference := coalesce(next_id, 9223372036854775807);
+      built.counted_up_to := case when next_id is null then 'infinity' else '-infinity' end;
+    end if;
+    if built.counted_up_to < 'infinity' then
+      ends_at := metrics.end_of_slice(built.id, built.counted_reference, built.counted_up_to, 2 * most);
+      perform metrics.copy_frozen_weeks(built.id, built.counted_reference, built.counted_up_to, ends_at);
+      perform metrics.count_facts(built.id, built.counted_reference, built.counted_up_to, ends_at);
+    end if;
+    update metrics.generations as g
+    set
+      counted_reference = built.counted_reference,
+      counted_up_to = coalesce(ends_at, built.counted_up_to)
+    where g.id = built.id;
+    return true;
+  end if;
+
+  -- Then what joins facts, repository by repository.
+  select *
+  into one
+  from metrics.under_way as u
+  where u.generation = built.id;
+  if found and one.repository_id = 0 then
+    -- All repositories are derived. Incidents that name something else, what the planner is to know of all this, and then it is read.
+    if one.place ? 'after' then
+      one.place := metrics.link_lost_incidents(built.id, one.place -> 'after' ->> 0, one.place -> 'after' ->> 1, most);
+      update metrics.under_way as u
+      set place = case when one.place is null then '{"analysed": ""}'::jsonb else jsonb_build_object('after', one.place) end
+      where u.generation = built.id;
+      return true;
+    end if;
+    select min(c.relname)
+    into name
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = c.oid
+      and a.attname = 'generation'
+    where c.relnamespace = 'metrics'::regnamespace
+      and c.relkind = 'r'
+      and c.relname > one.place ->> 'analysed';
+    if name is not null then
+      execute format('analyze metrics.%I', name);
+      update metrics.under_way as u
+      set place = jsonb_build_object('analysed', name)
+      where u.generation = built.id;
+      return true;
+    end if;
+    delete from metrics.under_way as u
+    where u.generation = built.id;
+    update metrics.generations as g
+    set
+      state = 'retired',
+      retired_at = now()
+    where g.state = 'current';
+    update metrics.generations as g
+    set state = 'current'
+    where g.id = built.id;
+    return false;
+  end if;
+  if not found then
+    select min(r.id)
+    into next_id
+    from metrics.repositories as r
+    where r.id > built.repositories_up_to;
+    insert into metrics.under_way (generation, repository_id, place)
+    values (built.id, coalesce(next_id, 0), case when next_id is null then '{"after": []}' else '{}' end::jsonb);
+    if next_id is null then
+      -- One that comes from now on is derived as its deliveries come.
+      update metrics.generations as g
+      set repositories_up_to = 9223372036854775807
+      where g.id = built.id;
+    end if;
+    return true;
+  end if;
+
+  if exists (
+    select
+    from metrics.postponed as p
+    where p.generation = built.id
+      and p.repository_id = one.repository_id
+      and (p.told).is_whole
+  ) then
+    -- All of it may be another's now: from the beginning, when that is done.
+    perform metrics.forget_delivery(built.id, one.repository_id);
+    delete from metrics.postponed as p
+    where p.generation = built.id
+      and p.repository_id = one.repository_id;
+    update metrics.under_way as u
+    set place = '{}'
+    where u.generation = built.id;
+    return true;
+  end if;
+  if not exists (
+    select
+    from metrics.repositories as r
+    where r.id = one.repository_id
+  ) then
+    -- It became part of another, or was forgotten.
+    perform metrics.forget_delivery(built.id, one.repository_id);
+    delete from metrics.postponed as p
+    where p.generation = built.id
+      and p.repository_id = one.repository_id;
+    one.place := null;
+  elsif one.place is not null then
+    one.place := metrics.derive_slice(built.id, one.repository_id, one.place, most);
+    update metrics.under_way as u
+    set place = one.place
+    where u.generation = built.id;
+    return true;
+  elsif metrics.derive_postponed(built.id, one.repository_id, 100) then
+    return true;
+  end if;
+  update metrics.generations as g
+  set repositories_up_to = one.repository_id
+  where g.id = built.id;
+  delete from metrics.under_way as u
+  where u.generation = built.id;
+  return true;
+end
+$function$;
+comment on function metrics.rebuild_slice(most integer) is 'Goes on building the next generation by about so many facts. False when there is nothing to build any more.';
 
 -- function metrics.reference_text(reference_id bigint)
 CREATE OR REPLACE FUNCTION metrics.reference_text(reference_id bigint)
@@ -17789,91 +18614,51 @@ end
 $function$;
 comment on function metrics.settle_moved_repositories(moved bigint[]) is 'Removes repositories that no reference means any more, and hands the teams'' reading on to the one that took the URL.';
 
--- function metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone)
-CREATE OR REPLACE FUNCTION metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone)
- RETURNS void
+-- function metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, most integer)
+CREATE OR REPLACE FUNCTION metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, most integer)
+ RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'on'
 AS $function$
 #variable_conflict use_column
 declare
   marked bigint[];
+  shipped integer;
 begin
-  -- Order.
-  with tail as (
-    select
-      d.id,
-      d.environment,
-      d.commit_sha,
-      row_number() over of_environment as place,
-      lag(d.commit_sha) over of_environment as earlier_sha,
-      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") as place_of_all
-    from metrics.service_deployments as d
-    where d.generation = ship.generation
-      and d.service_id = service
-      and d.outcome = 'success'
-      and d.at >= ship.since
-    window of_environment as (
-      partition by d.environment
-      order by d.at, d.external_id collate "C", d.reference collate "C"
-    )
-  ),
-  kept as (
-    select e.environment, k.sequence, k.commit_sha
-    from (select distinct t.environment from tail as t) as e
-    cross join lateral (
-      select d.sequence, d.commit_sha
-      from metrics.service_deployments as d
-      where d.generation = ship.generation
-        and d.service_id = service
-        and d.environment = e.environment
-        and d.sequence is not null
-        and d.outcome = 'success'
-        and d.at < ship.since
-      order by d.sequence desc
-      limit 1
-    ) as k
-  ),
-  ordered as (
-    select
-      t.id,
-      coalesce(k.sequence, 0) + t.place as sequence,
-      t.place_of_all = 1 and not exists (
-        select
-        from metrics.service_deployments as d
-        where d.generation = ship.generation
-          and d.service_id = service
-          and d.outcome = 'success'
-          and d.at < ship.since
-      ) as is_first,
-      coalesce(case when t.place = 1 then k.commit_sha else t.earlier_sha end = t.commit_sha, false) as is_redeploy
-    from tail as t
-    left join kept as k
-      on k.environment = t.environment
-  )
-  update metrics.service_deployments as d
-  set
-    sequence = o.sequence,
-    is_first = o.is_first,
-    is_redeploy = o.is_redeploy
-  from ordered as o
-  where d.id = o.id
-    and (d.sequence, d.is_first, d.is_redeploy) is distinct from (o.sequence, o.is_first, o.is_redeploy);
-
   -- Shipping. A deployment that stands further on than all before it ships what lies between.
   with tail as materialized (
-    select d.id, d.line, d.position, d.at, d.is_first, d.external_id, d.reference
+    select
+      d.id,
+      d.line,
+      d.position,
+      d.at,
+      d.external_id,
+      d.reference,
+      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") = 1 and not exists (
+        select
+        from metrics.service_deployments as e
+        where e.generation = ship.generation
+          and e.service_id = service
+          and e.outcome = 'success'
+          and e.at < ship.since
+      ) as is_first
     from metrics.service_deployments as d
     where d.generation = ship.generation
       and d.service_id = service
       and d.outcome = 'success'
       and d.at >= ship.since
-      and d.position is not null
+      and d.at < ship.until
+  ),
+  placed as materialized (
+    select *
+    from tail as t
+    where t.position is not null
   ),
   reached as (
     select l.line, m.position
-    from (select distinct t.line from tail as t) as l
+    from (select distinct t.line from placed as t) as l
     cross join lateral (
       select d.position
       from metrics.service_deployments as d
@@ -17903,32 +18688,53 @@ begin
         r.position,
         -1
       ) as reached
-    from tail as t
+    from placed as t
     left join reached as r
       on r.line = t.line
   ),
   assigned as materialized (
-    select c.sha, a.id, a.at, a.is_first
+    select
+      c.row_id,
+      a.id,
+      a.at,
+      a.is_first,
+      (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (a.id, a.at, a.is_first, false) as is_new
     from advancing as a
     -- Looked up for each: what lies between is little, however much there is.
     cross join lateral (
-      select o.sha, o.gone_position
+      select o.ctid as row_id, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
       from metrics.changes as o
       where o.generation = ship.generation
-        and o.service_id = service
+        and o.repository_id = repository
         and o.line = a.line
         and o.position > a.reached
         and o.position <= a.position
+        and o.service_id + 0 = service
       offset 0
     ) as c
     where a.position > a.reached
       and c.gone_position is null
     union all
-    -- What was taken off the branch is only in what was deployed from before.
-    select c.sha, f.id, f.at, f.is_first
-    from metrics.changes as c
+    -- What was taken off the branch is only in what was deployed from before. With an end, see metrics.ship_taken_off.
+    select
+      c.row_id,
+      f.id,
+      f.at,
+      f.is_first,
+      (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (f.id, f.at, f.is_first, false)
+    from (
+      select o.ctid as row_id, o.line, o.position, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
+      from metrics.changes as o
+      where ship.until = 'infinity'
+        and o.generation = ship.generation
+        and o.repository_id = repository
+        and o.gone_position is not null
+        and o.service_id + 0 = service
+        and (o.shipped_at is null or o.shipped_at >= ship.since)
+      offset 0
+    ) as c
     cross join lateral (
-      select d.id, d.at, d.is_first
+      select d.id
       from metrics.service_deployments as d
       where d.generation = ship.generation
         and d.service_id = service
@@ -17938,12 +18744,9 @@ begin
         and d.position < c.gone_position
       order by d.at, d.external_id collate "C", d.reference collate "C"
       limit 1
-    ) as f
-    where c.generation = ship.generation
-      and c.repository_id = repository
-      and c.service_id = service
-      and c.gone_position is not null
-      and f.at >= ship.since
+    ) as s
+    join tail as f
+      on f.id = s.id
   ),
   freed as (
     update metrics.changes as c
@@ -17951,145 +18754,197 @@ begin
       shipped_by = null,
       shipped_at = null,
       is_first_shipped = false
-    where c.generation = ship.generation
+    where ship.until = 'infinity'
+      and c.generation = ship.generation
       and c.service_id = service
       and c.shipped_at >= ship.since
-      and not exists (
-        select
-        from assigned as a
-        where a.sha = c.sha
-      )
+      and c.ctid not in (select a.row_id from assigned as a)
+  ),
+  put as (
+    update metrics.changes as c
+    set
+      shipped_by = a.id,
+      shipped_at = a.at,
+      is_first_shipped = a.is_first,
+      is_order_unknown = false
+    from (
+      select *
+      from assigned as a
+      where a.is_new
+      limit most
+    ) as a
+    where c.ctid = a.row_id
+    returning 1
   )
-  update metrics.changes as c
-  set
-    shipped_by = a.id,
-    shipped_at = a.at,
-    is_first_shipped = a.is_first,
-    is_order_unknown = false
-  from assigned as a
-  where c.generation = ship.generation
-    and c.repository_id = repository
-    and c.service_id = service
-    and c.sha = a.sha
-    and (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (a.id, a.at, a.is_first, false);
-
-  -- What may or may not have been deployed since, because the order of two lines is unknown.
-  if exists (
-    select
-    from metrics.branch_moves as m
-    where m.generation = ship.generation
-      and m.repository_id = repository
-      and m.line > 1
-  ) or exists (
-    select
-    from metrics.branch_moves as m
-    where m.generation = ship.generation
-      and m.repository_id = repository
-      and m.line = 1
-  ) and exists (
-    select
-    from metrics.branch_moves as m
-    where m.generation = ship.generation
-      and m.repository_id = repository
-      and m.line = 0
-  ) then
-    update metrics.changes as c
-    set is_order_unknown = not c.is_order_unknown
-    where c.generation = ship.generation
-      and c.service_id = service
-      and c.repository_id = repository
-      and c.shipped_at is null
-      and c.is_order_unknown <> exists (
-        select
-        from metrics.service_deployments as d
-        where d.generation = ship.generation
-          and d.service_id = service
-          and d.outcome = 'success'
-          and d.line <> c.line
-          and d.position is not null
-          and d.at >= coalesce(c.started_at, '-infinity')
-      );
-  else
-    update metrics.changes as c
-    set is_order_unknown = false
-    where c.generation = ship.generation
-      and c.service_id = service
-      and c.repository_id = repository
-      and c.shipped_at is null
-      and c.is_order_unknown;
+  select count(*)
+  into shipped
+  from put;
+  if shipped >= most then
+    return false;
   end if;
 
-  -- What rolled back or fixed another.
-  with tail as materialized (
-    select d.id, d.environment, d.sequence, d.line, d.position, d.commit_sha, d.at, d.external_id, d.reference
+  -- Which are the first, and which put the same commit there again.
+  with tail as (
+    select
+      d.id,
+      d.environment,
+      d.commit_sha,
+      d.is_first,
+      d.is_redeploy,
+      row_number() over of_environment as place,
+      lag(d.commit_sha) over of_environment as earlier_sha,
+      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") as place_of_all
     from metrics.service_deployments as d
     where d.generation = ship.generation
       and d.service_id = service
       and d.outcome = 'success'
       and d.at >= ship.since
+      and d.at < ship.until
+    window of_environment as (
+      partition by d.environment
+      order by d.at, d.external_id collate "C", d.reference collate "C"
+    )
+  ),
+  kept as (
+    select e.environment, k.commit_sha
+    from (select distinct t.environment from tail as t) as e
+    cross join lateral (
+      select d.commit_sha
+      from metrics.service_deployments as d
+      where d.generation = ship.generation
+        and d.service_id = service
+        and d.environment = e.environment
+        and d.outcome = 'success'
+        and d.at < ship.since
+      order by d.at desc, d.external_id collate "C" desc, d.reference collate "C" desc
+      limit 1
+    ) as k
+  ),
+  ordered as (
+    select
+      t.id,
+      t.is_first as was_first,
+      t.is_redeploy as was_redeploy,
+      t.place_of_all = 1 and not exists (
+        select
+        from metrics.service_deployments as d
+        where d.generation = ship.generation
+          and d.service_id = service
+          and d.outcome = 'success'
+          and d.at < ship.since
+      ) as is_first,
+      coalesce(case when t.place = 1 then k.commit_sha else t.earlier_sha end = t.commit_sha, false) as is_redeploy
+    from tail as t
+    left join kept as k
+      on k.environment = t.environment
+  )
+  update metrics.service_deployments as d
+  set
+    is_first = o.is_first,
+    is_redeploy = o.is_redeploy
+  from ordered as o
+  where d.id = o.id
+    and (o.was_first, o.was_redeploy) <> (o.is_first, o.is_redeploy);
+
+  -- What rolled back or fixed another.
+  with tail as materialized (
+    select
+      d.id,
+      d.environment,
+      d.line,
+      d.position,
+      d.commit_sha,
+      d.at,
+      d.external_id,
+      d.reference,
+      lag(d.id) over (
+        partition by d.environment
+        order by d.at, d.external_id collate "C", d.reference collate "C"
+      ) as earlier_id
+    from metrics.service_deployments as d
+    where d.generation = ship.generation
+      and d.service_id = service
+      and d.outcome = 'success'
+      and d.at >= ship.since
+      and d.at < ship.until
+  ),
+  -- Each with the one just before it in its environment.
+  following as materialized (
+    select
+      k.*,
+      coalesce(
+        k.earlier_id,
+        (
+          select d.id
+          from metrics.service_deployments as d
+          where d.generation = ship.generation
+            and d.service_id = service
+            and d.environment = k.environment
+            and d.outcome = 'success'
+            and d.at < ship.since
+          order by d.at desc, d.external_id collate "C" desc, d.reference collate "C" desc
+          limit 1
+        )
+      ) as before_id
+    from tail as k
   ),
   found as materialized (
     select distinct f.failed_id, f.cause, f.mended_by, f.at
     from (
       -- Rolled back: the first one after the last deployment of a commit at or before this one's. Nearly always the one just before is that last one, and nothing lies between.
       select v.id as failed_id, 'rolled_back' as cause, k.id as mended_by, k.at
-      from tail as k
+      from following as k
       join metrics.service_deployments as e
-        on e.generation = ship.generation
-        and e.service_id = service
-        and e.environment = k.environment
-        and e.sequence = k.sequence - 1
+        on e.id = k.before_id
         and case when e.line = k.line then e.position > k.position else (e.commit_sha = k.commit_sha) is not true end
-      cross join lateral (
-        select coalesce(max(u.sequence), 0) as sequence
+      left join lateral (
+        select u.*
         from (
           (
-            select j.sequence
+            select j.at, j.external_id, j.reference
             from metrics.service_deployments as j
             where k.position is not null
               and j.generation = ship.generation
               and j.service_id = service
+              and j.outcome = 'success'
               and j.environment = k.environment
-              and j.sequence < k.sequence
+              and j.at <= k.at
+              and (j.at, j.external_id collate "C", j.reference collate "C") < (k.at, k.external_id collate "C", k.reference collate "C")
               and j.line = k.line
               and j.position <= k.position
-            order by j.sequence desc
+            order by j.at desc, j.external_id collate "C" desc, j.reference collate "C" desc
             limit 1
           )
           union all
           (
-            select max(j.sequence)
+            select j.at, j.external_id, j.reference
             from metrics.service_deployments as j
-            where j.generation = ship.generation
-              and j.repository_id = repository
-              and j.commit_sha = k.commit_sha
-              and j.service_id = service
+            where j.commit_sha = k.commit_sha
+              and j.generation + 0 = ship.generation
+              and j.service_id + 0 = service
+              and j.outcome = 'success'
               and j.environment = k.environment
-              and j.sequence < k.sequence
-              and j.line is distinct from k.line
-          )
-          union all
-          (
-            select max(j.sequence)
-            from metrics.service_deployments as j
-            where k.position is null
-              and j.generation = ship.generation
-              and j.repository_id = repository
-              and j.commit_sha = k.commit_sha
-              and j.service_id = service
-              and j.environment = k.environment
-              and j.sequence < k.sequence
+              and (j.at, j.external_id collate "C", j.reference collate "C") < (k.at, k.external_id collate "C", k.reference collate "C")
+              and (k.position is null or j.line is distinct from k.line)
+            order by j.at desc, j.external_id collate "C" desc, j.reference collate "C" desc
+            limit 1
           )
         ) as u
+        order by u.at desc, u.external_id collate "C" desc, u.reference collate "C" desc
+        limit 1
       ) as l
+        on true
       cross join lateral (
         select j.id
         from metrics.service_deployments as j
         where j.generation = ship.generation
           and j.service_id = service
+          and j.outcome = 'success'
           and j.environment = k.environment
-          and j.sequence > l.sequence
-          and j.sequence < k.sequence
+          and j.at >= coalesce(l.at, '-infinity')
+          and j.at <= k.at
+          and (l.at is null or (j.at, j.external_id collate "C", j.reference collate "C") > (l.at, l.external_id collate "C", l.reference collate "C"))
+          and (j.at, j.external_id collate "C", j.reference collate "C") < (k.at, k.external_id collate "C", k.reference collate "C")
           and (
             (j.line = k.line and j.position > k.position)
             or (
@@ -18097,16 +18952,16 @@ begin
               and exists (
                 select
                 from metrics.service_deployments as i
-                where i.generation = ship.generation
-                  and i.repository_id = repository
-                  and i.commit_sha = k.commit_sha
-                  and i.service_id = service
+                where i.commit_sha = k.commit_sha
+                  and i.generation + 0 = ship.generation
+                  and i.service_id + 0 = service
+                  and i.outcome = 'success'
                   and i.environment = k.environment
-                  and i.sequence < j.sequence
+                  and (i.at, i.external_id collate "C", i.reference collate "C") < (j.at, j.external_id collate "C", j.reference collate "C")
               )
             )
           )
-        order by j.sequence
+        order by j.at, j.external_id collate "C", j.reference collate "C"
         limit 1
       ) as v
       union all
@@ -18115,36 +18970,35 @@ begin
       from tail as k
       join metrics.changes as r
         on r.shipped_by = k.id
-        and r.reverts is not null
+        and (r.reverts is not null or r.is_hotfix)
       cross join lateral unnest(r.reverts) as v (sha)
-      join metrics.changes as c
-        on c.generation = ship.generation
-        and c.repository_id = repository
-        and c.service_id = service
-        and (
-          c.sha = v.sha
-          or (
-            length(v.sha) between 7 and 39
-            and c.sha >= v.sha
-            and c.sha < v.sha || 'g'
-            and starts_with(c.sha, v.sha)
-          )
-        )
+      cross join lateral (
+        select c.shipped_by
+        from metrics.changes as c
+        where c.sha = v.sha
+          and c.generation + 0 = ship.generation
+          and c.service_id + 0 = service
+        union all
+        select c.shipped_by
+        from metrics.changes as c
+        where length(v.sha) between 7 and 39
+          and c.generation = ship.generation
+          and c.repository_id = repository
+          and c.service_id = service
+          and starts_with(c.sha, v.sha)
+      ) as c
       join metrics.service_deployments as o
         on o.id = c.shipped_by
       where (o.at, o.external_id collate "C", o.reference collate "C") < (k.at, k.external_id collate "C", k.reference collate "C")
       union all
       -- Or a hotfix: what was there just before needed it.
-      select o.id, 'fixed_forward', k.id, k.at
-      from tail as k
+      select k.before_id, 'fixed_forward', k.id, k.at
+      from following as k
       join metrics.changes as r
         on r.shipped_by = k.id
-        and r.is_hotfix
-      join metrics.service_deployments as o
-        on o.generation = ship.generation
-        and o.service_id = service
-        and o.environment = k.environment
-        and o.sequence = k.sequence - 1
+        and (r.reverts is not null or r.is_hotfix)
+      where r.is_hotfix
+        and k.before_id is not null
     ) as f
   ),
   put as (
@@ -18159,26 +19013,85 @@ begin
   ),
   gone as (
     delete from metrics.deployment_failures as t
-    where t.generation = ship.generation
+    where ship.until = 'infinity'
+      and t.generation = ship.generation
       and t.service_id = service
       and t.mended_by is not null
       and t.at >= ship.since
-      and not exists (
-        select
-        from found as f
-        where f.failed_id = t.failed_id
-          and f.cause = t.cause
-          and f.mended_by = t.mended_by
-      )
+      and (t.failed_id, t.cause, t.mended_by) not in (select f.failed_id, f.cause, f.mended_by from found as f)
     returning t.failed_id
   )
   select coalesce(array_agg(u.failed_id), '{}')
   into marked
   from (select p.failed_id from put as p union select g.failed_id from gone as g) as u;
-  perform metrics.mark_failures(ship.generation, service, ship.since, marked);
+  perform metrics.mark_failures(ship.generation, service, ship.since, ship.until, marked);
+  return true;
 end
 $function$;
-comment on function metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone) is 'Derives again what follows from the deployments of a service since a moment. All since then are done again, and nothing before but what these mark.';
+comment on function metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, most integer) is 'Derives again what follows from the deployments of a service since a moment: all since then is done again, and nothing before but what these mark. With an end, before which nothing follows from later ones, and a bound, so many changes are shipped at a time: false when there are more.';
+
+-- function metrics.ship_taken_off(generation integer, repository bigint, service bigint, after jsonb, most integer)
+CREATE OR REPLACE FUNCTION metrics.ship_taken_off(generation integer, repository bigint, service bigint, after jsonb, most integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  reached jsonb;
+  first_id bigint;
+begin
+  select d.id
+  into first_id
+  from metrics.service_deployments as d
+  where d.generation = ship_taken_off.generation
+    and d.service_id = service
+    and d.outcome = 'success'
+  order by d.at, d.external_id collate "C", d.reference collate "C"
+  limit 1;
+  with part as materialized (
+    select t.ctid as row_id, t.line, t.position, t.gone_position
+    from metrics.changes as t
+    where t.generation = ship_taken_off.generation
+      and t.repository_id = repository
+      and t.gone_position is not null
+      and t.service_id + 0 = service
+      and (t.line, t.gone_position, t.position)
+        > (coalesce((after ->> 0)::integer, -1), coalesce((after ->> 1)::bigint, -1), coalesce((after ->> 2)::bigint, -1))
+    order by t.line, t.gone_position, t.position
+    limit most
+  ),
+  put as (
+    update metrics.changes as c
+    set
+      shipped_by = f.id,
+      shipped_at = f.at,
+      is_first_shipped = f.id = first_id
+    from part as p
+    cross join lateral (
+      select d.id, d.at
+      from metrics.service_deployments as d
+      where d.generation = ship_taken_off.generation
+        and d.service_id = service
+        and d.outcome = 'success'
+        and d.line = p.line
+        and d.position >= p.position
+        and d.position < p.gone_position
+      order by d.at, d.external_id collate "C", d.reference collate "C"
+      limit 1
+    ) as f
+    where c.ctid = p.row_id
+  )
+  select jsonb_build_array(p.line, p.gone_position, p.position)
+  into reached
+  from part as p
+  order by p.line desc, p.gone_position desc, p.position desc
+  limit 1;
+  return reached;
+end
+$function$;
+comment on function metrics.ship_taken_off(generation integer, repository bigint, service bigint, after jsonb, most integer) is 'Says of so many changes that forced pushes took off what shipped them first, where nothing was said yet. Returns the place of the last, to go on after; NULL when there is none.';
 
 -- function metrics.slowest_jobs(since date, until date, by text, repository text, team text, page_after text, page_size integer, pipeline text)
 CREATE OR REPLACE FUNCTION metrics.slowest_jobs(since date DEFAULT NULL::date, until date DEFAULT NULL::date, by text DEFAULT 'duration'::text, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100, pipeline text DEFAULT NULL::text)
@@ -18714,6 +19627,104 @@ $function$;
 grant execute on function metrics.stretches_of(asked metrics.period) to authenticated;
 grant execute on function metrics.stretches_of(asked metrics.period) to metrics_reader;
 comment on function metrics.stretches_of(asked metrics.period) is 'Each bucket of a period as moments.';
+
+-- function metrics.take_off_all(generation integer, repository bigint, first_line integer, first_ordinal integer, fallen_back boolean)
+CREATE OR REPLACE FUNCTION metrics.take_off_all(generation integer, repository bigint, first_line integer, first_ordinal integer, fallen_back boolean)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  first_position constant bigint := take_off_all.first_ordinal::bigint << 20;
+  written text[];
+  forced record;
+begin
+  with back as (
+    update metrics.changes as c
+    set
+      gone_position = null,
+      gone_reason = null
+    where c.generation = take_off_all.generation
+      and c.repository_id = repository
+      and c.gone_position is not null
+      and (take_off_all.first_ordinal = 0 or (c.line = first_line and (c.gone_position >= first_position or c.position >= first_position)))
+    returning c.sha
+  )
+  select coalesce(array_agg(b.sha), '{}')
+  into written
+  from back as b;
+  for forced in
+    select m.line, m.ordinal
+    from metrics.branch_moves as m
+    where m.generation = take_off_all.generation
+      and m.repository_id = repository
+      and m.is_forced
+      and (m.line, m.ordinal) >= (
+        case when take_off_all.first_ordinal = 0 then 0 else first_line end,
+        case when fallen_back then 0 else take_off_all.first_ordinal end
+      )
+      and m.line <= case when take_off_all.first_ordinal = 0 then 2147483647 else first_line end
+    order by m.line, m.ordinal
+  loop
+    written := written || metrics.take_off_changes(take_off_all.generation, repository, forced.line, forced.ordinal, null);
+  end loop;
+  return written;
+end
+$function$;
+comment on function metrics.take_off_all(generation integer, repository bigint, first_line integer, first_ordinal integer, fallen_back boolean) is 'Marks again what forced pushes took off the branch, from a place of a line on (ordinal 0: all). Returns what is marked otherwise.';
+
+-- function metrics.take_off_changes(generation integer, repository bigint, line integer, ordinal integer, most integer)
+CREATE OR REPLACE FUNCTION metrics.take_off_changes(generation integer, repository bigint, line integer, ordinal integer, most integer)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  taken_off_at constant bigint := take_off_changes.ordinal::bigint << 20;
+  came_back_to bigint;
+  written text[];
+begin
+  select max(o.place)
+  into came_back_to
+  from metrics.branch_moves as m
+  join metrics.pushes as p
+    on p.id = m.push_id
+  cross join lateral metrics.places_of(take_off_changes.generation, repository, array[p.after]) as o
+  where m.generation = take_off_changes.generation
+    and m.repository_id = repository
+    and m.line = take_off_changes.line
+    and m.ordinal = take_off_changes.ordinal
+    and o.line = take_off_changes.line
+    and o.place < taken_off_at;
+  with lost_now as (
+    update metrics.changes as c
+    set
+      gone_position = taken_off_at,
+      gone_reason = case when came_back_to is null then 'rewritten' else 'taken_off' end
+    where c.ctid in (
+      select t.ctid
+      from metrics.changes as t
+      where t.generation = take_off_changes.generation
+        and t.repository_id = repository
+        and t.line = take_off_changes.line
+        and t.position < taken_off_at
+        and t.position > coalesce(came_back_to, -1)
+        and t.gone_position is null
+      limit most
+    )
+    returning c.sha
+  )
+  select coalesce(array_agg(l.sha), '{}')
+  into written
+  from lost_now as l;
+  return written;
+end
+$function$;
+comment on function metrics.take_off_changes(generation integer, repository bigint, line integer, ordinal integer, most integer) is 'Marks what a forced push took off the branch, at most so many of them. Forced pushes are looked at in their order.';
 
 -- function metrics.tally_of(bucket smallint)
 CREATE OR REPLACE FUNCTION metrics.tally_of(bucket smallint)
@@ -19253,9 +20264,12 @@ CREATE OR REPLACE FUNCTION metrics.write_deployments(generation integer, reposit
  RETURNS TABLE(service_id bigint, since timestamp with time zone, began_since timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'on'
 AS $function$
 #variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
 begin
   return query
   with wanted as materialized (
@@ -19264,26 +20278,75 @@ begin
     left join lateral (
       select c.line, c.position
       from metrics.changes as c
-      where c.generation = write_deployments.generation
-        and c.repository_id = repository
-        and c.sha = w.commit_sha
+      where c.sha = w.commit_sha
+        and c.generation + 0 = write_deployments.generation
+        and c.repository_id + 0 = repository
       limit 1
     ) as p
       on true
   ),
-  stale as (
-    select d.id, d.service_id, d.at, d.began_at
-    from metrics.service_deployments as d
-    where d.generation = write_deployments.generation
-      and d.repository_id = repository
-      and (commits is null or d.commit_sha = any(commits) or (d.commit_sha is null and split_part(d.external_id, '#', 1) = any(ids)))
-      and not exists (
-        select
-        from wanted as w
-        where w.service_id = d.service_id
-          and w.reference_id = d.reference_id
-          and w.external_id = d.external_id
-      )
+  present as materialized (
+    select d.id, d.service_id, d.reference_id, d.external_id, d.at, d.began_at
+    from unnest(commits) as s (sha)
+    cross join lateral (
+      select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
+      from metrics.service_deployments as o
+      where o.commit_sha = s.sha
+        and o.generation + 0 = write_deployments.generation
+        and o.repository_id + 0 = repository
+        and o.kind = 'deployment'
+      offset 0
+    ) as d
+    union
+    select d.id, d.service_id, d.reference_id, d.external_id, d.at, d.began_at
+    from unnest(siblings) as r (id)
+    cross join unnest(ids) as i (external_id)
+    cross join lateral (
+      select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
+      from metrics.service_deployments as o
+      where o.generation + 0 = write_deployments.generation
+        and o.reference_id = r.id
+        and o.external_id = i.external_id
+        and (o.kind = 'release' or (o.kind = 'deployment' and o.commit_sha is null))
+      offset 0
+    ) as d
+    union
+    select d.id, d.service_id, d.reference_id, d.external_id, d.at, d.began_at
+    from unnest(siblings) as r (id)
+    cross join unnest(ids) as i (external_id)
+    join metrics.pipeline_runs as p
+      on p.reference_id = r.id
+      and p.external_id = i.external_id
+    cross join lateral (
+      select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
+      from metrics.service_deployments as o
+      where o.generation + 0 = write_deployments.generation
+        and o.reference_id = r.id
+        and o.external_id = p.external_id || '#' || p.attempt
+        and o.kind = 'pipeline_run'
+      offset 0
+    ) as d
+    union
+    select d.id, d.service_id, d.reference_id, d.external_id, d.at, d.began_at
+    from wanted as w
+    cross join lateral (
+      select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
+      from metrics.service_deployments as o
+      where o.generation + 0 = write_deployments.generation
+        and o.reference_id = w.reference_id
+        and o.external_id = w.external_id
+        and o.service_id + 0 = w.service_id
+      offset 0
+    ) as d
+  ),
+  stale as materialized (
+    select p.*
+    from present as p
+    left join wanted as w
+      on w.service_id = p.service_id
+      and w.reference_id = p.reference_id
+      and w.external_id = p.external_id
+    where w.service_id is null
   ),
   unmarked as (
     delete from metrics.deployment_failures as f
@@ -19298,23 +20361,14 @@ begin
     where d.id = s.id
     returning d.service_id, d.at, d.began_at
   ),
-  old as (
-    select d.service_id, d.reference_id, d.external_id, d.at, d.began_at
-    from metrics.service_deployments as d
-    join wanted as w
-      on w.service_id = d.service_id
-      and w.reference_id = d.reference_id
-      and w.external_id = d.external_id
-    where d.generation = write_deployments.generation
-  ),
   put as (
     insert into metrics.service_deployments as t (
-      generation, repository_id, service_id, kind, reference_id, external_id, reference, environment, commit_sha, outcome, began_at, at, url,
+      generation, repository_id, service_id, kind, reference_id, external_id, reference, environment, commit_sha, outcome, began_at, at,
       member_ids, line, position
     )
     select
       write_deployments.generation, repository, w.service_id, w.kind, w.reference_id, w.external_id, w.reference, w.environment, w.commit_sha,
-      w.outcome, w.began_at, w.at, w.url, w.member_ids, w.line, w.position
+      w.outcome, w.began_at, w.at, w.member_ids, w.line, w.position
     from wanted as w
     on conflict on constraint service_deployment_is_unique do update set
       kind = excluded.kind,
@@ -19323,19 +20377,17 @@ begin
       outcome = excluded.outcome,
       began_at = excluded.began_at,
       at = excluded.at,
-      url = excluded.url,
       member_ids = excluded.member_ids,
       line = excluded.line,
       position = excluded.position,
-      sequence = null,
       is_first = false,
       is_redeploy = false
-    where (t.kind, t.environment, t.commit_sha, t.outcome, t.began_at, t.at, t.url, t.member_ids, t.line, t.position)
+    where (t.kind, t.environment, t.commit_sha, t.outcome, t.began_at, t.at, t.member_ids, t.line, t.position)
       is distinct from (
-        excluded.kind, excluded.environment, excluded.commit_sha, excluded.outcome, excluded.began_at, excluded.at, excluded.url,
-        excluded.member_ids, excluded.line, excluded.position
+        excluded.kind, excluded.environment, excluded.commit_sha, excluded.outcome, excluded.began_at, excluded.at, excluded.member_ids,
+        excluded.line, excluded.position
       )
-    returning t.service_id, t.reference_id, t.external_id, t.at, t.began_at
+    returning t.id, t.service_id, t.at, t.began_at
   ),
   -- A deployment that was marked by one that is gone is looked at again, too.
   marked as (
@@ -19354,10 +20406,8 @@ begin
     union all
     select p.service_id, o.at, o.began_at
     from put as p
-    join old as o
-      on o.service_id = p.service_id
-      and o.reference_id = p.reference_id
-      and o.external_id = p.external_id
+    join present as o
+      on o.id = p.id
     union all
     select m.service_id, m.at, m.began_at
     from marked as m
@@ -19365,7 +20415,7 @@ begin
   group by c.service_id;
 end
 $function$;
-comment on function metrics.write_deployments(generation integer, repository bigint, commits text[], ids text[]) is 'Writes the production deployments of these commits, and of these ids where they have none, or all. Returns from when on each service changed.';
+comment on function metrics.write_deployments(generation integer, repository bigint, commits text[], ids text[]) is 'Writes the production deployments of these commits, and of these ids where they have none, and runs and releases of these ids. Returns from when on each service changed.';
 
 -- procedure metrics.compile_fold(IN kind text, IN key_columns text[], IN rank text, IN rank_first boolean)
 CREATE OR REPLACE PROCEDURE metrics.compile_fold(IN kind text, IN key_columns text[], IN rank text DEFAULT '0'::text, IN rank_first boolean DEFAULT false)

@@ -11,7 +11,8 @@ create table if not exists metrics.generations (
   id integer generated always as identity primary key,
   state text not null,
   time_zone text not null,
-  weeks_before date not null default '-infinity',
+  counted_reference bigint not null default 0,
+  counted_up_to timestamptz not null default '-infinity',
   repositories_up_to bigint not null default 0,
   incident_window_seconds integer not null default 86400,
   rollout_seconds integer not null default 3600,
@@ -28,7 +29,8 @@ comment on table metrics.generations is 'One set of rules and a time zone each, 
 comment on column metrics.generations.id is 'Key.';
 comment on column metrics.generations.state is 'building, current or retired. A retired one is deleted by metrics.maintain.';
 comment on column metrics.generations.time_zone is 'IANA name of the zone in which its days and ISO weeks are cut.';
-comment on column metrics.generations.weeks_before is 'While it is built: facts of weeks before this Monday are counted in its aggregates. Infinity once all are.';
+comment on column metrics.generations.counted_reference is 'While it is built: facts of references below this are counted in its aggregates; of this one those up to counted_up_to.';
+comment on column metrics.generations.counted_up_to is 'While it is built: up to when facts of that reference are counted, this moment with them.';
 comment on column metrics.generations.repositories_up_to is 'While it is built: repositories up to this id are derived.';
 comment on column metrics.generations.incident_window_seconds is 'The setting when it was begun: one generation is never derived by two values.';
 comment on column metrics.generations.rollout_seconds is 'The setting when it was begun.';
@@ -36,8 +38,8 @@ comment on column metrics.generations.hotfix_labels is 'The setting when it was 
 comment on column metrics.generations.created_at is 'When it was begun.';
 comment on column metrics.generations.retired_at is 'When another became the current one. It is deleted a while later, so that who is reading it can end.';
 
-insert into metrics.generations (state, time_zone, weeks_before, repositories_up_to)
-select 'current', s.time_zone, 'infinity', 9223372036854775807
+insert into metrics.generations (state, time_zone, counted_reference, counted_up_to, repositories_up_to)
+select 'current', s.time_zone, 9223372036854775807, 'infinity', 9223372036854775807
 from metrics.settings as s
 where not exists (select from metrics.generations);
 

@@ -215,7 +215,7 @@ begin
       cross join (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
       where (
           g.state = 'current'
-          or (g.state = 'building' and w.week < g.weeks_before)
+          or (g.state = 'building' and (one.reference_id, one.at) <= (g.counted_reference, g.counted_up_to))
         )
         and (one.on_default_branch or not s.only_default_branch)
         and not (one.is_bot and s.only_humans)
@@ -304,7 +304,7 @@ begin
     cross join lateral (select metrics.week_of(c.at, g.time_zone) as week offset 0) as w
     cross join lateral (select c.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided) as d
     where g.state = 'current'
-      or (g.state = 'building' and w.week < g.weeks_before)
+      or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
     group by 1, 2, 3, 4, 5, 6
   ) as n (
     generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
@@ -380,7 +380,7 @@ begin
       where w.week >= coalesce(h.before, '-infinity')
         and (
           g.state = 'current'
-          or (g.state = 'building' and w.week < g.weeks_before)
+          or (g.state = 'building' and (one.reference_id, one.at) <= (g.counted_reference, g.counted_up_to))
         )
       order by g.id
     loop
@@ -459,7 +459,7 @@ begin
     where w.week >= coalesce(h.before, '-infinity')
       and (
         g.state = 'current'
-        or (g.state = 'building' and w.week < g.weeks_before)
+        or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
       )
     group by 1, 2, 3, 4, 5, 6
   ) as n (
@@ -608,7 +608,7 @@ begin
   end if;
 
   with touched as (
-    select distinct u.reference_id, u.rerun_group collate "C" as rerun_group
+    select distinct u.reference_id, u.rerun_group
     from unnest(mark_tries.reference_ids, mark_tries.rerun_groups) as u (reference_id, rerun_group)
   ),
   tries as (
@@ -870,97 +870,94 @@ create trigger jobs_deleted
   for each statement
   execute function metrics.count_changed_jobs();
 
--- The definition of what stands in the tables above: the facts of one week, read once more.
-drop function if exists metrics.count_week(integer, date);
+-- The definition of what stands in the tables above: the facts themselves, read once more. So many at a time that deliveries need not wait
+-- for long.
+drop function if exists metrics.count_facts(integer, bigint, timestamptz, timestamptz);
 
-create function metrics.count_week(generation integer, week date)
+create function metrics.count_facts(generation integer, reference bigint, after timestamptz, up_to timestamptz)
 returns void
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
+set enable_hashjoin = on
 as $$
+#variable_conflict use_column
 declare
   time_zone text;
-  starts_at timestamptz;
-  ends_at timestamptz;
+  horizon timestamptz;
 begin
-  select g.time_zone
-  into time_zone
+  select g.time_zone, coalesce(metrics.midnight(h.before, g.time_zone), '-infinity')
+  into time_zone, horizon
   from metrics.generations as g
-  where g.id = count_week.generation;
-  if not found or extract(isodow from count_week.week) <> 1 then
+  left join metrics.horizons as h
+    on h.fact = 'jobs'
+  where g.id = count_facts.generation;
+  if not found then
     raise exception using
       errcode = '22023',
-      message = format('no week %s of a generation %s', count_week.week, count_week.generation),
-      hint = 'A week is named by its Monday.';
+      message = format('there is no generation %s', count_facts.generation);
   end if;
-  starts_at := metrics.midnight(count_week.week, time_zone);
-  ends_at := metrics.midnight(count_week.week + 7, time_zone);
 
   -- Right already wherever the triggers saw each run come.
   perform metrics.mark_tries(array_agg(p.reference_id), array_agg(p.rerun_group))
-  from metrics.repository_references as r
-  cross join lateral (
-    select f.reference_id, f.rerun_group
-    from metrics.pipeline_runs as f
-    where f.reference_id = r.id
-      and f.ended_at >= starts_at
-      and f.ended_at < ends_at
-    offset 0
-  ) as p
-  where p.rerun_group is not null;
+  from metrics.pipeline_runs as p
+  where p.reference_id = count_facts.reference
+    and p.ended_at > count_facts.after
+    and p.ended_at <= count_facts.up_to
+    and p.rerun_group is not null;
 
-  insert into metrics.pipeline_weeks (
+  insert into metrics.pipeline_weeks as t (
     generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
     unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
   )
   with runs as materialized (
     select
-      r.id as reference_id,
+      metrics.week_of(p.ended_at, time_zone) as week,
       coalesce(p.pipeline, '') as pipeline,
-      s.only_default_branch,
-      s.only_humans,
+      p.on_default_branch is true as on_default_branch,
+      p.actor_is_bot is true as is_bot,
       p.outcome,
       p.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided,
       p.is_first_try,
       p.is_last_try,
       metrics.bucket_of(p.duration_seconds) as duration,
       metrics.bucket_of(p.queue_seconds) as queue
-    from metrics.repository_references as r
-    cross join lateral (
-      select *
-      from metrics.pipeline_runs as f
-      where f.reference_id = r.id
-        and f.ended_at >= starts_at
-        and f.ended_at < ends_at
-      offset 0
-    ) as p
-    join (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
-      on (p.on_default_branch is true or not s.only_default_branch)
-      and not (p.actor_is_bot is true and s.only_humans)
+    from metrics.pipeline_runs as p
+    where p.reference_id = count_facts.reference
+      and p.ended_at > count_facts.after
+      and p.ended_at <= count_facts.up_to
+  ),
+  selections as (
+    select *
+    from (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
+  ),
+  buckets as (
+    select n.week, n.pipeline, n.on_default_branch, n.is_bot, m.measure, count(*) * metrics.tally_of(m.bucket) as tally
+    from runs as n
+    cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
+    where m.bucket is not null
+    group by n.week, n.pipeline, n.on_default_branch, n.is_bot, m.measure, m.bucket
   ),
   tallies as (
     select
-      b.reference_id,
+      b.week,
       b.pipeline,
-      b.only_default_branch,
-      b.only_humans,
-      sum(b.runs * metrics.tally_of(b.bucket)) filter (where b.measure = 'duration') as duration,
-      sum(b.runs * metrics.tally_of(b.bucket)) filter (where b.measure = 'queue') as queue
-    from (
-      select n.reference_id, n.pipeline, n.only_default_branch, n.only_humans, m.measure, m.bucket, count(*) as runs
-      from runs as n
-      cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
-      where m.bucket is not null
-      group by n.reference_id, n.pipeline, n.only_default_branch, n.only_humans, m.measure, m.bucket
-    ) as b
-    group by b.reference_id, b.pipeline, b.only_default_branch, b.only_humans
+      s.only_default_branch,
+      s.only_humans,
+      sum(b.tally) filter (where b.measure = 'duration') as duration,
+      sum(b.tally) filter (where b.measure = 'queue') as queue
+    from buckets as b
+    join selections as s
+      on (b.on_default_branch or not s.only_default_branch)
+      and not (b.is_bot and s.only_humans)
+    group by b.week, b.pipeline, s.only_default_branch, s.only_humans
   )
   select
-    count_week.generation,
+    count_facts.generation,
     c.only_default_branch,
     c.only_humans,
-    c.reference_id,
-    count_week.week,
+    count_facts.reference,
+    c.week,
     c.pipeline,
     c.success,
     c.failure,
@@ -975,14 +972,14 @@ begin
     c.first_success,
     c.last_decided,
     c.last_success,
-    coalesce(t.duration, 0),
-    coalesce(t.queue, 0)
+    coalesce(l.duration, 0),
+    coalesce(l.queue, 0)
   from (
     select
-      n.reference_id,
+      n.week,
       n.pipeline,
-      n.only_default_branch,
-      n.only_humans,
+      s.only_default_branch,
+      s.only_humans,
       count(*) filter (where n.outcome = 'success') as success,
       count(*) filter (where n.outcome = 'failure') as failure,
       count(*) filter (where n.outcome = 'timed_out') as timed_out,
@@ -997,31 +994,41 @@ begin
       count(*) filter (where n.is_last_try and n.is_decided) as last_decided,
       count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success
     from runs as n
-    group by n.reference_id, n.pipeline, n.only_default_branch, n.only_humans
+    join selections as s
+      on (n.on_default_branch or not s.only_default_branch)
+      and not (n.is_bot and s.only_humans)
+    group by n.week, n.pipeline, s.only_default_branch, s.only_humans
   ) as c
-  left join tallies as t
-    on t.reference_id = c.reference_id
-    and t.pipeline = c.pipeline
-    and t.only_default_branch = c.only_default_branch
-    and t.only_humans = c.only_humans;
+  left join tallies as l
+    on l.week = c.week
+    and l.pipeline = c.pipeline
+    and l.only_default_branch = c.only_default_branch
+    and l.only_humans = c.only_humans
+  on conflict (generation, only_default_branch, only_humans, reference_id, week, pipeline) do update set
+    success = t.success + excluded.success,
+    failure = t.failure + excluded.failure,
+    timed_out = t.timed_out + excluded.timed_out,
+    error = t.error + excluded.error,
+    cancelled = t.cancelled + excluded.cancelled,
+    skipped = t.skipped + excluded.skipped,
+    neutral = t.neutral + excluded.neutral,
+    unknown = t.unknown + excluded.unknown,
+    reruns = t.reruns + excluded.reruns,
+    first_decided = t.first_decided + excluded.first_decided,
+    first_success = t.first_success + excluded.first_success,
+    last_decided = t.last_decided + excluded.last_decided,
+    last_success = t.last_success + excluded.last_success,
+    duration_tally = t.duration_tally + excluded.duration_tally,
+    queue_tally = t.queue_tally + excluded.queue_tally;
 
   -- Jobs of weeks before the horizon may be gone: see metrics.copy_frozen_weeks.
-  if exists (
-    select
-    from metrics.horizons as h
-    where h.fact = 'jobs'
-      and h.before > count_week.week
-  ) then
-    return;
-  end if;
-
-  insert into metrics.job_weeks (
+  insert into metrics.job_weeks as t (
     generation, reference_id, week, pipeline, job, runner, success, failure, timed_out, error, cancelled, skipped, neutral, unknown, seconds,
     rounded_minutes, duration_tally, queue_tally
   )
   with jobs as materialized (
     select
-      r.id as reference_id,
+      metrics.week_of(j.ended_at, time_zone) as week,
       coalesce(j.pipeline, '') as pipeline,
       coalesce(j.name, '') as job,
       metrics.runner_of(j.runner_labels) as runner,
@@ -1029,37 +1036,33 @@ begin
       j.duration_seconds::numeric as seconds,
       metrics.bucket_of(j.duration_seconds) as duration,
       metrics.bucket_of(j.queue_seconds) as queue
-    from metrics.repository_references as r
-    cross join lateral (
-      select f.pipeline, f.name, f.runner_labels, f.outcome, f.duration_seconds, f.queue_seconds
-      from metrics.jobs as f
-      where f.reference_id = r.id
-        and f.ended_at >= starts_at
-        and f.ended_at < ends_at
-      offset 0
-    ) as j
+    from metrics.jobs as j
+    where j.reference_id = count_facts.reference
+      and j.ended_at > count_facts.after
+      and j.ended_at <= count_facts.up_to
+      and j.ended_at >= horizon
   ),
   tallies as (
     select
-      b.reference_id,
+      b.week,
       b.pipeline,
       b.job,
       b.runner,
       sum(b.jobs * metrics.tally_of(b.bucket)) filter (where b.measure = 'duration') as duration,
       sum(b.jobs * metrics.tally_of(b.bucket)) filter (where b.measure = 'queue') as queue
     from (
-      select n.reference_id, n.pipeline, n.job, n.runner, m.measure, m.bucket, count(*) as jobs
+      select n.week, n.pipeline, n.job, n.runner, m.measure, m.bucket, count(*) as jobs
       from jobs as n
       cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
       where m.bucket is not null
-      group by n.reference_id, n.pipeline, n.job, n.runner, m.measure, m.bucket
+      group by n.week, n.pipeline, n.job, n.runner, m.measure, m.bucket
     ) as b
-    group by b.reference_id, b.pipeline, b.job, b.runner
+    group by b.week, b.pipeline, b.job, b.runner
   )
   select
-    count_week.generation,
-    c.reference_id,
-    count_week.week,
+    count_facts.generation,
+    count_facts.reference,
+    c.week,
     c.pipeline,
     c.job,
     c.runner,
@@ -1073,11 +1076,11 @@ begin
     c.unknown,
     c.seconds,
     c.rounded_minutes,
-    coalesce(t.duration, 0),
-    coalesce(t.queue, 0)
+    coalesce(l.duration, 0),
+    coalesce(l.queue, 0)
   from (
     select
-      n.reference_id,
+      n.week,
       n.pipeline,
       n.job,
       n.runner,
@@ -1092,32 +1095,144 @@ begin
       coalesce(sum(n.seconds), 0) as seconds,
       coalesce(sum(ceil(n.seconds / 60)), 0) as rounded_minutes
     from jobs as n
-    group by n.reference_id, n.pipeline, n.job, n.runner
+    group by n.week, n.pipeline, n.job, n.runner
   ) as c
-  left join tallies as t
-    on t.reference_id = c.reference_id
-    and t.pipeline = c.pipeline
-    and t.job = c.job
-    and t.runner = c.runner;
+  left join tallies as l
+    on l.week = c.week
+    and l.pipeline = c.pipeline
+    and l.job = c.job
+    and l.runner = c.runner
+  on conflict (generation, reference_id, week, pipeline, job, runner) do update set
+    success = t.success + excluded.success,
+    failure = t.failure + excluded.failure,
+    timed_out = t.timed_out + excluded.timed_out,
+    error = t.error + excluded.error,
+    cancelled = t.cancelled + excluded.cancelled,
+    skipped = t.skipped + excluded.skipped,
+    neutral = t.neutral + excluded.neutral,
+    unknown = t.unknown + excluded.unknown,
+    seconds = t.seconds + excluded.seconds,
+    rounded_minutes = t.rounded_minutes + excluded.rounded_minutes,
+    duration_tally = t.duration_tally + excluded.duration_tally,
+    queue_tally = t.queue_tally + excluded.queue_tally;
+
+  perform metrics.count_pull_requests(
+    array(
+      select p
+      from metrics.pull_requests as p
+      where p.reference_id = count_facts.reference
+        and p.merged_at > count_facts.after
+        and p.merged_at <= count_facts.up_to
+    ),
+    '{}',
+    count_facts.generation
+  );
+  perform metrics.count_reports(count_facts.generation, count_facts.reference, count_facts.after, count_facts.up_to);
 end
 $$;
-revoke execute on function metrics.count_week(integer, date) from public;
+revoke execute on function metrics.count_facts(integer, bigint, timestamptz, timestamptz) from public;
 
-comment on function metrics.count_week(integer, date) is 'Counts the pipeline runs and jobs of one week into a generation that has nothing of that week yet. Nothing may be stored meanwhile.';
+comment on function metrics.count_facts(integer, bigint, timestamptz, timestamptz) is 'Adds the pipeline runs and jobs of a reference that ended, its pull requests that were merged and what was reported of tests and rules, after a moment and up to another, to a generation that has not counted them yet. Nothing may be stored meanwhile.';
 
-drop function if exists metrics.copy_frozen_weeks(integer, integer);
+-- A slice ends with a week where it can, so that a row of a week is written once.
+drop function if exists metrics.end_of_slice(integer, bigint, timestamptz, integer);
 
-create function metrics.copy_frozen_weeks(from_generation integer, to_generation integer)
+create function metrics.end_of_slice(generation integer, reference bigint, after timestamptz, most integer)
+returns timestamptz
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  time_zone constant text := (
+    select g.time_zone
+    from metrics.generations as g
+    where g.id = end_of_slice.generation
+  );
+  ends_at timestamptz;
+  week_begins_at timestamptz;
+begin
+  ends_at := least(
+    (
+      select p.ended_at
+      from metrics.pipeline_runs as p
+      where p.reference_id = end_of_slice.reference
+        and p.ended_at > end_of_slice.after
+      order by p.ended_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select j.ended_at
+      from metrics.jobs as j
+      where j.reference_id = end_of_slice.reference
+        and j.ended_at > end_of_slice.after
+      order by j.ended_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select p.merged_at
+      from metrics.pull_requests as p
+      where p.reference_id = end_of_slice.reference
+        and p.merged_at > end_of_slice.after
+      order by p.merged_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select t.started_at
+      from metrics.test_runs as t
+      where t.reference_id = end_of_slice.reference
+        and t.started_at > end_of_slice.after
+      order by t.started_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select c.checked_at
+      from metrics.rule_checks as c
+      where c.reference_id = end_of_slice.reference
+        and c.checked_at > end_of_slice.after
+      order by c.checked_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select metrics.midnight(w.week, time_zone)
+      from metrics.job_weeks as w
+      where w.generation = metrics.current_generation()
+        and w.reference_id = end_of_slice.reference
+        and w.week > metrics.week_of(end_of_slice.after, time_zone)
+        and w.week < (select h.before from metrics.horizons as h where h.fact = 'jobs')
+      order by w.week
+      offset most - 1
+      limit 1
+    ),
+    'infinity'
+  );
+  if isfinite(ends_at) then
+    week_begins_at := metrics.midnight(metrics.week_of(ends_at, time_zone), time_zone);
+    if week_begins_at - interval '1 microsecond' > end_of_slice.after then
+      return week_begins_at - interval '1 microsecond';
+    end if;
+  end if;
+  return ends_at;
+end
+$$;
+revoke execute on function metrics.end_of_slice(integer, bigint, timestamptz, integer) from public;
+
+comment on function metrics.end_of_slice(integer, bigint, timestamptz, integer) is 'Up to when a reference has no more than so many facts of a kind after a moment, and frozen rows of weeks: what metrics.count_facts is to count next. All of one moment, and all rows of one frozen week, belong together.';
+
+drop function if exists metrics.copy_frozen_weeks(integer, bigint, timestamptz, timestamptz);
+
+create function metrics.copy_frozen_weeks(to_generation integer, reference bigint, after timestamptz, up_to timestamptz)
 returns void
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
-declare
-  horizon constant date := (
-    select coalesce(h.before, '-infinity')
-    from metrics.horizons as h
-    where h.fact = 'jobs'
-  );
 begin
   insert into metrics.job_weeks (
     generation, reference_id, week, pipeline, job, runner, success, failure, timed_out, error, cancelled, skipped, neutral, unknown, seconds,
@@ -1126,15 +1241,24 @@ begin
   select
     to_generation, w.reference_id, w.week, w.pipeline, w.job, w.runner, w.success, w.failure, w.timed_out, w.error, w.cancelled, w.skipped,
     w.neutral, w.unknown, w.seconds, w.rounded_minutes, w.duration_tally, w.queue_tally
-  from metrics.job_weeks as w
-  where w.generation = from_generation
-    and w.week < horizon
+  from metrics.generations as g
+  join metrics.horizons as h
+    on h.fact = 'jobs'
+  join metrics.job_weeks as w
+    on w.generation = metrics.current_generation()
+    and w.reference_id = reference
+    and w.week < h.before
+    and w.week >= metrics.week_of(after, g.time_zone)
+    and w.week <= metrics.week_of(up_to, g.time_zone)
+  where g.id = to_generation
+    and metrics.midnight(w.week, g.time_zone) > after
+    and metrics.midnight(w.week, g.time_zone) <= up_to
   on conflict do nothing;
 end
 $$;
-revoke execute on function metrics.copy_frozen_weeks(integer, integer) from public;
+revoke execute on function metrics.copy_frozen_weeks(integer, bigint, timestamptz, timestamptz) from public;
 
-comment on function metrics.copy_frozen_weeks(integer, integer) is 'Copies what was counted of weeks before the horizon to another generation, as it is. Again changes nothing.';
+comment on function metrics.copy_frozen_weeks(integer, bigint, timestamptz, timestamptz) is 'Copies what was counted of a reference in weeks before the horizon, that began after a moment and up to another, from the current generation to another, as it is. Again changes nothing.';
 
 drop function if exists metrics.move_job_horizon(date);
 

@@ -74,7 +74,7 @@ begin
     join metrics.generations as g
       on case
         when generation_id is not null then g.id = generation_id
-        else g.state = 'current' or (g.state = 'building' and metrics.week_of(c.merged_at, g.time_zone) < g.weeks_before)
+        else g.state = 'current' or (g.state = 'building' and (c.reference_id, c.merged_at) <= (g.counted_reference, g.counted_up_to))
       end
     where c.merged_at is not null
     group by 1, 2, 3, 4
@@ -154,29 +154,3 @@ create or replace trigger count_deleted
   after delete on metrics.pull_requests
   referencing old table as old_rows
   for each statement execute function metrics.count_changed_pull_requests();
-
-drop function if exists metrics.count_pull_requests_of_week(integer, date);
-
-create function metrics.count_pull_requests_of_week(generation integer, week date)
-returns void
-language sql
-set search_path = ''
-as $$
-  select metrics.count_pull_requests(
-    array(
-      select p
-      from metrics.generations as g
-      cross join metrics.repository_references as r
-      join metrics.pull_requests as p
-        on p.reference_id = r.id
-        and p.merged_at >= metrics.midnight(week, g.time_zone)
-        and p.merged_at < metrics.midnight(week + 7, g.time_zone)
-      where g.id = generation
-    ),
-    '{}',
-    generation
-  )
-$$;
-revoke execute on function metrics.count_pull_requests_of_week(integer, date) from public;
-
-comment on function metrics.count_pull_requests_of_week(integer, date) is 'Counts the pull requests of one week for a generation from the facts. Nothing may be counted of that week yet.';

@@ -98,7 +98,7 @@ begin
     from unnest(counted) as c
     join metrics.generations as g
       on g.state = 'current'
-      or (g.state = 'building' and metrics.week_of(c.at, g.time_zone) < g.weeks_before)
+      or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
     group by 1, 2, 3
   ) as n (generation, reference_id, week, runs, passed, failed, skipped)
   where (n.runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0)
@@ -150,7 +150,7 @@ begin
     from unnest(counted) as c
     join metrics.generations as g
       on g.state = 'current'
-      or (g.state = 'building' and metrics.week_of(c.at, g.time_zone) < g.weeks_before)
+      or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
     group by 1, 2, 3
   ) as n (generation, reference_id, week, compliant, violation, warning)
   where (n.compliant, n.violation, n.warning) <> (0, 0, 0)
@@ -283,63 +283,60 @@ create or replace trigger count_deleted
   referencing old table as old_rows
   for each statement execute function metrics.count_changed_checks();
 
-drop function if exists metrics.count_reports_of_week(integer, date);
+drop function if exists metrics.count_reports(integer, bigint, timestamptz, timestamptz);
 
-create function metrics.count_reports_of_week(generation integer, week date)
+create function metrics.count_reports(generation integer, reference bigint, after timestamptz, up_to timestamptz)
 returns void
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
-declare
-  starts_at timestamptz;
-  ends_at timestamptz;
+#variable_conflict use_column
 begin
-  select metrics.midnight(count_reports_of_week.week, g.time_zone), metrics.midnight(count_reports_of_week.week + 7, g.time_zone)
-  into starts_at, ends_at
-  from metrics.generations as g
-  where g.id = count_reports_of_week.generation;
-
-  insert into metrics.test_weeks (generation, reference_id, week, runs, passed, failed, skipped)
+  insert into metrics.test_weeks as t (generation, reference_id, week, runs, passed, failed, skipped)
   select
-    count_reports_of_week.generation,
-    r.id,
-    count_reports_of_week.week,
+    g.id,
+    f.reference_id,
+    metrics.week_of(f.started_at, g.time_zone) as week,
     count(*),
-    sum(coalesce(t.passed_count, 0)),
-    sum(coalesce(t.failed_count, 0) + coalesce(t.error_count, 0)),
-    sum(coalesce(t.skipped_count, 0))
-  from metrics.repository_references as r
-  cross join lateral (
-    select f.passed_count, f.failed_count, f.error_count, f.skipped_count
-    from metrics.test_runs as f
-    where f.reference_id = r.id
-      and f.started_at >= starts_at
-      and f.started_at < ends_at
-    offset 0
-  ) as t
-  group by r.id;
+    sum(coalesce(f.passed_count, 0)),
+    sum(coalesce(f.failed_count, 0) + coalesce(f.error_count, 0)),
+    sum(coalesce(f.skipped_count, 0))
+  from metrics.generations as g
+  join metrics.test_runs as f
+    on f.reference_id = count_reports.reference
+    and f.started_at > count_reports.after
+    and f.started_at <= count_reports.up_to
+  where g.id = count_reports.generation
+  group by g.id, f.reference_id, 3
+  on conflict on constraint test_weeks_pkey do update set
+    runs = t.runs + excluded.runs,
+    passed = t.passed + excluded.passed,
+    failed = t.failed + excluded.failed,
+    skipped = t.skipped + excluded.skipped;
 
-  insert into metrics.rule_weeks (generation, reference_id, week, compliant, violation, warning)
+  insert into metrics.rule_weeks as t (generation, reference_id, week, compliant, violation, warning)
   select
-    count_reports_of_week.generation,
-    r.id,
-    count_reports_of_week.week,
-    count(*) filter (where c.status = 'compliant'),
-    count(*) filter (where c.status = 'violation'),
-    count(*) filter (where c.status = 'warning')
-  from metrics.repository_references as r
-  cross join lateral (
-    select f.status
-    from metrics.rule_checks as f
-    where f.reference_id = r.id
-      and f.checked_at >= starts_at
-      and f.checked_at < ends_at
-      and f.status is not null
-    offset 0
-  ) as c
-  group by r.id;
+    g.id,
+    f.reference_id,
+    metrics.week_of(f.checked_at, g.time_zone) as week,
+    count(*) filter (where f.status = 'compliant'),
+    count(*) filter (where f.status = 'violation'),
+    count(*) filter (where f.status = 'warning')
+  from metrics.generations as g
+  join metrics.rule_checks as f
+    on f.reference_id = count_reports.reference
+    and f.checked_at > count_reports.after
+    and f.checked_at <= count_reports.up_to
+    and f.status is not null
+  where g.id = count_reports.generation
+  group by g.id, f.reference_id, 3
+  on conflict on constraint rule_weeks_pkey do update set
+    compliant = t.compliant + excluded.compliant,
+    violation = t.violation + excluded.violation,
+    warning = t.warning + excluded.warning;
 end
 $$;
-revoke execute on function metrics.count_reports_of_week(integer, date) from public;
+revoke execute on function metrics.count_reports(integer, bigint, timestamptz, timestamptz) from public;
 
-comment on function metrics.count_reports_of_week(integer, date) is 'Counts the test runs and checks of rules of one week for a generation from the facts. Nothing may be counted of that week yet.';
+comment on function metrics.count_reports(integer, bigint, timestamptz, timestamptz) is 'Counts test runs and checks of rules of a reference, after a moment and up to another, for a generation. Nothing of them may be counted yet.';

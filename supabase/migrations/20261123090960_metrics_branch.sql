@@ -10,8 +10,6 @@ create table if not exists metrics.branch_moves (
   line integer not null,
   ordinal integer not null,
   push_id bigint not null,
-  before text not null,
-  after text not null,
   pushed_at timestamptz,
   is_forced boolean not null,
   is_truncated boolean not null,
@@ -19,9 +17,7 @@ create table if not exists metrics.branch_moves (
 );
 
 create index if not exists branch_moves_push_id_idx on metrics.branch_moves (push_id);
-create index if not exists branch_moves_after_idx on metrics.branch_moves (generation, repository_id, after);
-create index if not exists branch_moves_before_idx on metrics.branch_moves (generation, repository_id, before);
-create index if not exists branch_moves_pushed_at_idx on metrics.branch_moves (generation, repository_id, pushed_at);
+create index if not exists branch_moves_first_idx on metrics.branch_moves (generation, repository_id) where ordinal = 1;
 create index if not exists branch_moves_truncated_idx on metrics.branch_moves (generation, repository_id, pushed_at) where is_truncated;
 
 comment on table metrics.branch_moves is 'Derived: the moves of a default branch in their order. The order between lines is unknown.';
@@ -29,9 +25,7 @@ comment on column metrics.branch_moves.generation is 'The generation that it bel
 comment on column metrics.branch_moves.repository_id is 'Repository.';
 comment on column metrics.branch_moves.line is 'Moves of one line have an order: 0 is that of all whose time is known, with what hangs on it.';
 comment on column metrics.branch_moves.ordinal is 'Place in the line.';
-comment on column metrics.branch_moves.push_id is 'The push.';
-comment on column metrics.branch_moves.before is 'Commit before the move.';
-comment on column metrics.branch_moves.after is 'Commit after the move.';
+comment on column metrics.branch_moves.push_id is 'The push, which says from which commit to which it moved the branch.';
 comment on column metrics.branch_moves.pushed_at is 'When, where the provider says.';
 comment on column metrics.branch_moves.is_forced is 'Whether it rewrote history.';
 comment on column metrics.branch_moves.is_truncated is 'Whether the provider listed only some of its commits.';
@@ -53,7 +47,6 @@ create table if not exists metrics.changes (
   is_merge_commit boolean not null default false,
   is_hotfix boolean not null default false,
   reverts text[],
-  title text,
   pull_request_reference_id bigint,
   pull_request_number integer,
   pull_request_is_bot boolean,
@@ -77,14 +70,14 @@ create table if not exists metrics.changes (
   lead_seconds double precision generated always as (
     case when shipped_at >= started_at then extract(epoch from shipped_at - started_at) end
   ) stored,
-  constraint changes_pkey primary key (generation, repository_id, sha, service_id),
+  constraint changes_pkey primary key (generation, repository_id, line, position, service_id),
   constraint gone_reason_is_known check (gone_reason in ('taken_off', 'rewritten')),
   constraint basis_is_known check (basis in ('commit', 'first_commit', 'pull_request_opened'))
 );
 
-create index if not exists changes_position_idx on metrics.changes (generation, service_id, line, position);
-create index if not exists changes_repository_position_idx on metrics.changes (generation, repository_id, line, position);
-create index if not exists changes_shipped_by_idx on metrics.changes (shipped_by) where shipped_by is not null;
+-- By hash: a tree of commits' names would be the largest index of all.
+create index if not exists changes_sha_idx on metrics.changes using hash (sha);
+create index if not exists changes_mending_idx on metrics.changes (shipped_by) where shipped_by is not null and (reverts is not null or is_hotfix);
 create index if not exists changes_shipped_at_idx on metrics.changes (generation, service_id, shipped_at);
 create index if not exists changes_unshipped_idx
   on metrics.changes (generation, service_id, started_at)
@@ -93,8 +86,7 @@ create index if not exists changes_merged_at_idx on metrics.changes (generation,
 create index if not exists changes_pull_request_idx
   on metrics.changes (pull_request_reference_id, pull_request_number)
   where pull_request_number is not null;
-create index if not exists changes_gone_idx on metrics.changes (generation, repository_id, line, gone_position) where gone_position is not null;
-create index if not exists changes_reverts_idx on metrics.changes (generation, service_id) where reverts is not null or is_hotfix;
+create index if not exists changes_gone_idx on metrics.changes (generation, repository_id, line, gone_position, position) where gone_position is not null;
 
 comment on table metrics.changes is 'Derived: a commit of a default branch as a change of a service, and the deployment that shipped it first. Service 0 holds the place of commits that change no service.';
 comment on column metrics.changes.generation is 'The generation that it belongs to.';
@@ -113,7 +105,6 @@ comment on column metrics.changes.is_bot is 'Whether a bot made it.';
 comment on column metrics.changes.is_merge_commit is 'Whether it only joins commits that are on the branch themselves: no change, followed for its pull request.';
 comment on column metrics.changes.is_hotfix is 'Whether its pull request has a label of a hotfix.';
 comment on column metrics.changes.reverts is 'Commits that it says it reverts.';
-comment on column metrics.changes.title is 'First line of its message.';
 comment on column metrics.changes.pull_request_reference_id is 'Repository reference of the pull request that was merged as this commit.';
 comment on column metrics.changes.pull_request_number is 'Number of that pull request.';
 comment on column metrics.changes.pull_request_is_bot is 'Whether a bot is that pull request''s author.';
@@ -147,9 +138,9 @@ revoke execute on function metrics.ensure_service(integer, bigint) from public;
 comment on function metrics.ensure_service(integer, bigint) is 'Makes a repository a service, unless it has services by rules.';
 
 -- The moves of a default branch, each once: a push that two senders told is one move.
-drop function if exists metrics.moves_of(bigint, timestamptz);
+drop function if exists metrics.moves_of(bigint, timestamptz, timestamptz);
 
-create function metrics.moves_of(repository bigint, since timestamptz)
+create function metrics.moves_of(repository bigint, since timestamptz, until timestamptz)
 returns table (push_id bigint, before text, after text, pushed_at timestamptz, is_forced boolean, is_truncated boolean)
 language plpgsql
 stable
@@ -162,11 +153,21 @@ begin
   with moves as materialized (
     select p.id, p.before, p.after, p.pushed_at, p.forced, p.created, p.truncated, p.commits
     from metrics.repository_references as r
-    join metrics.pushes as p
-      on p.reference_id = r.id
+    cross join lateral (
+      select f.*
+      from metrics.pushes as f
+      where f.reference_id = r.id
+        and f.on_default_branch is not false
+        and f.pushed_at >= since
+        and f.pushed_at < until
+      union all
+      select f.*
+      from metrics.pushes as f
+      where f.reference_id = r.id
+        and f.on_default_branch is not false
+        and f.pushed_at is null
+    ) as p
     where r.repository_id = repository
-      and p.on_default_branch is not false
-      and (p.pushed_at >= since or p.pushed_at is null or since = '-infinity')
       and p.deleted is not true
       and (
         p.on_default_branch
@@ -193,9 +194,9 @@ begin
   order by m.before collate "C", m.after collate "C", m.pushed_at, m.truncated is true, coalesce(cardinality(m.commits), 0) desc, m.commits::text collate "C", m.id;
 end
 $$;
-revoke execute on function metrics.moves_of(bigint, timestamptz) from public;
+revoke execute on function metrics.moves_of(bigint, timestamptz, timestamptz) from public;
 
-comment on function metrics.moves_of(bigint, timestamptz) is 'Pushes that moved the default branch since a moment, and all whose time is unknown.';
+comment on function metrics.moves_of(bigint, timestamptz, timestamptz) is 'Pushes that moved the default branch since a moment and before another, and all whose time is unknown.';
 
 -- Where a commit was put on the branch, each time; a move's end that it does not list counts as a place at its end.
 drop function if exists metrics.places_of(integer, bigint, text[]);
@@ -208,6 +209,8 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 #variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
 begin
   return query
   select p.sha, p.line, p.place, p.is_listed
@@ -229,16 +232,21 @@ begin
       cross join lateral unnest(p.commits) with ordinality as c (sha, n)
       where c.sha = s.sha
       union all
-      select m.after, m.line, (m.ordinal::bigint << 20) + 1048575, false, m.is_forced
+      select p.after, m.line, (m.ordinal::bigint << 20) + 1048575, false, m.is_forced
       from unnest(shas) as s (sha)
+      cross join lateral (
+        select q.id, q.after, q.commits
+        from metrics.pushes as q
+        where q.reference_id = any(siblings)
+          and q.after = s.sha
+        offset 0
+      ) as p
       join metrics.branch_moves as m
-        on m.generation = places_of.generation
+        on m.push_id = p.id
+        and m.generation = places_of.generation
         and m.repository_id = repository
-        and m.after = s.sha
-      join metrics.pushes as p
-        on p.id = m.push_id
-      where not coalesce(p.commits @> array[m.after], false)
-        and m.after !~ '^0+$'
+      where not coalesce(p.commits @> array[p.after], false)
+        and p.after !~ '^0+$'
     ) as u
   ) as p
   -- A branch that is forced back to a commit does not bring it: the commit stays where it was.
@@ -258,14 +266,19 @@ language plpgsql
 set search_path = ''
 set enable_seqscan = off
 as $$
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
 begin
-  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, before, after, pushed_at, is_forced, is_truncated)
-  select append_move.generation, repository, m.line, m.ordinal + 1, p.id, p.before, p.after, null, false, p.truncated is true
+  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
+  select append_move.generation, repository, m.line, m.ordinal + 1, p.id, null, false, p.truncated is true
   from metrics.pushes as p
+  join metrics.pushes as e
+    on e.reference_id = any(siblings)
+    and e.after = p.before
   join metrics.branch_moves as m
-    on m.generation = append_move.generation
+    on m.push_id = e.id
+    and m.generation = append_move.generation
     and m.repository_id = repository
-    and m.after = p.before
   where p.id = append_move.push
     and p.pushed_at is null
     and p.forced is not true
@@ -281,13 +294,34 @@ begin
         and o.line = m.line
         and o.ordinal > m.ordinal
     )
-    -- Another move that ends or begins where this one does could have a claim on the place.
+    -- Another move that ends or begins where this one does could have a claim on the place. One that begins where none ends is its line's first.
     and not exists (
       select
       from metrics.branch_moves as o
+      where o.push_id = p.id
+        and o.generation = append_move.generation
+        and o.repository_id = repository
+    )
+    and not exists (
+      select
+      from metrics.pushes as q
+      join metrics.branch_moves as o
+        on o.push_id = q.id
+        and o.generation = append_move.generation
+        and o.repository_id = repository
+      where q.reference_id = any(siblings)
+        and q.after in (p.before, p.after)
+        and (o.line, o.ordinal) <> (m.line, m.ordinal)
+    )
+    and not exists (
+      select
+      from metrics.branch_moves as o
+      join metrics.pushes as q
+        on q.id = o.push_id
       where o.generation = append_move.generation
         and o.repository_id = repository
-        and (o.push_id = p.id or o.after in (p.before, p.after) and (o.line, o.ordinal) <> (m.line, m.ordinal) or o.before in (p.before, p.after))
+        and o.ordinal = 1
+        and q.before in (p.before, p.after)
     )
     and not exists (
       select
@@ -304,13 +338,14 @@ revoke execute on function metrics.append_move(integer, bigint, bigint) from pub
 
 comment on function metrics.append_move(integer, bigint, bigint) is 'Puts a push without a time at the end of the line that it goes on from. NULL when it is not that simple.';
 
--- Puts the moves since a moment into their order. What was ordered before stays.
-drop function if exists metrics.order_moves(integer, bigint, timestamptz, boolean);
+-- Puts the moves since a moment into their order, up to another where there is nothing of them yet. What was ordered before stays.
+drop function if exists metrics.order_moves(integer, bigint, timestamptz, timestamptz, boolean);
 
 create function metrics.order_moves(
   generation integer,
   repository bigint,
   since timestamptz,
+  until timestamptz,
   has_untimed boolean,
   out first_line integer,
   out first_ordinal integer
@@ -346,19 +381,33 @@ declare
 begin
   if has_untimed then
     since := '-infinity';
+    until := 'infinity';
   end if;
-  delete from metrics.branch_moves as m
-  where m.generation = order_moves.generation
-    and m.repository_id = repository
-    and (has_untimed or m.pushed_at >= since or since = '-infinity');
-  select m.after, m.ordinal + 1
-  into tip, next_ordinal
-  from metrics.branch_moves as m
-  where m.generation = order_moves.generation
-    and m.repository_id = repository
-    and m.line = 0
-  order by m.ordinal desc
-  limit 1;
+  if isfinite(since) then
+    -- Those of line 0 stand in the order of their times.
+    select p.after, m.ordinal + 1
+    into tip, next_ordinal
+    from metrics.branch_moves as m
+    join metrics.pushes as p
+      on p.id = m.push_id
+    where m.generation = order_moves.generation
+      and m.repository_id = repository
+      and m.line = 0
+      and m.pushed_at < since
+    order by m.ordinal desc
+    limit 1;
+  end if;
+  if next_ordinal is null then
+    delete from metrics.branch_moves as m
+    where m.generation = order_moves.generation
+      and m.repository_id = repository;
+  else
+    delete from metrics.branch_moves as m
+    where m.generation = order_moves.generation
+      and m.repository_id = repository
+      and m.line = 0
+      and m.ordinal >= next_ordinal;
+  end if;
   next_ordinal := coalesce(next_ordinal, 1);
   first_ordinal := next_ordinal;
 
@@ -372,7 +421,7 @@ begin
     count(m.pushed_at),
     count(*)
   into ids, befores, afters, times, are_forced, timed, total
-  from metrics.moves_of(repository, since) as m
+  from metrics.moves_of(repository, since, until) as m
   where m.pushed_at is not null
     or has_untimed;
   is_taken := array_fill(false, array[total]);
@@ -472,15 +521,13 @@ begin
     tip := afters[pick];
   end loop;
 
-  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, before, after, pushed_at, is_forced, is_truncated)
+  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
   select
     order_moves.generation,
     repository,
     u.line,
     u.ordinal,
     p.id,
-    p.before,
-    p.after,
     p.pushed_at,
     u.is_forced,
     p.truncated is true
@@ -493,24 +540,36 @@ begin
   end if;
 end
 $$;
-revoke execute on function metrics.order_moves(integer, bigint, timestamptz, boolean) from public;
+revoke execute on function metrics.order_moves(integer, bigint, timestamptz, timestamptz, boolean) from public;
 
-comment on function metrics.order_moves(integer, bigint, timestamptz, boolean) is 'Orders the moves of a default branch again from a moment on, or all. Returns from where on they may stand elsewhere: ordinal 0 when all may.';
+comment on function metrics.order_moves(integer, bigint, timestamptz, timestamptz, boolean) is 'Orders the moves of a default branch again from a moment on, or all; with an end, those before it, where none is ordered yet. Returns from where on they may stand elsewhere: ordinal 0 when all may.';
 
--- Writes where commits stand, as changes of the services that they change: those of a line's moves from an ordinal on (0: of all lines), and
--- those of which something else was told. Returns the commits that stand elsewhere now, are gone, or change another service.
-drop function if exists metrics.place_changes(integer, bigint, integer, integer, text[]);
+-- Writes where commits stand, as changes of the services that they change: those of a line's moves between two ordinals (first 0: of all
+-- lines), and those of which something else was told. Returns the commits that stand elsewhere now, are gone, or change another service.
+drop function if exists metrics.place_changes(integer, bigint, integer, integer, integer, text[]);
 
-create function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, touched text[])
-returns text[]
+create function metrics.place_changes(
+  generation integer,
+  repository bigint,
+  first_line integer,
+  first_ordinal integer,
+  last_ordinal integer,
+  touched text[],
+  out written text[],
+  out fallen_back boolean
+)
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 -- Whether few commits are looked at or all of a repository: what was made of them is joined by hashing, not row by row.
 set enable_hashjoin = on
 as $$
 #variable_conflict use_column
 declare
   first_position constant bigint := place_changes.first_ordinal::bigint << 20;
+  -- Bounds that an index is read between, whatever they are.
+  least_line constant integer := case when place_changes.first_ordinal = 0 then 0 else first_line end;
+  last_line constant integer := case when place_changes.first_ordinal = 0 then 2147483647 else first_line end;
   siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
   has_globs constant boolean := exists (
     select
@@ -521,12 +580,10 @@ declare
   );
   moved text[] := '{}';
   elsewhere text[] := '{}';
-  ends text[];
-  written text[];
-  lost text[];
-  has_fallen_back boolean;
-  forced record;
-  came_back_to bigint;
+  ends text[] := '{}';
+  new_places jsonb;
+  taken metrics.changes[];
+  told text[];
 begin
   if place_changes.first_ordinal is not null then
     -- What stood there, and stands there no more, is looked for in what was before.
@@ -539,7 +596,7 @@ begin
       from metrics.changes as c
       where c.generation = place_changes.generation
         and c.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (c.line = first_line and c.position >= first_position))
+        and (c.line, c.position) between (least_line, first_position) and (last_line, 9223372036854775807)
       union all
       select l.sha, true
       from metrics.branch_moves as m
@@ -548,25 +605,62 @@ begin
       cross join lateral unnest(p.commits || p.after) as l (sha)
       where m.generation = place_changes.generation
         and m.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal >= place_changes.first_ordinal))
+        and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
         and l.sha !~ '^0+$'
     ) as u;
     elsewhere := array(select unnest(elsewhere) except select unnest(moved));
     -- Where a move ends on a commit that it does not list, all places of that commit matter.
     ends := array(
-      select distinct m.after
+      select distinct p.after
       from metrics.branch_moves as m
       join metrics.pushes as p
         on p.id = m.push_id
       where m.generation = place_changes.generation
         and m.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal >= place_changes.first_ordinal))
-        and not coalesce(p.commits @> array[m.after], false)
-        and m.after !~ '^0+$'
+        and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
+        and not coalesce(p.commits @> array[p.after], false)
+        and p.after !~ '^0+$'
     );
+    -- As they do of one that stands on an earlier line.
+    if first_line > 0 then
+      ends := array(
+        select unnest(ends)
+        union
+        select s.sha
+        from unnest(moved) as s (sha)
+        cross join lateral (
+          select c.generation, c.repository_id
+          from metrics.changes as c
+          where c.sha = s.sha
+          offset 0
+        ) as c
+        where c.generation = place_changes.generation
+          and c.repository_id = repository
+      );
+    end if;
   end if;
+  told := array(
+    select unnest(moved)
+    union
+    select unnest(elsewhere)
+    union
+    select unnest(touched)
+  );
 
-  with places as (
+  -- Each looked up by its commit, whatever the planner knows of the table: + 0 keeps it from reading all of the repository.
+  with present as materialized (
+    select c.*
+    from unnest(told) as s (sha)
+    cross join lateral (
+      select t.ctid as row_id, t.generation, t.repository_id, t.service_id, t.sha, t.line, t.position, t.is_listed, t.gone_position, t.gone_reason
+      from metrics.changes as t
+      where t.sha = s.sha
+        and t.generation + 0 = place_changes.generation
+        and t.repository_id + 0 = repository
+      offset 0
+    ) as c
+  ),
+  places as (
     select l.sha, m.line, (m.ordinal::bigint << 20) + l.n as place, true as is_listed, null::bigint as gone_position, null as gone_reason
     from metrics.branch_moves as m
     join metrics.pushes as p
@@ -574,18 +668,21 @@ begin
     cross join lateral unnest(p.commits) with ordinality as l (sha, n)
     where m.generation = place_changes.generation
       and m.repository_id = repository
-      and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal >= place_changes.first_ordinal))
+      and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
     union all
     select o.sha, o.line, o.place, o.is_listed, null, null
     from metrics.places_of(place_changes.generation, repository, elsewhere || ends) as o
     union all
     select c.sha, c.line, c.position, c.is_listed, c.gone_position, c.gone_reason
-    from metrics.changes as c
-    where c.generation = place_changes.generation
-      and c.repository_id = repository
-      and c.sha = any(touched)
-      and c.sha <> all(moved)
-      and c.sha <> all(elsewhere)
+    from (
+      select unnest(touched)
+      except
+      select unnest(moved)
+      except
+      select unnest(elsewhere)
+    ) as s (sha)
+    join present as c
+      on c.sha = s.sha
   ),
   latest as (
     select distinct on (p.sha)
@@ -627,101 +724,197 @@ begin
   ),
   taken_away as (
     delete from metrics.changes as c
-    where c.generation = place_changes.generation
-      and c.repository_id = repository
-      and (c.sha = any(moved) or c.sha = any(elsewhere) or c.sha = any(touched))
-      and not exists (
-        select
-        from wanted as w
-        where w.sha = c.sha
-          and w.service_id = c.service_id
-      )
-    returning c.sha
-  ),
-  put as (
-    insert into metrics.changes as t (
-      generation, repository_id, service_id, sha, line, position, is_listed, gone_position, gone_reason
+    using (
+      select p.row_id
+      from present as p
+      left join wanted as w
+        on w.sha = p.sha
+        and w.service_id = p.service_id
+        and w.line = p.line
+        and w.place = p.position
+        and w.is_listed = p.is_listed
+      where w.sha is null
+    ) as g
+    where c.ctid = g.row_id
+    returning c.*
+  )
+  select
+    (select array_agg(t::metrics.changes) from taken_away as t),
+    (
+      select jsonb_agg(jsonb_build_array(w.sha, w.service_id, w.line, w.place, w.is_listed, w.gone_position, w.gone_reason))
+      from wanted as w
+      left join present as p
+        on p.sha = w.sha
+        and p.service_id = w.service_id
+        and p.line = w.line
+        and p.position = w.place
+        and p.is_listed = w.is_listed
+      where p.sha is null
     )
-    select place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, w.gone_position, w.gone_reason
-    from wanted as w
-    on conflict on constraint changes_pkey do update set
-      line = excluded.line,
-      position = excluded.position,
-      is_listed = excluded.is_listed
-    where (t.line, t.position, t.is_listed) is distinct from (excluded.line, excluded.position, excluded.is_listed)
-    returning t.sha
+  into taken, new_places;
+
+  -- What stands elsewhere keeps what is known of it.
+  with put as (
+    insert into metrics.changes (
+      generation, repository_id, service_id, sha, line, position, is_listed, gone_position, gone_reason, reference_id, started_at, basis, is_bot,
+      is_merge_commit, is_hotfix, reverts, pull_request_reference_id, pull_request_number, pull_request_is_bot, merged_at, shipped_by, shipped_at,
+      is_first_shipped, is_order_unknown
+    )
+    select
+      place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, coalesce(o.gone_position, w.gone_position),
+      coalesce(o.gone_reason, w.gone_reason), o.reference_id, o.started_at, o.basis, coalesce(o.is_bot, false),
+      coalesce(o.is_merge_commit, false), coalesce(o.is_hotfix, false), o.reverts, o.pull_request_reference_id, o.pull_request_number,
+      o.pull_request_is_bot, o.merged_at, o.shipped_by, o.shipped_at, coalesce(o.is_first_shipped, false), coalesce(o.is_order_unknown, false)
+    from (
+      select
+        a.said ->> 0 as sha,
+        (a.said ->> 1)::bigint as service_id,
+        (a.said ->> 2)::integer as line,
+        (a.said ->> 3)::bigint as place,
+        (a.said ->> 4)::boolean as is_listed,
+        (a.said ->> 5)::bigint as gone_position,
+        a.said ->> 6 as gone_reason
+      from jsonb_array_elements(new_places) as a (said)
+    ) as w
+    left join unnest(taken) as o
+      on o.sha = w.sha
+      and o.service_id = w.service_id
+    returning sha
   )
   select coalesce(array_agg(u.sha), '{}')
   into written
-  from (select t.sha from taken_away as t union select p.sha from put as p) as u;
+  from (
+    select t.sha
+    from unnest(taken) as t
+    union
+    select p.sha
+    from put as p
+  ) as u;
 
-  if place_changes.first_ordinal is null then
-    return written;
-  end if;
+  -- What stands at an earlier place again may have been taken off by an earlier forced push.
+  fallen_back := place_changes.first_ordinal > 0 and exists (
+    select
+    from unnest(elsewhere || ends) as s (sha)
+    cross join lateral (
+      select c.generation, c.repository_id, c.line, c.position
+      from metrics.changes as c
+      where c.sha = s.sha
+      offset 0
+    ) as c
+    where c.generation = place_changes.generation
+      and c.repository_id = repository
+      and c.line = first_line
+      and c.position < first_position
+  );
+end
+$$;
+revoke execute on function metrics.place_changes(integer, bigint, integer, integer, integer, text[]) from public;
 
-  -- What forced pushes took off the branch, in their order.
+comment on function metrics.place_changes(integer, bigint, integer, integer, integer, text[]) is 'Places commits on the default branch, as changes of services. first_ordinal is what order_moves returned; NULL when no move changed. fallen_back tells that something stands before that place again.';
+
+drop function if exists metrics.take_off_changes(integer, bigint, integer, integer, integer);
+
+create function metrics.take_off_changes(generation integer, repository bigint, line integer, ordinal integer, most integer)
+returns text[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  taken_off_at constant bigint := take_off_changes.ordinal::bigint << 20;
+  came_back_to bigint;
+  written text[];
+begin
+  select max(o.place)
+  into came_back_to
+  from metrics.branch_moves as m
+  join metrics.pushes as p
+    on p.id = m.push_id
+  cross join lateral metrics.places_of(take_off_changes.generation, repository, array[p.after]) as o
+  where m.generation = take_off_changes.generation
+    and m.repository_id = repository
+    and m.line = take_off_changes.line
+    and m.ordinal = take_off_changes.ordinal
+    and o.line = take_off_changes.line
+    and o.place < taken_off_at;
+  with lost_now as (
+    update metrics.changes as c
+    set
+      gone_position = taken_off_at,
+      gone_reason = case when came_back_to is null then 'rewritten' else 'taken_off' end
+    where c.ctid in (
+      select t.ctid
+      from metrics.changes as t
+      where t.generation = take_off_changes.generation
+        and t.repository_id = repository
+        and t.line = take_off_changes.line
+        and t.position < taken_off_at
+        and t.position > coalesce(came_back_to, -1)
+        and t.gone_position is null
+      limit most
+    )
+    returning c.sha
+  )
+  select coalesce(array_agg(l.sha), '{}')
+  into written
+  from lost_now as l;
+  return written;
+end
+$$;
+revoke execute on function metrics.take_off_changes(integer, bigint, integer, integer, integer) from public;
+
+comment on function metrics.take_off_changes(integer, bigint, integer, integer, integer) is 'Marks what a forced push took off the branch, at most so many of them. Forced pushes are looked at in their order.';
+
+drop function if exists metrics.take_off_all(integer, bigint, integer, integer, boolean);
+
+create function metrics.take_off_all(generation integer, repository bigint, first_line integer, first_ordinal integer, fallen_back boolean)
+returns text[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  first_position constant bigint := take_off_all.first_ordinal::bigint << 20;
+  written text[];
+  forced record;
+begin
   with back as (
     update metrics.changes as c
     set
       gone_position = null,
       gone_reason = null
-    where c.generation = place_changes.generation
+    where c.generation = take_off_all.generation
       and c.repository_id = repository
       and c.gone_position is not null
-      and (place_changes.first_ordinal = 0 or (c.line = first_line and (c.gone_position >= first_position or c.position >= first_position)))
+      and (take_off_all.first_ordinal = 0 or (c.line = first_line and (c.gone_position >= first_position or c.position >= first_position)))
     returning c.sha
   )
   select coalesce(array_agg(b.sha), '{}')
-  into lost
+  into written
   from back as b;
-  written := written || lost;
-  -- What stands at an earlier place again may have been taken off by an earlier one.
-  has_fallen_back := exists (
-    select
-    from metrics.changes as c
-    where c.generation = place_changes.generation
-      and c.repository_id = repository
-      and c.sha = any(elsewhere || ends)
-      and c.line = first_line
-      and c.position < first_position
-  );
   for forced in
-    select m.line, m.after, m.ordinal::bigint << 20 as place
+    select m.line, m.ordinal
     from metrics.branch_moves as m
-    where m.generation = place_changes.generation
+    where m.generation = take_off_all.generation
       and m.repository_id = repository
       and m.is_forced
-      and (place_changes.first_ordinal = 0 or (m.line = first_line and (has_fallen_back or m.ordinal >= place_changes.first_ordinal)))
+      and (m.line, m.ordinal) >= (
+        case when take_off_all.first_ordinal = 0 then 0 else first_line end,
+        case when fallen_back then 0 else take_off_all.first_ordinal end
+      )
+      and m.line <= case when take_off_all.first_ordinal = 0 then 2147483647 else first_line end
     order by m.line, m.ordinal
   loop
-    select max(o.place)
-    into came_back_to
-    from metrics.places_of(place_changes.generation, repository, array[forced.after]) as o
-    where o.line = forced.line
-      and o.place < forced.place;
-    with lost_now as (
-      update metrics.changes as c
-      set
-        gone_position = forced.place,
-        gone_reason = case when came_back_to is null then 'rewritten' else 'taken_off' end
-      where c.generation = place_changes.generation
-        and c.repository_id = repository
-        and c.line = forced.line
-        and c.position < forced.place
-        and c.position > coalesce(came_back_to, -1)
-        and c.gone_position is null
-      returning c.sha
-    )
-    select written || coalesce(array_agg(l.sha), '{}')
-    into written
-    from lost_now as l;
+    written := written || metrics.take_off_changes(take_off_all.generation, repository, forced.line, forced.ordinal, null);
   end loop;
-  return array(select distinct w from unnest(written) as w);
+  return written;
 end
 $$;
-revoke execute on function metrics.place_changes(integer, bigint, integer, integer, text[]) from public;
+revoke execute on function metrics.take_off_all(integer, bigint, integer, integer, boolean) from public;
 
-comment on function metrics.place_changes(integer, bigint, integer, integer, text[]) is 'Places commits on the default branch, as changes of services. first_ordinal is what order_moves returned; NULL when no move changed.';
+comment on function metrics.take_off_all(integer, bigint, integer, integer, boolean) is 'Marks again what forced pushes took off the branch, from a place of a line on (ordinal 0: all). Returns what is marked otherwise.';
 
 -- What a commit changes, since when, by its pull request.
 drop function if exists metrics.describe_changes(integer, bigint, text[]);
@@ -731,6 +924,7 @@ returns timestamptz
 language plpgsql
 set search_path = ''
 -- Whether few commits are looked at or all of a repository: what was made of them is joined by hashing, not row by row.
+set enable_seqscan = off
 set enable_hashjoin = on
 as $$
 #variable_conflict use_column
@@ -743,42 +937,7 @@ declare
   );
   since timestamptz;
 begin
-  with said as materialized (
-    select
-      c.sha,
-      min(c.reference_id) as reference_id,
-      min(c.authored_at) as authored_at,
-      coalesce(bool_or(c.author_is_bot), false) as is_bot,
-      min(c.title collate "C") as title,
-      min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
-    from metrics.commits as c
-    where c.reference_id = any(siblings)
-      and c.sha = any(shas)
-    group by c.sha
-  ),
-  merged as materialized (
-    select distinct on (p.merge_sha)
-      p.merge_sha,
-      p.reference_id,
-      p.number,
-      p.author_is_bot is true as is_bot,
-      p.merged_at,
-      p.first_commit_at,
-      p.opened_at,
-      coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
-    from metrics.pull_requests as p
-    where p.reference_id = any(siblings)
-      and p.merge_sha = any(shas)
-    order by p.merge_sha, p.number, p.reference_id
-  ),
-  own as materialized (
-    select o.reference_id, o.number, o.shas
-    from metrics.own_commits_of(
-      array(select m.reference_id from merged as m order by m.merge_sha),
-      array(select m.number from merged as m order by m.merge_sha)
-    ) as o
-  ),
-  described as (
+  with described as materialized (
     select
       s.sha,
       d.reference_id,
@@ -792,19 +951,45 @@ begin
       coalesce(k.joins, false) as is_merge_commit,
       coalesce(m.is_hotfix, false) as is_hotfix,
       d.reverts,
-      d.title,
       m.reference_id as pull_request_reference_id,
       m.number as pull_request_number,
       m.is_bot as pull_request_is_bot,
       m.merged_at
     from unnest(shas) as s (sha)
-    left join said as d
-      on d.sha = s.sha
-    left join merged as m
-      on m.merge_sha = s.sha
-    left join own as o
-      on o.reference_id = m.reference_id
-      and o.number = m.number
+    -- Each looked up by its commit, however many there are.
+    cross join lateral (
+      select
+        min(c.reference_id) as reference_id,
+        min(c.authored_at) as authored_at,
+        coalesce(bool_or(c.author_is_bot), false) as is_bot,
+        min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
+      from metrics.commits as c
+      where c.reference_id = any(siblings)
+        and c.sha = s.sha
+    ) as d
+    left join lateral (
+      select
+        p.reference_id,
+        p.number,
+        p.author_is_bot is true as is_bot,
+        p.merged_at,
+        p.first_commit_at,
+        p.opened_at,
+        coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
+      from metrics.pull_requests as p
+      where p.reference_id = any(siblings)
+        and p.merge_sha = s.sha
+      order by p.number, p.reference_id
+      limit 1
+    ) as m
+      on true
+    left join lateral (
+      select w.shas
+      from metrics.own_commits_of(array[m.reference_id], array[m.number]) as w
+      where m.number is not null
+      offset 0
+    ) as o
+      on true
     left join lateral (
       select
         s.sha = any(o.shas)
@@ -817,10 +1002,15 @@ begin
         ) as is_own,
         exists (
           select
-          from metrics.changes as c
+          from unnest(o.shas) as h (sha)
+          cross join lateral (
+            select c.generation, c.repository_id
+            from metrics.changes as c
+            where c.sha = h.sha
+            offset 0
+          ) as c
           where c.generation = describe_changes.generation
             and c.repository_id = repository
-            and c.sha = any(o.shas)
         ) as is_there
       where m.number is not null
     ) as w
@@ -838,14 +1028,38 @@ begin
       end as basis
     ) as b
   ),
-  mending as (
-    select min(c.shipped_at) as at
+  -- Each looked up by its commit, as above.
+  present as materialized (
+    select c.*
+    from unnest(shas) as s (sha)
+    cross join lateral (
+      select
+        t.ctid as row_id, t.generation, t.repository_id, t.sha, t.shipped_at, t.reference_id, t.started_at, t.basis, t.is_bot, t.is_merge_commit,
+        t.is_hotfix, t.reverts, t.pull_request_reference_id, t.pull_request_number, t.pull_request_is_bot, t.merged_at
+      from metrics.changes as t
+      where t.sha = s.sha
+        and t.generation + 0 = describe_changes.generation
+        and t.repository_id + 0 = repository
+      offset 0
+    ) as c
+  ),
+  differing as materialized (
+    select c.row_id, c.shipped_at, (c.reverts, c.is_hotfix) is distinct from (d.reverts, d.is_hotfix) as mends_otherwise, d.*
     from described as d
-    join metrics.changes as c
-      on c.generation = describe_changes.generation
-      and c.repository_id = repository
-      and c.sha = d.sha
-    where (c.reverts, c.is_hotfix) is distinct from (d.reverts, d.is_hotfix)
+    join present as c
+      on c.sha = d.sha
+    where (
+        c.reference_id, c.started_at, c.basis, c.is_bot, c.is_merge_commit, c.is_hotfix, c.reverts, c.pull_request_reference_id,
+        c.pull_request_number, c.pull_request_is_bot, c.merged_at
+      ) is distinct from (
+        d.reference_id, d.started_at, d.basis, d.is_bot, d.is_merge_commit, d.is_hotfix, d.reverts, d.pull_request_reference_id,
+        d.pull_request_number, d.pull_request_is_bot, d.merged_at
+      )
+  ),
+  mending as (
+    select min(d.shipped_at) as at
+    from differing as d
+    where d.mends_otherwise
   ),
   written as (
     update metrics.changes as c
@@ -857,22 +1071,12 @@ begin
       is_merge_commit = d.is_merge_commit,
       is_hotfix = d.is_hotfix,
       reverts = d.reverts,
-      title = d.title,
       pull_request_reference_id = d.pull_request_reference_id,
       pull_request_number = d.pull_request_number,
       pull_request_is_bot = d.pull_request_is_bot,
       merged_at = d.merged_at
-    from described as d
-    where c.generation = describe_changes.generation
-      and c.repository_id = repository
-      and c.sha = d.sha
-      and (
-        c.reference_id, c.started_at, c.basis, c.is_bot, c.is_merge_commit, c.is_hotfix, c.reverts, c.title, c.pull_request_reference_id,
-        c.pull_request_number, c.pull_request_is_bot, c.merged_at
-      ) is distinct from (
-        d.reference_id, d.started_at, d.basis, d.is_bot, d.is_merge_commit, d.is_hotfix, d.reverts, d.title, d.pull_request_reference_id,
-        d.pull_request_number, d.pull_request_is_bot, d.merged_at
-      )
+    from differing as d
+    where c.ctid = d.row_id
   )
   select m.at
   into since

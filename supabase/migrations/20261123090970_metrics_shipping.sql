@@ -17,11 +17,9 @@ create table if not exists metrics.service_deployments (
   outcome text not null,
   began_at timestamptz,
   at timestamptz,
-  url text,
   member_ids text[],
   line integer,
   position bigint,
-  sequence integer,
   is_first boolean not null default false,
   is_redeploy boolean not null default false,
   is_rework boolean not null default false,
@@ -30,19 +28,16 @@ create table if not exists metrics.service_deployments (
   recovery_seconds double precision generated always as (
     case when recovered_at >= at then extract(epoch from recovered_at - at) end
   ) stored,
-  constraint service_deployment_is_unique unique (generation, service_id, reference_id, external_id),
+  constraint service_deployment_is_unique unique (reference_id, external_id, generation, service_id),
   constraint service_deployment_kind_is_known check (kind in ('deployment', 'pipeline_run', 'release')),
   constraint service_deployment_outcome_is_known check (outcome in ('success', 'failure'))
 );
 
 create index if not exists service_deployments_at_idx on metrics.service_deployments (generation, service_id, at);
-create index if not exists service_deployments_sequence_idx
-  on metrics.service_deployments (generation, service_id, environment, sequence)
-  where sequence is not null;
 create index if not exists service_deployments_position_idx
   on metrics.service_deployments (generation, service_id, line, position)
   where outcome = 'success' and position is not null;
-create index if not exists service_deployments_commit_sha_idx on metrics.service_deployments (generation, repository_id, commit_sha);
+create index if not exists service_deployments_commit_sha_idx on metrics.service_deployments using hash (commit_sha);
 create index if not exists service_deployments_began_at_idx
   on metrics.service_deployments (generation, service_id, began_at)
   where outcome = 'success';
@@ -50,7 +45,6 @@ create index if not exists service_deployments_recovered_at_idx
   on metrics.service_deployments (generation, service_id, recovered_at)
   where causes is not null;
 create index if not exists service_deployments_member_ids_idx on metrics.service_deployments using gin (member_ids) where member_ids is not null;
-create index if not exists service_deployments_external_id_idx on metrics.service_deployments (generation, reference_id, external_id);
 
 comment on table metrics.service_deployments is 'Derived: production deployments of services, those of one rollout as one. Times are known of all.';
 comment on column metrics.service_deployments.id is 'Key.';
@@ -66,11 +60,9 @@ comment on column metrics.service_deployments.commit_sha is 'Commit that was dep
 comment on column metrics.service_deployments.outcome is 'success, or failure when it did not reach the environment.';
 comment on column metrics.service_deployments.began_at is 'When it began; of a rollout, the first of it.';
 comment on column metrics.service_deployments.at is 'When it was done; of a rollout, the last of it.';
-comment on column metrics.service_deployments.url is 'Link to the provider.';
 comment on column metrics.service_deployments.member_ids is 'External ids of all deployments of the rollout; NULL for one alone.';
 comment on column metrics.service_deployments.line is 'Line of moves that its commit stands on; NULL when the commit is not on the default branch.';
 comment on column metrics.service_deployments.position is 'Place of its commit in the line.';
-comment on column metrics.service_deployments.sequence is 'Place among the successful deployments of its service and environment.';
 comment on column metrics.service_deployments.is_first is 'Whether it is the first successful one of its service.';
 comment on column metrics.service_deployments.is_redeploy is 'Whether the one before it in its environment put the same commit there.';
 comment on column metrics.service_deployments.is_rework is 'Whether it rolled back or fixed another one.';
@@ -134,11 +126,13 @@ returns table (
   outcome text,
   began_at timestamptz,
   at timestamptz,
-  url text,
   is_of_rollout boolean
 )
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 begin
@@ -157,7 +151,6 @@ begin
     end,
     a.began_at,
     a.at,
-    a.url,
     coalesce(a.environment ~ s.rollout_pattern, false)
   from (
     select
@@ -172,14 +165,24 @@ begin
       d.outcome,
       coalesce(d.started_at, d.created_at, d.finished_at) as began_at,
       coalesce(d.finished_at, d.started_at, d.created_at) as at,
-      d.url,
       null as pipeline
     from metrics.repository_references as r
-    join metrics.deployments as d
-      on d.reference_id = r.id
+    cross join lateral (
+      select f.*
+      from unnest(commits) as c (sha)
+      join metrics.deployments as f
+        on f.reference_id = r.id
+        and f.commit_sha = c.sha
+      union all
+      select f.*
+      from unnest(ids) as i (external_id)
+      join metrics.deployments as f
+        on f.reference_id = r.id
+        and f.external_id = i.external_id
+      where f.commit_sha is null
+    ) as d
     where r.repository_id = repository
       and d.status = 'finished'
-      and (commits is null or d.commit_sha = any(commits) or (d.commit_sha is null and d.external_id = any(ids)))
     union all
     select
       'pipeline_run',
@@ -193,11 +196,12 @@ begin
       p.outcome,
       coalesce(p.started_at, p.queued_at, p.finished_at),
       coalesce(p.finished_at, p.started_at, p.queued_at),
-      p.url,
       p.pipeline
     from metrics.repository_references as r
+    cross join unnest(ids) as i (external_id)
     join metrics.pipeline_runs as p
       on p.reference_id = r.id
+      and p.external_id = i.external_id
     where r.repository_id = repository
       and p.status = 'finished'
       and p.on_default_branch
@@ -208,7 +212,6 @@ begin
           and s.repository_id = repository
           and s.source = 'pipeline'
       )
-      and (commits is null or p.commit_sha = any(commits) or (p.commit_sha is null and p.external_id = any(ids)))
     union all
     select
       'release',
@@ -222,16 +225,16 @@ begin
       'success',
       l.published_at,
       l.published_at,
-      l.url,
       null
     from metrics.repository_references as r
+    cross join unnest(ids) as i (external_id)
     join metrics.releases as l
       on l.reference_id = r.id
+      and l.external_id = i.external_id
     where r.repository_id = repository
       and l.is_draft is not true
       and l.is_prerelease is not true
       and l.is_withdrawn is not true
-      and (commits is null or l.commit_sha = any(commits) or (l.commit_sha is null and l.external_id = any(ids)))
   ) as a
   join lateral (
     select v.id, v.rollout_pattern
@@ -255,7 +258,7 @@ end
 $$;
 revoke execute on function metrics.attempts_of(integer, bigint, text[], text[]) from public;
 
-comment on function metrics.attempts_of(integer, bigint, text[], text[]) is 'Finished production deployments of a repository''s services, of these commits (and of these ids, where they have none) or all, before those of one rollout are put together.';
+comment on function metrics.attempts_of(integer, bigint, text[], text[]) is 'Finished production deployments of a repository''s services, before those of one rollout are put together: deployments of these commits, and of these ids where they have none; runs and releases of these ids.';
 
 -- The deployments of a repository's services as they are counted: those of one rollout are one.
 drop function if exists metrics.deployments_of(integer, bigint, text[], text[]);
@@ -272,7 +275,6 @@ returns table (
   outcome text,
   began_at timestamptz,
   at timestamptz,
-  url text,
   member_ids text[]
 )
 language plpgsql
@@ -309,7 +311,7 @@ begin
         if has_failed or has_succeeded then
           return query select
             first_of.service_id, first_of.kind, first_of.reference_id, first_of.external_id, first_of.reference, first_of.environment,
-            first_of.commit_sha, case when has_failed then 'failure' else 'success' end, least_began_at, last_at, first_of.url,
+            first_of.commit_sha, case when has_failed then 'failure' else 'success' end, least_began_at, last_at,
             case when cardinality(members) > 1 then members end;
         end if;
         is_open := false;
@@ -319,7 +321,7 @@ begin
       if one.outcome is not null then
         return query select
           one.service_id, one.kind, one.reference_id, one.external_id, one.reference, one.environment, one.commit_sha, one.outcome,
-          one.began_at, one.at, one.url, null::text[];
+          one.began_at, one.at, null::text[];
       end if;
     elsif is_open then
       members := members || one.external_id;
@@ -340,7 +342,7 @@ begin
   if is_open and (has_failed or has_succeeded) then
     return query select
       first_of.service_id, first_of.kind, first_of.reference_id, first_of.external_id, first_of.reference, first_of.environment,
-      first_of.commit_sha, case when has_failed then 'failure' else 'success' end, least_began_at, last_at, first_of.url,
+      first_of.commit_sha, case when has_failed then 'failure' else 'success' end, least_began_at, last_at,
       case when cardinality(members) > 1 then members end;
   end if;
 end
@@ -356,9 +358,12 @@ create function metrics.write_deployments(generation integer, repository bigint,
 returns table (service_id bigint, since timestamptz, began_since timestamptz)
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 set enable_hashjoin = on
 as $$
 #variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
 begin
   return query
   with wanted as materialized (
@@ -367,26 +372,75 @@ begin
     left join lateral (
       select c.line, c.position
       from metrics.changes as c
-      where c.generation = write_deployments.generation
-        and c.repository_id = repository
-        and c.sha = w.commit_sha
+      where c.sha = w.commit_sha
+        and c.generation + 0 = write_deployments.generation
+        and c.repository_id + 0 = repository
       limit 1
     ) as p
       on true
   ),
-  stale as (
-    select d.id, d.service_id, d.at, d.began_at
-    from metrics.service_deployments as d
-    where d.generation = write_deployments.generation
-      and d.repository_id = repository
-      and (commits is null or d.commit_sha = any(commits) or (d.commit_sha is null and split_part(d.external_id, '#', 1) = any(ids)))
-      and not exists (
-        select
-        from wanted as w
-        where w.service_id = d.service_id
-          and w.reference_id = d.reference_id
-          and w.external_id = d.external_id
-      )
+  present as materialized (
+    select d.id, d.service_id, d.reference_id, d.external_id, d.at, d.began_at
+    from unnest(commits) as s (sha)
+    cross join lateral (
+      select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
+      from metrics.service_deployments as o
+      where o.commit_sha = s.sha
+        and o.generation + 0 = write_deployments.generation
+        and o.repository_id + 0 = repository
+        and o.kind = 'deployment'
+      offset 0
+    ) as d
+    union
+    select d.id, d.service_id, d.reference_id, d.external_id, d.at, d.began_at
+    from unnest(siblings) as r (id)
+    cross join unnest(ids) as i (external_id)
+    cross join lateral (
+      select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
+      from metrics.service_deployments as o
+      where o.generation + 0 = write_deployments.generation
+        and o.reference_id = r.id
+        and o.external_id = i.external_id
+        and (o.kind = 'release' or (o.kind = 'deployment' and o.commit_sha is null))
+      offset 0
+    ) as d
+    union
+    select d.id, d.service_id, d.reference_id, d.external_id, d.at, d.began_at
+    from unnest(siblings) as r (id)
+    cross join unnest(ids) as i (external_id)
+    join metrics.pipeline_runs as p
+      on p.reference_id = r.id
+      and p.external_id = i.external_id
+    cross join lateral (
+      select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
+      from metrics.service_deployments as o
+      where o.generation + 0 = write_deployments.generation
+        and o.reference_id = r.id
+        and o.external_id = p.external_id || '#' || p.attempt
+        and o.kind = 'pipeline_run'
+      offset 0
+    ) as d
+    union
+    select d.id, d.service_id, d.reference_id, d.external_id, d.at, d.began_at
+    from wanted as w
+    cross join lateral (
+      select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
+      from metrics.service_deployments as o
+      where o.generation + 0 = write_deployments.generation
+        and o.reference_id = w.reference_id
+        and o.external_id = w.external_id
+        and o.service_id + 0 = w.service_id
+      offset 0
+    ) as d
+  ),
+  stale as materialized (
+    select p.*
+    from present as p
+    left join wanted as w
+      on w.service_id = p.service_id
+      and w.reference_id = p.reference_id
+      and w.external_id = p.external_id
+    where w.service_id is null
   ),
   unmarked as (
     delete from metrics.deployment_failures as f
@@ -401,23 +455,14 @@ begin
     where d.id = s.id
     returning d.service_id, d.at, d.began_at
   ),
-  old as (
-    select d.service_id, d.reference_id, d.external_id, d.at, d.began_at
-    from metrics.service_deployments as d
-    join wanted as w
-      on w.service_id = d.service_id
-      and w.reference_id = d.reference_id
-      and w.external_id = d.external_id
-    where d.generation = write_deployments.generation
-  ),
   put as (
     insert into metrics.service_deployments as t (
-      generation, repository_id, service_id, kind, reference_id, external_id, reference, environment, commit_sha, outcome, began_at, at, url,
+      generation, repository_id, service_id, kind, reference_id, external_id, reference, environment, commit_sha, outcome, began_at, at,
       member_ids, line, position
     )
     select
       write_deployments.generation, repository, w.service_id, w.kind, w.reference_id, w.external_id, w.reference, w.environment, w.commit_sha,
-      w.outcome, w.began_at, w.at, w.url, w.member_ids, w.line, w.position
+      w.outcome, w.began_at, w.at, w.member_ids, w.line, w.position
     from wanted as w
     on conflict on constraint service_deployment_is_unique do update set
       kind = excluded.kind,
@@ -426,19 +471,17 @@ begin
       outcome = excluded.outcome,
       began_at = excluded.began_at,
       at = excluded.at,
-      url = excluded.url,
       member_ids = excluded.member_ids,
       line = excluded.line,
       position = excluded.position,
-      sequence = null,
       is_first = false,
       is_redeploy = false
-    where (t.kind, t.environment, t.commit_sha, t.outcome, t.began_at, t.at, t.url, t.member_ids, t.line, t.position)
+    where (t.kind, t.environment, t.commit_sha, t.outcome, t.began_at, t.at, t.member_ids, t.line, t.position)
       is distinct from (
-        excluded.kind, excluded.environment, excluded.commit_sha, excluded.outcome, excluded.began_at, excluded.at, excluded.url,
-        excluded.member_ids, excluded.line, excluded.position
+        excluded.kind, excluded.environment, excluded.commit_sha, excluded.outcome, excluded.began_at, excluded.at, excluded.member_ids,
+        excluded.line, excluded.position
       )
-    returning t.service_id, t.reference_id, t.external_id, t.at, t.began_at
+    returning t.id, t.service_id, t.at, t.began_at
   ),
   -- A deployment that was marked by one that is gone is looked at again, too.
   marked as (
@@ -457,10 +500,8 @@ begin
     union all
     select p.service_id, o.at, o.began_at
     from put as p
-    join old as o
-      on o.service_id = p.service_id
-      and o.reference_id = p.reference_id
-      and o.external_id = p.external_id
+    join present as o
+      on o.id = p.id
     union all
     select m.service_id, m.at, m.began_at
     from marked as m
@@ -470,95 +511,56 @@ end
 $$;
 revoke execute on function metrics.write_deployments(integer, bigint, text[], text[]) from public;
 
-comment on function metrics.write_deployments(integer, bigint, text[], text[]) is 'Writes the production deployments of these commits, and of these ids where they have none, or all. Returns from when on each service changed.';
+comment on function metrics.write_deployments(integer, bigint, text[], text[]) is 'Writes the production deployments of these commits, and of these ids where they have none, and runs and releases of these ids. Returns from when on each service changed.';
 
--- What follows from a service's deployments since a moment: their order, what each shipped first, which rolled back or fixed another.
-drop function if exists metrics.ship(integer, bigint, bigint, timestamptz);
+-- What follows from a service's deployments since a moment: their order, what each shipped first, which rolled back or fixed another. With
+-- an end, only those before it are looked at, and nothing may follow from any later one yet.
+drop function if exists metrics.ship(integer, bigint, bigint, timestamptz, timestamptz, integer);
 
-create function metrics.ship(generation integer, repository bigint, service bigint, since timestamptz)
-returns void
+create function metrics.ship(generation integer, repository bigint, service bigint, since timestamptz, until timestamptz, most integer)
+returns boolean
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 set enable_hashjoin = on
 as $$
 #variable_conflict use_column
 declare
   marked bigint[];
+  shipped integer;
 begin
-  -- Order.
-  with tail as (
-    select
-      d.id,
-      d.environment,
-      d.commit_sha,
-      row_number() over of_environment as place,
-      lag(d.commit_sha) over of_environment as earlier_sha,
-      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") as place_of_all
-    from metrics.service_deployments as d
-    where d.generation = ship.generation
-      and d.service_id = service
-      and d.outcome = 'success'
-      and d.at >= ship.since
-    window of_environment as (
-      partition by d.environment
-      order by d.at, d.external_id collate "C", d.reference collate "C"
-    )
-  ),
-  kept as (
-    select e.environment, k.sequence, k.commit_sha
-    from (select distinct t.environment from tail as t) as e
-    cross join lateral (
-      select d.sequence, d.commit_sha
-      from metrics.service_deployments as d
-      where d.generation = ship.generation
-        and d.service_id = service
-        and d.environment = e.environment
-        and d.sequence is not null
-        and d.outcome = 'success'
-        and d.at < ship.since
-      order by d.sequence desc
-      limit 1
-    ) as k
-  ),
-  ordered as (
-    select
-      t.id,
-      coalesce(k.sequence, 0) + t.place as sequence,
-      t.place_of_all = 1 and not exists (
-        select
-        from metrics.service_deployments as d
-        where d.generation = ship.generation
-          and d.service_id = service
-          and d.outcome = 'success'
-          and d.at < ship.since
-      ) as is_first,
-      coalesce(case when t.place = 1 then k.commit_sha else t.earlier_sha end = t.commit_sha, false) as is_redeploy
-    from tail as t
-    left join kept as k
-      on k.environment = t.environment
-  )
-  update metrics.service_deployments as d
-  set
-    sequence = o.sequence,
-    is_first = o.is_first,
-    is_redeploy = o.is_redeploy
-  from ordered as o
-  where d.id = o.id
-    and (d.sequence, d.is_first, d.is_redeploy) is distinct from (o.sequence, o.is_first, o.is_redeploy);
-
   -- Shipping. A deployment that stands further on than all before it ships what lies between.
   with tail as materialized (
-    select d.id, d.line, d.position, d.at, d.is_first, d.external_id, d.reference
+    select
+      d.id,
+      d.line,
+      d.position,
+      d.at,
+      d.external_id,
+      d.reference,
+      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") = 1 and not exists (
+        select
+        from metrics.service_deployments as e
+        where e.generation = ship.generation
+          and e.service_id = service
+          and e.outcome = 'success'
+          and e.at < ship.since
+      ) as is_first
     from metrics.service_deployments as d
     where d.generation = ship.generation
       and d.service_id = service
       and d.outcome = 'success'
       and d.at >= ship.since
-      and d.position is not null
+      and d.at < ship.until
+  ),
+  placed as materialized (
+    select *
+    from tail as t
+    where t.position is not null
   ),
   reached as (
     select l.line, m.position
-    from (select distinct t.line from tail as t) as l
+    from (select distinct t.line from placed as t) as l
     cross join lateral (
       select d.position
       from metrics.service_deployments as d
@@ -588,32 +590,53 @@ begin
         r.position,
         -1
       ) as reached
-    from tail as t
+    from placed as t
     left join reached as r
       on r.line = t.line
   ),
   assigned as materialized (
-    select c.sha, a.id, a.at, a.is_first
+    select
+      c.row_id,
+      a.id,
+      a.at,
+      a.is_first,
+      (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (a.id, a.at, a.is_first, false) as is_new
     from advancing as a
     -- Looked up for each: what lies between is little, however much there is.
     cross join lateral (
-      select o.sha, o.gone_position
+      select o.ctid as row_id, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
       from metrics.changes as o
       where o.generation = ship.generation
-        and o.service_id = service
+        and o.repository_id = repository
         and o.line = a.line
         and o.position > a.reached
         and o.position <= a.position
+        and o.service_id + 0 = service
       offset 0
     ) as c
     where a.position > a.reached
       and c.gone_position is null
     union all
-    -- What was taken off the branch is only in what was deployed from before.
-    select c.sha, f.id, f.at, f.is_first
-    from metrics.changes as c
+    -- What was taken off the branch is only in what was deployed from before. With an end, see metrics.ship_taken_off.
+    select
+      c.row_id,
+      f.id,
+      f.at,
+      f.is_first,
+      (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (f.id, f.at, f.is_first, false)
+    from (
+      select o.ctid as row_id, o.line, o.position, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
+      from metrics.changes as o
+      where ship.until = 'infinity'
+        and o.generation = ship.generation
+        and o.repository_id = repository
+        and o.gone_position is not null
+        and o.service_id + 0 = service
+        and (o.shipped_at is null or o.shipped_at >= ship.since)
+      offset 0
+    ) as c
     cross join lateral (
-      select d.id, d.at, d.is_first
+      select d.id
       from metrics.service_deployments as d
       where d.generation = ship.generation
         and d.service_id = service
@@ -623,12 +646,9 @@ begin
         and d.position < c.gone_position
       order by d.at, d.external_id collate "C", d.reference collate "C"
       limit 1
-    ) as f
-    where c.generation = ship.generation
-      and c.repository_id = repository
-      and c.service_id = service
-      and c.gone_position is not null
-      and f.at >= ship.since
+    ) as s
+    join tail as f
+      on f.id = s.id
   ),
   freed as (
     update metrics.changes as c
@@ -636,145 +656,197 @@ begin
       shipped_by = null,
       shipped_at = null,
       is_first_shipped = false
-    where c.generation = ship.generation
+    where ship.until = 'infinity'
+      and c.generation = ship.generation
       and c.service_id = service
       and c.shipped_at >= ship.since
-      and not exists (
-        select
-        from assigned as a
-        where a.sha = c.sha
-      )
+      and c.ctid not in (select a.row_id from assigned as a)
+  ),
+  put as (
+    update metrics.changes as c
+    set
+      shipped_by = a.id,
+      shipped_at = a.at,
+      is_first_shipped = a.is_first,
+      is_order_unknown = false
+    from (
+      select *
+      from assigned as a
+      where a.is_new
+      limit most
+    ) as a
+    where c.ctid = a.row_id
+    returning 1
   )
-  update metrics.changes as c
-  set
-    shipped_by = a.id,
-    shipped_at = a.at,
-    is_first_shipped = a.is_first,
-    is_order_unknown = false
-  from assigned as a
-  where c.generation = ship.generation
-    and c.repository_id = repository
-    and c.service_id = service
-    and c.sha = a.sha
-    and (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (a.id, a.at, a.is_first, false);
-
-  -- What may or may not have been deployed since, because the order of two lines is unknown.
-  if exists (
-    select
-    from metrics.branch_moves as m
-    where m.generation = ship.generation
-      and m.repository_id = repository
-      and m.line > 1
-  ) or exists (
-    select
-    from metrics.branch_moves as m
-    where m.generation = ship.generation
-      and m.repository_id = repository
-      and m.line = 1
-  ) and exists (
-    select
-    from metrics.branch_moves as m
-    where m.generation = ship.generation
-      and m.repository_id = repository
-      and m.line = 0
-  ) then
-    update metrics.changes as c
-    set is_order_unknown = not c.is_order_unknown
-    where c.generation = ship.generation
-      and c.service_id = service
-      and c.repository_id = repository
-      and c.shipped_at is null
-      and c.is_order_unknown <> exists (
-        select
-        from metrics.service_deployments as d
-        where d.generation = ship.generation
-          and d.service_id = service
-          and d.outcome = 'success'
-          and d.line <> c.line
-          and d.position is not null
-          and d.at >= coalesce(c.started_at, '-infinity')
-      );
-  else
-    update metrics.changes as c
-    set is_order_unknown = false
-    where c.generation = ship.generation
-      and c.service_id = service
-      and c.repository_id = repository
-      and c.shipped_at is null
-      and c.is_order_unknown;
+  select count(*)
+  into shipped
+  from put;
+  if shipped >= most then
+    return false;
   end if;
 
-  -- What rolled back or fixed another.
-  with tail as materialized (
-    select d.id, d.environment, d.sequence, d.line, d.position, d.commit_sha, d.at, d.external_id, d.reference
+  -- Which are the first, and which put the same commit there again.
+  with tail as (
+    select
+      d.id,
+      d.environment,
+      d.commit_sha,
+      d.is_first,
+      d.is_redeploy,
+      row_number() over of_environment as place,
+      lag(d.commit_sha) over of_environment as earlier_sha,
+      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") as place_of_all
     from metrics.service_deployments as d
     where d.generation = ship.generation
       and d.service_id = service
       and d.outcome = 'success'
       and d.at >= ship.since
+      and d.at < ship.until
+    window of_environment as (
+      partition by d.environment
+      order by d.at, d.external_id collate "C", d.reference collate "C"
+    )
+  ),
+  kept as (
+    select e.environment, k.commit_sha
+    from (select distinct t.environment from tail as t) as e
+    cross join lateral (
+      select d.commit_sha
+      from metrics.service_deployments as d
+      where d.generation = ship.generation
+        and d.service_id = service
+        and d.environment = e.environment
+        and d.outcome = 'success'
+        and d.at < ship.since
+      order by d.at desc, d.external_id collate "C" desc, d.reference collate "C" desc
+      limit 1
+    ) as k
+  ),
+  ordered as (
+    select
+      t.id,
+      t.is_first as was_first,
+      t.is_redeploy as was_redeploy,
+      t.place_of_all = 1 and not exists (
+        select
+        from metrics.service_deployments as d
+        where d.generation = ship.generation
+          and d.service_id = service
+          and d.outcome = 'success'
+          and d.at < ship.since
+      ) as is_first,
+      coalesce(case when t.place = 1 then k.commit_sha else t.earlier_sha end = t.commit_sha, false) as is_redeploy
+    from tail as t
+    left join kept as k
+      on k.environment = t.environment
+  )
+  update metrics.service_deployments as d
+  set
+    is_first = o.is_first,
+    is_redeploy = o.is_redeploy
+  from ordered as o
+  where d.id = o.id
+    and (o.was_first, o.was_redeploy) <> (o.is_first, o.is_redeploy);
+
+  -- What rolled back or fixed another.
+  with tail as materialized (
+    select
+      d.id,
+      d.environment,
+      d.line,
+      d.position,
+      d.commit_sha,
+      d.at,
+      d.external_id,
+      d.reference,
+      lag(d.id) over (
+        partition by d.environment
+        order by d.at, d.external_id collate "C", d.reference collate "C"
+      ) as earlier_id
+    from metrics.service_deployments as d
+    where d.generation = ship.generation
+      and d.service_id = service
+      and d.outcome = 'success'
+      and d.at >= ship.since
+      and d.at < ship.until
+  ),
+  -- Each with the one just before it in its environment.
+  following as materialized (
+    select
+      k.*,
+      coalesce(
+        k.earlier_id,
+        (
+          select d.id
+          from metrics.service_deployments as d
+          where d.generation = ship.generation
+            and d.service_id = service
+            and d.environment = k.environment
+            and d.outcome = 'success'
+            and d.at < ship.since
+          order by d.at desc, d.external_id collate "C" desc, d.reference collate "C" desc
+          limit 1
+        )
+      ) as before_id
+    from tail as k
   ),
   found as materialized (
     select distinct f.failed_id, f.cause, f.mended_by, f.at
     from (
       -- Rolled back: the first one after the last deployment of a commit at or before this one's. Nearly always the one just before is that last one, and nothing lies between.
       select v.id as failed_id, 'rolled_back' as cause, k.id as mended_by, k.at
-      from tail as k
+      from following as k
       join metrics.service_deployments as e
-        on e.generation = ship.generation
-        and e.service_id = service
-        and e.environment = k.environment
-        and e.sequence = k.sequence - 1
+        on e.id = k.before_id
         and case when e.line = k.line then e.position > k.position else (e.commit_sha = k.commit_sha) is not true end
-      cross join lateral (
-        select coalesce(max(u.sequence), 0) as sequence
+      left join lateral (
+        select u.*
         from (
           (
-            select j.sequence
+            select j.at, j.external_id, j.reference
             from metrics.service_deployments as j
             where k.position is not null
               and j.generation = ship.generation
               and j.service_id = service
+              and j.outcome = 'success'
               and j.environment = k.environment
-              and j.sequence < k.sequence
+              and j.at <= k.at
+              and (j.at, j.external_id collate "C", j.reference collate "C") < (k.at, k.external_id collate "C", k.reference collate "C")
               and j.line = k.line
               and j.position <= k.position
-            order by j.sequence desc
+            order by j.at desc, j.external_id collate "C" desc, j.reference collate "C" desc
             limit 1
           )
           union all
           (
-            select max(j.sequence)
+            select j.at, j.external_id, j.reference
             from metrics.service_deployments as j
-            where j.generation = ship.generation
-              and j.repository_id = repository
-              and j.commit_sha = k.commit_sha
-              and j.service_id = service
+            where j.commit_sha = k.commit_sha
+              and j.generation + 0 = ship.generation
+              and j.service_id + 0 = service
+              and j.outcome = 'success'
               and j.environment = k.environment
-              and j.sequence < k.sequence
-              and j.line is distinct from k.line
-          )
-          union all
-          (
-            select max(j.sequence)
-            from metrics.service_deployments as j
-            where k.position is null
-              and j.generation = ship.generation
-              and j.repository_id = repository
-              and j.commit_sha = k.commit_sha
-              and j.service_id = service
-              and j.environment = k.environment
-              and j.sequence < k.sequence
+              and (j.at, j.external_id collate "C", j.reference collate "C") < (k.at, k.external_id collate "C", k.reference collate "C")
+              and (k.position is null or j.line is distinct from k.line)
+            order by j.at desc, j.external_id collate "C" desc, j.reference collate "C" desc
+            limit 1
           )
         ) as u
+        order by u.at desc, u.external_id collate "C" desc, u.reference collate "C" desc
+        limit 1
       ) as l
+        on true
       cross join lateral (
         select j.id
         from metrics.service_deployments as j
         where j.generation = ship.generation
           and j.service_id = service
+          and j.outcome = 'success'
           and j.environment = k.environment
-          and j.sequence > l.sequence
-          and j.sequence < k.sequence
+          and j.at >= coalesce(l.at, '-infinity')
+          and j.at <= k.at
+          and (l.at is null or (j.at, j.external_id collate "C", j.reference collate "C") > (l.at, l.external_id collate "C", l.reference collate "C"))
+          and (j.at, j.external_id collate "C", j.reference collate "C") < (k.at, k.external_id collate "C", k.reference collate "C")
           and (
             (j.line = k.line and j.position > k.position)
             or (
@@ -782,16 +854,16 @@ begin
               and exists (
                 select
                 from metrics.service_deployments as i
-                where i.generation = ship.generation
-                  and i.repository_id = repository
-                  and i.commit_sha = k.commit_sha
-                  and i.service_id = service
+                where i.commit_sha = k.commit_sha
+                  and i.generation + 0 = ship.generation
+                  and i.service_id + 0 = service
+                  and i.outcome = 'success'
                   and i.environment = k.environment
-                  and i.sequence < j.sequence
+                  and (i.at, i.external_id collate "C", i.reference collate "C") < (j.at, j.external_id collate "C", j.reference collate "C")
               )
             )
           )
-        order by j.sequence
+        order by j.at, j.external_id collate "C", j.reference collate "C"
         limit 1
       ) as v
       union all
@@ -800,36 +872,35 @@ begin
       from tail as k
       join metrics.changes as r
         on r.shipped_by = k.id
-        and r.reverts is not null
+        and (r.reverts is not null or r.is_hotfix)
       cross join lateral unnest(r.reverts) as v (sha)
-      join metrics.changes as c
-        on c.generation = ship.generation
-        and c.repository_id = repository
-        and c.service_id = service
-        and (
-          c.sha = v.sha
-          or (
-            length(v.sha) between 7 and 39
-            and c.sha >= v.sha
-            and c.sha < v.sha || 'g'
-            and starts_with(c.sha, v.sha)
-          )
-        )
+      cross join lateral (
+        select c.shipped_by
+        from metrics.changes as c
+        where c.sha = v.sha
+          and c.generation + 0 = ship.generation
+          and c.service_id + 0 = service
+        union all
+        select c.shipped_by
+        from metrics.changes as c
+        where length(v.sha) between 7 and 39
+          and c.generation = ship.generation
+          and c.repository_id = repository
+          and c.service_id = service
+          and starts_with(c.sha, v.sha)
+      ) as c
       join metrics.service_deployments as o
         on o.id = c.shipped_by
       where (o.at, o.external_id collate "C", o.reference collate "C") < (k.at, k.external_id collate "C", k.reference collate "C")
       union all
       -- Or a hotfix: what was there just before needed it.
-      select o.id, 'fixed_forward', k.id, k.at
-      from tail as k
+      select k.before_id, 'fixed_forward', k.id, k.at
+      from following as k
       join metrics.changes as r
         on r.shipped_by = k.id
-        and r.is_hotfix
-      join metrics.service_deployments as o
-        on o.generation = ship.generation
-        and o.service_id = service
-        and o.environment = k.environment
-        and o.sequence = k.sequence - 1
+        and (r.reverts is not null or r.is_hotfix)
+      where r.is_hotfix
+        and k.before_id is not null
     ) as f
   ),
   put as (
@@ -844,36 +915,184 @@ begin
   ),
   gone as (
     delete from metrics.deployment_failures as t
-    where t.generation = ship.generation
+    where ship.until = 'infinity'
+      and t.generation = ship.generation
       and t.service_id = service
       and t.mended_by is not null
       and t.at >= ship.since
-      and not exists (
-        select
-        from found as f
-        where f.failed_id = t.failed_id
-          and f.cause = t.cause
-          and f.mended_by = t.mended_by
-      )
+      and (t.failed_id, t.cause, t.mended_by) not in (select f.failed_id, f.cause, f.mended_by from found as f)
     returning t.failed_id
   )
   select coalesce(array_agg(u.failed_id), '{}')
   into marked
   from (select p.failed_id from put as p union select g.failed_id from gone as g) as u;
-  perform metrics.mark_failures(ship.generation, service, ship.since, marked);
+  perform metrics.mark_failures(ship.generation, service, ship.since, ship.until, marked);
+  return true;
 end
 $$;
-revoke execute on function metrics.ship(integer, bigint, bigint, timestamptz) from public;
+revoke execute on function metrics.ship(integer, bigint, bigint, timestamptz, timestamptz, integer) from public;
 
-comment on function metrics.ship(integer, bigint, bigint, timestamptz) is 'Derives again what follows from the deployments of a service since a moment. All since then are done again, and nothing before but what these mark.';
+comment on function metrics.ship(integer, bigint, bigint, timestamptz, timestamptz, integer) is 'Derives again what follows from the deployments of a service since a moment: all since then is done again, and nothing before but what these mark. With an end, before which nothing follows from later ones, and a bound, so many changes are shipped at a time: false when there are more.';
 
-drop function if exists metrics.mark_failures(integer, bigint, timestamptz, bigint[]);
+drop function if exists metrics.ship_taken_off(integer, bigint, bigint, jsonb, integer);
 
-create function metrics.mark_failures(generation integer, service bigint, since timestamptz, ids bigint[])
-returns void
-language sql
+create function metrics.ship_taken_off(generation integer, repository bigint, service bigint, after jsonb, most integer)
+returns jsonb
+language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
+#variable_conflict use_column
+declare
+  reached jsonb;
+  first_id bigint;
+begin
+  select d.id
+  into first_id
+  from metrics.service_deployments as d
+  where d.generation = ship_taken_off.generation
+    and d.service_id = service
+    and d.outcome = 'success'
+  order by d.at, d.external_id collate "C", d.reference collate "C"
+  limit 1;
+  with part as materialized (
+    select t.ctid as row_id, t.line, t.position, t.gone_position
+    from metrics.changes as t
+    where t.generation = ship_taken_off.generation
+      and t.repository_id = repository
+      and t.gone_position is not null
+      and t.service_id + 0 = service
+      and (t.line, t.gone_position, t.position)
+        > (coalesce((after ->> 0)::integer, -1), coalesce((after ->> 1)::bigint, -1), coalesce((after ->> 2)::bigint, -1))
+    order by t.line, t.gone_position, t.position
+    limit most
+  ),
+  put as (
+    update metrics.changes as c
+    set
+      shipped_by = f.id,
+      shipped_at = f.at,
+      is_first_shipped = f.id = first_id
+    from part as p
+    cross join lateral (
+      select d.id, d.at
+      from metrics.service_deployments as d
+      where d.generation = ship_taken_off.generation
+        and d.service_id = service
+        and d.outcome = 'success'
+        and d.line = p.line
+        and d.position >= p.position
+        and d.position < p.gone_position
+      order by d.at, d.external_id collate "C", d.reference collate "C"
+      limit 1
+    ) as f
+    where c.ctid = p.row_id
+  )
+  select jsonb_build_array(p.line, p.gone_position, p.position)
+  into reached
+  from part as p
+  order by p.line desc, p.gone_position desc, p.position desc
+  limit 1;
+  return reached;
+end
+$$;
+revoke execute on function metrics.ship_taken_off(integer, bigint, bigint, jsonb, integer) from public;
+
+comment on function metrics.ship_taken_off(integer, bigint, bigint, jsonb, integer) is 'Says of so many changes that forced pushes took off what shipped them first, where nothing was said yet. Returns the place of the last, to go on after; NULL when there is none.';
+
+drop function if exists metrics.mark_unknown_order(integer, bigint, bigint, integer);
+
+create function metrics.mark_unknown_order(generation integer, repository bigint, service bigint, most integer)
+returns integer
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  -- There is something that nothing else is known to stand before or after.
+  has_lines constant boolean := exists (
+    select
+    from metrics.branch_moves as m
+    where m.generation = mark_unknown_order.generation
+      and m.repository_id = repository
+      and m.line > 1
+  ) or exists (
+    select
+    from metrics.branch_moves as m
+    where m.generation = mark_unknown_order.generation
+      and m.repository_id = repository
+      and m.line = 1
+  ) and exists (
+    select
+    from metrics.branch_moves as m
+    where m.generation = mark_unknown_order.generation
+      and m.repository_id = repository
+      and m.line = 0
+  );
+  changed integer;
+begin
+  update metrics.changes as c
+  set is_order_unknown = not c.is_order_unknown
+  where c.ctid in (
+    select t.ctid
+    from metrics.changes as t
+    where t.generation = mark_unknown_order.generation
+      and t.service_id = service
+      and t.shipped_at is null
+      and t.is_order_unknown <> (
+        has_lines
+        and exists (
+          select
+          from metrics.service_deployments as d
+          where d.generation = mark_unknown_order.generation
+            and d.service_id = service
+            and d.outcome = 'success'
+            and d.line <> t.line
+            and d.position is not null
+            and d.at >= coalesce(t.started_at, '-infinity')
+        )
+      )
+    limit most
+  );
+  get diagnostics changed = row_count;
+  return changed;
+end
+$$;
+revoke execute on function metrics.mark_unknown_order(integer, bigint, bigint, integer) from public;
+
+comment on function metrics.mark_unknown_order(integer, bigint, bigint, integer) is 'Marks what may or may not have been deployed since, because the order of two lines is unknown; at most so many changes, and how many that were.';
+
+drop function if exists metrics.mark_failures(integer, bigint, timestamptz, timestamptz, bigint[]);
+
+create function metrics.mark_failures(generation integer, service bigint, since timestamptz, until timestamptz, ids bigint[])
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+begin
+  with causing as materialized (
+    select f.failed_id, array_agg(distinct f.cause) as causes, min(f.ended_at) as recovered_at
+    from (
+      select d.id
+      from metrics.service_deployments as d
+      where d.generation = mark_failures.generation
+        and d.service_id = service
+        and d.at >= since
+        and d.at < until
+      union
+      select unnest(ids)
+    ) as o
+    cross join lateral (
+      select t.failed_id, t.cause, t.ended_at
+      from metrics.deployment_failures as t
+      where t.failed_id = o.id
+      offset 0
+    ) as f
+    group by f.failed_id
+  )
   update metrics.service_deployments as d
   set
     causes = m.causes,
@@ -882,34 +1101,30 @@ as $$
   from (
     select
       o.id,
-      (
-        select array_agg(distinct f.cause)
-        from metrics.deployment_failures as f
-        where f.failed_id = o.id
-      ) as causes,
-      (
-        select min(f.ended_at)
-        from metrics.deployment_failures as f
-        where f.failed_id = o.id
-      ) as recovered_at,
+      c.causes,
+      c.recovered_at,
       exists (
         select
         from metrics.deployment_failures as f
         where f.mended_by = o.id
       ) as is_rework
     from (
-      select d.id
-      from metrics.service_deployments as d
-      where d.generation = mark_failures.generation
-        and d.service_id = service
-        and d.at >= since
+      select e.id
+      from metrics.service_deployments as e
+      where e.generation = mark_failures.generation
+        and e.service_id = service
+        and e.at >= since
+        and e.at < until
       union
       select unnest(ids)
     ) as o
+    left join causing as c
+      on c.failed_id = o.id
   ) as m
   where d.id = m.id
-    and (d.causes, d.recovered_at, d.is_rework) is distinct from (m.causes, m.recovered_at, m.is_rework)
+    and (d.causes, d.recovered_at, d.is_rework) is distinct from (m.causes, m.recovered_at, m.is_rework);
+end
 $$;
-revoke execute on function metrics.mark_failures(integer, bigint, timestamptz, bigint[]) from public;
+revoke execute on function metrics.mark_failures(integer, bigint, timestamptz, timestamptz, bigint[]) from public;
 
-comment on function metrics.mark_failures(integer, bigint, timestamptz, bigint[]) is 'Writes into deployments whether and by what they failed, when that ended, and whether they mended another: those since a moment, and these.';
+comment on function metrics.mark_failures(integer, bigint, timestamptz, timestamptz, bigint[]) is 'Writes into deployments whether and by what they failed, when that ended, and whether they mended another: those since a moment and before another, and these.';

@@ -159,14 +159,29 @@ begin
       left join lateral (
         -- The deployment that it names, or the last of the commit that it names.
         select d.id, d.service_id, d.repository_id
-        from metrics.service_deployments as d
-        where d.generation = link_incidents.generation
-          and d.outcome = 'success'
+        from (
+          select o.*
+          from metrics.repository_references as f
+          join metrics.service_deployments as o
+            on o.generation + 0 = link_incidents.generation
+            and o.reference_id = f.id
+            and o.external_id = i.deployment_external_id
+          where f.repository_id in (i.about_repository, a.repository_id)
+          union
+          select o.*
+          from metrics.service_deployments as o
+          where o.member_ids is not null
+            and o.member_ids @> array[i.deployment_external_id]
+            and o.generation + 0 = link_incidents.generation
+            and i.deployment_external_id is not null
+          union
+          select o.*
+          from metrics.service_deployments as o
+          where o.commit_sha = i.commit_sha
+            and o.generation + 0 = link_incidents.generation
+        ) as d
+        where d.outcome = 'success'
           and (d.repository_id = i.about_repository or d.service_id = a.service_id)
-          and (
-            (i.deployment_external_id is not null and (d.external_id = i.deployment_external_id or d.member_ids @> array[i.deployment_external_id]))
-            or (i.commit_sha is not null and d.commit_sha = i.commit_sha)
-          )
         order by
           (d.external_id = i.deployment_external_id or d.member_ids @> array[i.deployment_external_id]) is true desc,
           (d.began_at <= i.opened_at) desc,
@@ -230,7 +245,7 @@ begin
     where m.failed_id is not null
     group by m.service_id
   loop
-    perform metrics.mark_failures(link_incidents.generation, marked.service_id, 'infinity', marked.ids);
+    perform metrics.mark_failures(link_incidents.generation, marked.service_id, 'infinity', 'infinity', marked.ids);
   end loop;
 end
 $$;
@@ -239,10 +254,10 @@ revoke execute on function metrics.link_incidents(integer, bigint, timestamptz, 
 comment on function metrics.link_incidents(integer, bigint, timestamptz, text[], text[]) is 'Finds again what incidents belong to: those of a repository opened since a moment or naming something, and these.';
 
 -- Whose deployments go takes along what was said of incidents that name no repository: they may be about something else.
-drop function if exists metrics.link_lost_incidents(integer);
+drop function if exists metrics.link_lost_incidents(integer, text, text, integer);
 
-create function metrics.link_lost_incidents(generation integer)
-returns void
+create function metrics.link_lost_incidents(generation integer, after_source text, after_external_id text, most integer)
+returns jsonb
 language plpgsql
 set search_path = ''
 as $$
@@ -251,27 +266,54 @@ declare
   external_ids text[];
 begin
   select
-    array_agg(i.source order by i.source, i.external_id),
-    array_agg(i.external_id order by i.source, i.external_id)
+    array_agg(p.source order by p.source, p.external_id),
+    array_agg(p.external_id order by p.source, p.external_id)
   into sources, external_ids
-  from metrics.incidents as i
-  where i.reference_id is null
-    and not exists (
-      select
-      from metrics.deployment_failures as t
-      where t.generation = link_lost_incidents.generation
-        and t.cause = 'incident'
-        and t.incident_source = i.source
-        and t.incident_external_id = i.external_id
-    );
-  if sources is not null then
-    perform metrics.link_incidents(link_lost_incidents.generation, null, 'infinity', sources, external_ids);
+  from (
+    select i.source, i.external_id
+    from metrics.incidents as i
+    where i.reference_id is null
+      and (after_source is null or (i.source, i.external_id) > (after_source, after_external_id))
+      and not exists (
+        select
+        from metrics.deployment_failures as t
+        where t.generation = link_lost_incidents.generation
+          and t.cause = 'incident'
+          and t.incident_source = i.source
+          and t.incident_external_id = i.external_id
+      )
+    order by i.source, i.external_id
+    limit most
+  ) as p;
+  if sources is null then
+    return null;
   end if;
+  perform metrics.link_incidents(link_lost_incidents.generation, null, 'infinity', sources, external_ids);
+  return jsonb_build_array(sources[cardinality(sources)], external_ids[cardinality(external_ids)]);
 end
 $$;
-revoke execute on function metrics.link_lost_incidents(integer) from public;
+revoke execute on function metrics.link_lost_incidents(integer, text, text, integer) from public;
 
-comment on function metrics.link_lost_incidents(integer) is 'Finds what incidents belong to that name no repository and were linked to nothing, not even to that.';
+comment on function metrics.link_lost_incidents(integer, text, text, integer) is 'Finds what incidents belong to that name no repository and were linked to nothing, not even to that: so many after one. Returns the last, to go on after; NULL when there is none.';
+
+drop function if exists metrics.link_all_lost_incidents(integer);
+
+create function metrics.link_all_lost_incidents(generation integer)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  reached jsonb := '[]';
+begin
+  while reached is not null loop
+    reached := metrics.link_lost_incidents(link_all_lost_incidents.generation, reached ->> 0, reached ->> 1, 1000);
+  end loop;
+end
+$$;
+revoke execute on function metrics.link_all_lost_incidents(integer) from public;
+
+comment on function metrics.link_all_lost_incidents(integer) is 'The same, all of them.';
 
 do $$
 begin
@@ -282,6 +324,8 @@ begin
       untimed_pushes bigint[],
       shas text[],
       deployed_shas text[],
+      pull_request_references bigint[],
+      pull_request_numbers integer[],
       deployment_ids text[],
       incident_sources text[],
       incident_ids text[],
@@ -293,7 +337,326 @@ $$;
 
 revoke usage on type metrics.touched from public;
 
-comment on type metrics.touched is 'What was told about a repository: all of it, or pushes since a moment, pushes without a time, commits, deployed commits, deployments, incidents, its name.';
+comment on type metrics.touched is 'What was told about a repository: all of it, or pushes since a moment, pushes without a time, commits, deployed commits, pull requests, deployments, incidents, its name.';
+
+-- How far a repository is that is being derived in slices.
+create table if not exists metrics.under_way (
+  generation integer primary key,
+  repository_id bigint not null,
+  place jsonb
+);
+
+comment on table metrics.under_way is 'The repository that is being derived in a generation that is built, and how far that is.';
+comment on column metrics.under_way.generation is 'The generation.';
+comment on column metrics.under_way.repository_id is 'The repository.';
+comment on column metrics.under_way.place is 'Where to go on: see metrics.derive_slice. NULL once all is derived but what was told meanwhile.';
+
+create table if not exists metrics.postponed (
+  id bigint generated always as identity primary key,
+  generation integer not null,
+  repository_id bigint not null,
+  told metrics.touched not null
+);
+
+create index if not exists postponed_repository_id_idx on metrics.postponed (generation, repository_id, id);
+
+comment on table metrics.postponed is 'What was told of a repository while it was being derived in slices: it is derived after them.';
+comment on column metrics.postponed.id is 'Key.';
+comment on column metrics.postponed.generation is 'The generation.';
+comment on column metrics.postponed.repository_id is 'The repository.';
+comment on column metrics.postponed.told is 'What was told.';
+
+-- All of a repository of which nothing is derived yet, so much at a time. What is told between two slices is derived once more after the
+-- last, so it makes no difference whether a slice saw it.
+drop function if exists metrics.derive_slice(integer, bigint, jsonb, integer);
+
+create function metrics.derive_slice(generation integer, repository bigint, place jsonb, most integer)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository order by r.id);
+  stage constant text := coalesce(place ->> 'stage', 'moves');
+  -- The stage after this one. Services are gone through one after the other.
+  service constant bigint := place ->> 'service';
+  next_service bigint;
+  since timestamptz;
+  until timestamptz;
+  this_line integer;
+  first_ordinal integer;
+  last_ordinal integer;
+  this_reference bigint;
+  last_id text;
+  seen integer;
+  reached jsonb;
+  shas text[];
+  ids text[];
+  sources text[];
+begin
+  if stage in ('taken_off_shipped', 'shipped', 'unknown_order') then
+    select min(s.id)
+    into next_service
+    from metrics.services as s
+    where s.generation = derive_slice.generation
+      and s.repository_id = repository
+      and s.id > service;
+  end if;
+
+  case stage
+    when 'moves' then
+      perform metrics.ensure_service(derive_slice.generation, repository);
+      if exists (
+        select
+        from metrics.pushes as p
+        where p.reference_id = any(siblings)
+          and p.on_default_branch is not false
+          and p.pushed_at is null
+      ) then
+        -- Each may follow any other: all at once.
+        perform metrics.order_moves(derive_slice.generation, repository, '-infinity', 'infinity', true);
+        return '{"stage": "places", "line": -1, "ordinal": 0}';
+      end if;
+      since := coalesce(place ->> 'since', '-infinity');
+      select min(u.pushed_at)
+      into until
+      from unnest(siblings) as r (id)
+      cross join lateral (
+        select p.pushed_at
+        from metrics.pushes as p
+        where p.reference_id = r.id
+          and p.on_default_branch is not false
+          and p.pushed_at > since
+        order by p.pushed_at
+        offset most
+        limit 1
+      ) as u;
+      perform metrics.order_moves(derive_slice.generation, repository, since, coalesce(until, 'infinity'), false);
+      return case
+        when until is null then '{"stage": "places", "line": -1, "ordinal": 0}'::jsonb
+        else jsonb_build_object('stage', 'moves', 'since', until)
+      end;
+
+    when 'places' then
+      -- Moves with about so many commits, of one line.
+      select m.line, m.ordinal
+      into this_line, first_ordinal
+      from metrics.branch_moves as m
+      where m.generation = derive_slice.generation
+        and m.repository_id = repository
+        and (m.line, m.ordinal) > ((place ->> 'line')::integer, (place ->> 'ordinal')::integer)
+      order by m.line, m.ordinal
+      limit 1;
+      if not found then
+        return '{"stage": "taken_off", "line": -1, "ordinal": 0}';
+      end if;
+      select max(u.ordinal)
+      into last_ordinal
+      from (
+        select m.ordinal, sum(coalesce(cardinality(p.commits), 0) + 1) over (order by m.ordinal) - coalesce(cardinality(p.commits), 0) as commits
+        from (
+          select o.ordinal, o.push_id
+          from metrics.branch_moves as o
+          where o.generation = derive_slice.generation
+            and o.repository_id = repository
+            and o.line = this_line
+            and o.ordinal >= first_ordinal
+          order by o.ordinal
+          limit most
+        ) as m
+        join metrics.pushes as p
+          on p.id = m.push_id
+      ) as u
+      where u.commits <= most
+        or u.ordinal = first_ordinal;
+      perform metrics.place_changes(derive_slice.generation, repository, this_line, first_ordinal, last_ordinal, '{}');
+      return jsonb_build_object('stage', 'places', 'line', this_line, 'ordinal', last_ordinal);
+
+    when 'taken_off' then
+      select m.line, m.ordinal
+      into this_line, first_ordinal
+      from metrics.branch_moves as m
+      where m.generation = derive_slice.generation
+        and m.repository_id = repository
+        and m.is_forced
+        and (m.line, m.ordinal) > ((place ->> 'line')::integer, (place ->> 'ordinal')::integer)
+      order by m.line, m.ordinal
+      limit 1;
+      if not found then
+        return '{"stage": "described", "after": []}';
+      end if;
+      shas := metrics.take_off_changes(derive_slice.generation, repository, this_line, first_ordinal, most);
+      return jsonb_build_object(
+        'stage', 'taken_off',
+        'line', this_line,
+        'ordinal', case when cardinality(shas) < most then first_ordinal else first_ordinal - 1 end
+      );
+
+    when 'described' then
+      select array_agg(distinct c.sha), (array_agg(jsonb_build_array(c.line, c.position) order by c.line desc, c.position desc))[1]
+      into shas, reached
+      from (
+        select t.sha, t.line, t.position
+        from metrics.changes as t
+        where t.generation = derive_slice.generation
+          and t.repository_id = repository
+          and (t.line, t.position) > (coalesce((place -> 'after' ->> 0)::integer, -1), coalesce((place -> 'after' ->> 1)::bigint, -1))
+        order by t.line, t.position
+        limit most
+      ) as c;
+      if shas is null then
+        return '{"stage": "deployments"}';
+      end if;
+      perform metrics.describe_changes(derive_slice.generation, repository, shas);
+      return jsonb_build_object('stage', 'described', 'after', reached);
+
+    when 'deployments', 'pipeline_runs', 'releases' then
+      this_reference := coalesce((place ->> 'reference')::bigint, siblings[1]);
+      -- From the last one on, which is written once more: there may be no other way to say where the first is.
+      if stage = 'deployments' then
+        select
+          array_agg(distinct d.commit_sha) filter (where d.commit_sha is not null),
+          array_agg(d.external_id) filter (where d.commit_sha is null),
+          max(d.external_id),
+          count(*)
+        into shas, ids, last_id, seen
+        from (
+          select f.external_id, f.commit_sha
+          from metrics.deployments as f
+          where f.reference_id = this_reference
+            and f.external_id >= coalesce(place ->> 'external_id', '')
+          order by f.external_id
+          limit most + 1
+        ) as d;
+      elsif stage = 'releases' then
+        select array_agg(d.external_id), max(d.external_id), count(*)
+        into ids, last_id, seen
+        from (
+          select f.external_id
+          from metrics.releases as f
+          where f.reference_id = this_reference
+            and f.external_id >= coalesce(place ->> 'external_id', '')
+          order by f.external_id
+          limit most + 1
+        ) as d;
+      elsif exists (
+        select
+        from metrics.services as s
+        where s.generation = derive_slice.generation
+          and s.repository_id = repository
+          and s.source = 'pipeline'
+      ) then
+        select array_agg(distinct d.external_id), max(d.external_id), count(distinct d.external_id)
+        into ids, last_id, seen
+        from (
+          select f.external_id
+          from metrics.pipeline_runs as f
+          where f.reference_id = this_reference
+            and f.external_id >= coalesce(place ->> 'external_id', '')
+          order by f.external_id
+          limit most + 1
+        ) as d;
+      end if;
+      if cardinality(shas) > 0 or cardinality(ids) > 0 then
+        perform metrics.write_deployments(derive_slice.generation, repository, coalesce(shas, '{}'), coalesce(ids, '{}'));
+      end if;
+      if seen > 1 and last_id is distinct from place ->> 'external_id' then
+        return jsonb_build_object('stage', stage, 'reference', this_reference, 'external_id', last_id);
+      end if;
+      select min(u.id)
+      into this_reference
+      from unnest(siblings) as u (id)
+      where u.id > coalesce((place ->> 'reference')::bigint, siblings[1]);
+      if this_reference is not null then
+        return jsonb_build_object('stage', stage, 'reference', this_reference);
+      end if;
+      if stage <> 'releases' then
+        return jsonb_build_object('stage', case stage when 'deployments' then 'pipeline_runs' else 'releases' end);
+      end if;
+      select min(s.id)
+      into next_service
+      from metrics.services as s
+      where s.generation = derive_slice.generation
+        and s.repository_id = repository;
+      return jsonb_build_object('stage', 'taken_off_shipped', 'service', next_service, 'after', '[]'::jsonb);
+
+    when 'taken_off_shipped' then
+      reached := metrics.ship_taken_off(derive_slice.generation, repository, service, place -> 'after', most);
+      return case
+        when reached is not null then jsonb_build_object('stage', 'taken_off_shipped', 'service', service, 'after', reached)
+        else jsonb_build_object('stage', 'shipped', 'service', service)
+      end;
+
+    when 'shipped' then
+      since := coalesce(place ->> 'since', '-infinity');
+      select d.at
+      into until
+      from metrics.service_deployments as d
+      where d.generation = derive_slice.generation
+        and d.service_id = service
+        and d.at > since
+      order by d.at
+      offset most / 2
+      limit 1;
+      -- No end of time: that would say that what follows from later ones is there.
+      if not metrics.ship(derive_slice.generation, repository, service, since, coalesce(until, '294276-01-01'), most) then
+        return place;
+      end if;
+      return case
+        when until is not null then jsonb_build_object('stage', 'shipped', 'service', service, 'since', until)
+        else jsonb_build_object('stage', 'unknown_order', 'service', service)
+      end;
+
+    when 'unknown_order' then
+      if metrics.mark_unknown_order(derive_slice.generation, repository, service, most) >= most then
+        return place;
+      end if;
+      return case
+        when next_service is not null then jsonb_build_object('stage', 'taken_off_shipped', 'service', next_service, 'after', '[]'::jsonb)
+        else '{"stage": "incidents", "after": []}'::jsonb
+      end;
+
+    when 'incidents' then
+      select
+        array_agg(i.source order by i.source, i.external_id),
+        array_agg(i.external_id order by i.source, i.external_id)
+      into sources, ids
+      from (
+        select o.source, o.external_id
+        from (
+          select f.source, f.external_id
+          from metrics.incidents as f
+          where f.reference_id = any(siblings)
+          union
+          select f.source, f.external_id
+          from metrics.services as s
+          cross join lateral (select lower(metrics.service_label(s.id)) as label offset 0) as l
+          join metrics.incidents as f
+            on lower(f.service) = l.label
+            and f.reference_id is null
+          where s.generation = derive_slice.generation
+            and s.repository_id = repository
+        ) as o
+        where place -> 'after' = '[]'
+          or (o.source, o.external_id) > (place -> 'after' ->> 0, place -> 'after' ->> 1)
+        order by o.source, o.external_id
+        limit most / 4 + 1
+      ) as i;
+      if sources is null then
+        return null;
+      end if;
+      perform metrics.link_incidents(derive_slice.generation, null, 'infinity', sources, ids);
+      return jsonb_build_object(
+        'stage', 'incidents', 'after', jsonb_build_array(sources[cardinality(sources)], ids[cardinality(ids)])
+      );
+  end case;
+end
+$$;
+revoke execute on function metrics.derive_slice(integer, bigint, jsonb, integer) from public;
+
+comment on function metrics.derive_slice(integer, bigint, jsonb, integer) is 'Derives the next so many facts of a repository of which nothing was derived before, from a place on (NULL: the beginning). Returns where to go on; NULL when nothing is left.';
 
 -- Everything that joins facts of a repository, for one generation. The repository's lock must be held.
 drop function if exists metrics.derive_delivery(integer, bigint, metrics.touched);
@@ -302,27 +665,68 @@ create function metrics.derive_delivery(generation integer, repository bigint, t
 returns void
 language plpgsql
 set search_path = ''
+set enable_seqscan = off
 as $$
 declare
   siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+  place jsonb;
   has_untimed boolean;
+  has_fallen_back boolean;
   tail record;
   first_line integer;
   first_ordinal integer;
   placed text[];
-  told_shas text[] := coalesce(told.shas, '{}');
+  told_shas text[];
+  deployed_shas text[];
   changed text[] := '{}';
   mended_since timestamptz;
   began_since timestamptz;
-  since timestamptz;
   sinces jsonb := '{}';
   one record;
 begin
+  if told.is_whole then
+    perform metrics.forget_delivery(derive_delivery.generation, repository);
+    loop
+      place := metrics.derive_slice(derive_delivery.generation, repository, place, 1000);
+      exit when place is null;
+    end loop;
+    perform metrics.link_all_lost_incidents(derive_delivery.generation);
+    return;
+  end if;
   perform metrics.ensure_service(derive_delivery.generation, repository);
 
+  -- Commits of which something was told, those that pull requests became of which it was, and those that they were before.
+  told_shas := array(
+    select s.sha
+    from (
+      select unnest(told.shas) as sha
+      union
+      select p.merge_sha
+      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+      join metrics.pull_requests as p
+        on p.reference_id = t.reference_id
+        and p.number = t.number
+      union
+      select c.sha
+      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+      join metrics.changes as c
+        on c.pull_request_reference_id = t.reference_id
+        and c.pull_request_number = t.number
+        and c.generation = derive_delivery.generation
+        and c.repository_id = repository
+    ) as s
+    where exists (
+      select
+      from metrics.changes as c
+      where c.sha = s.sha
+        and c.generation + 0 = derive_delivery.generation
+        and c.repository_id + 0 = repository
+    )
+  );
+
   -- Where commits stand.
-  if told.is_whole or told.pushed_since is not null or cardinality(told.untimed_pushes) > 0 then
-    if not told.is_whole and told.pushed_since is null and cardinality(told.untimed_pushes) = 1 then
+  if told.pushed_since is not null or cardinality(told.untimed_pushes) > 0 then
+    if told.pushed_since is null and cardinality(told.untimed_pushes) = 1 then
       select *
       into tail
       from metrics.append_move(derive_delivery.generation, repository, told.untimed_pushes[1]);
@@ -342,7 +746,8 @@ begin
       from metrics.order_moves(
         derive_delivery.generation,
         repository,
-        case when told.is_whole then '-infinity' else coalesce(told.pushed_since, '-infinity') end,
+        case when cardinality(told.untimed_pushes) > 0 then '-infinity' else told.pushed_since end,
+        'infinity',
         has_untimed
       );
       first_line := tail.first_line;
@@ -350,17 +755,14 @@ begin
     end if;
   end if;
   if first_ordinal is not null or cardinality(told_shas) > 0 then
-    placed := metrics.place_changes(derive_delivery.generation, repository, first_line, first_ordinal, told_shas);
-    if cardinality(told_shas) > 0 then
-      changed := array(select unnest(placed) union select unnest(told_shas));
-    else
-      changed := placed;
+    select p.written, p.fallen_back
+    into placed, has_fallen_back
+    from metrics.place_changes(derive_delivery.generation, repository, first_line, first_ordinal, 2147483647, told_shas) as p;
+    if first_ordinal is not null then
+      placed := placed || metrics.take_off_all(derive_delivery.generation, repository, first_line, first_ordinal, has_fallen_back);
+      placed := array(select distinct p from unnest(placed) as p);
     end if;
-    -- What a plan knows of a table is from before all this was written to it.
-    if cardinality(placed) > 1000 then
-      analyze metrics.changes;
-      analyze metrics.branch_moves;
-    end if;
+    changed := array(select unnest(placed) union select unnest(told_shas));
     -- A part at a time, so that it takes as long for each whatever their number.
     for part in 0 .. (cardinality(changed) - 1) / 500 loop
       mended_since := least(
@@ -380,80 +782,95 @@ begin
     end if;
   end if;
 
-  -- What was deployed.
-  if told.is_whole or cardinality(told.deployed_shas) > 0 or cardinality(told.deployment_ids) > 0 then
+  -- What was deployed. What was there under these ids before may have been of another commit.
+  if cardinality(told.deployed_shas) > 0 or cardinality(told.deployment_ids) > 0 then
+    deployed_shas := array(
+      select unnest(told.deployed_shas)
+      union
+      select d.commit_sha
+      from unnest(siblings) as r (id)
+      cross join unnest(told.deployment_ids) as i (external_id)
+      join metrics.service_deployments as d
+        on d.generation + 0 = derive_delivery.generation
+        and d.reference_id = r.id
+        and d.external_id = i.external_id
+      where d.commit_sha is not null
+      union
+      select d.commit_sha
+      from metrics.service_deployments as d
+      where d.generation + 0 = derive_delivery.generation
+        and d.repository_id + 0 = repository
+        and d.member_ids is not null
+        and d.member_ids && told.deployment_ids
+    );
     for one in
       select w.service_id, w.since, w.began_since
-      from metrics.write_deployments(
-        derive_delivery.generation,
-        repository,
-        case when not told.is_whole then coalesce(told.deployed_shas, '{}') end,
-        coalesce(told.deployment_ids, '{}')
-      ) as w
+      from metrics.write_deployments(derive_delivery.generation, repository, deployed_shas, coalesce(told.deployment_ids, '{}')) as w
     loop
       sinces := sinces || jsonb_build_object(one.service_id, least(one.since, (sinces ->> one.service_id::text)::timestamptz));
       began_since := least(began_since, one.began_since);
     end loop;
   end if;
 
-  if told.is_whole and (
-    select count(*)
-    from metrics.service_deployments as d
-    where d.generation = derive_delivery.generation
-      and d.repository_id = repository
-  ) > 1000 then
-    analyze metrics.service_deployments;
-  end if;
-
   -- A commit that stands elsewhere now: what was deployed of it, and whatever was deployed from there on.
   if cardinality(placed) > 0 then
     for one in
-      with elsewhere as (
-        update metrics.service_deployments as d
-        set
-          line = c.line,
-          position = c.position
-        from (
-          select p.sha, o.line, o.position
-          from unnest(placed) as p (sha)
-          left join lateral (
-            select v.line, v.position
-            from metrics.changes as v
-            where v.generation = derive_delivery.generation
-              and v.repository_id = repository
-              and v.sha = p.sha
-            limit 1
-          ) as o
-            on true
+      with stands as materialized (
+        select p.sha, c.line, c.position, c.service_id, c.shipped_at
+        from unnest(placed) as p (sha)
+        left join lateral (
+          select v.line, v.position, v.service_id, v.shipped_at
+          from metrics.changes as v
+          where v.sha = p.sha
+            and v.generation + 0 = derive_delivery.generation
+            and v.repository_id + 0 = repository
           offset 0
         ) as c
-        where d.generation = derive_delivery.generation
-          and d.repository_id = repository
-          and d.commit_sha = c.sha
-          and (d.line, d.position) is distinct from (c.line, c.position)
+          on true
+      ),
+      elsewhere as (
+        update metrics.service_deployments as d
+        set
+          line = o.line,
+          position = o.position
+        from (
+          select d.row_id, c.line, c.position
+          from (select distinct s.sha, s.line, s.position from stands as s) as c
+          cross join lateral (
+            select t.ctid as row_id, t.line, t.position
+            from metrics.service_deployments as t
+            where t.commit_sha = c.sha
+              and t.generation + 0 = derive_delivery.generation
+              and t.repository_id + 0 = repository
+            offset 0
+          ) as d
+          where (d.line, d.position) is distinct from (c.line, c.position)
+        ) as o
+        where d.ctid = o.row_id
         returning d.service_id, d.at
       ),
       least_place as (
-        select c.line, min(c.position) as position
-        from unnest(placed) as p (sha)
-        join metrics.changes as c
-          on c.generation = derive_delivery.generation
-          and c.repository_id = repository
-          and c.sha = p.sha
-        group by c.line
+        select s.line, min(s.position) as position
+        from stands as s
+        where s.line is not null
+        group by s.line
       ),
       beyond as (
-        select d.service_id, d.at
+        select s.id as service_id, d.at
         from metrics.services as s
         cross join least_place as l
-        join metrics.service_deployments as d
-          on d.generation = derive_delivery.generation
-          and d.service_id = s.id
-          and d.outcome = 'success'
-          and d.line = l.line
-          and d.position >= l.position
+        cross join lateral (
+          select min(t.at) as at
+          from metrics.service_deployments as t
+          where t.generation = derive_delivery.generation
+            and t.service_id = s.id
+            and t.outcome = 'success'
+            and t.line = l.line
+            and t.position >= l.position
+        ) as d
         where s.generation = derive_delivery.generation
           and s.repository_id = repository
+          and d.at is not null
       )
       select u.service_id, min(u.at) as since
       from (
@@ -464,13 +881,9 @@ begin
         from beyond as b
         union all
         -- Its place was there before.
-        select c.service_id, c.shipped_at
-        from unnest(placed) as p (sha)
-        join metrics.changes as c
-          on c.generation = derive_delivery.generation
-          and c.repository_id = repository
-          and c.sha = p.sha
-        where c.shipped_at is not null
+        select s.service_id, s.shipped_at
+        from stands as s
+        where s.shipped_at is not null
         union all
         -- Nothing of it is deployed, but whether it may be is to be asked.
         select s.id, 'infinity'
@@ -486,10 +899,14 @@ begin
     for one in
       select distinct c.service_id
       from unnest(told_shas) as t (sha)
-      join metrics.changes as c
-        on c.generation = derive_delivery.generation
-        and c.repository_id = repository
-        and c.sha = t.sha
+      cross join lateral (
+        select v.service_id, v.shipped_at
+        from metrics.changes as v
+        where v.sha = t.sha
+          and v.generation + 0 = derive_delivery.generation
+          and v.repository_id + 0 = repository
+        offset 0
+      ) as c
       where c.shipped_at is null
         and c.service_id > 0
         and exists (
@@ -510,11 +927,12 @@ begin
     where s.key <> '0'
     order by s.key::bigint
   loop
-    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since);
+    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity', null);
+    perform metrics.mark_unknown_order(derive_delivery.generation, repository, one.service_id, null);
   end loop;
 
   -- What went wrong.
-  if told.is_whole or told.is_renamed then
+  if told.is_renamed then
     perform metrics.link_incidents(derive_delivery.generation, repository, '-infinity', '{}', '{}');
   elsif began_since is not null or cardinality(told.incident_ids) > 0 then
     perform metrics.link_incidents(
@@ -530,6 +948,79 @@ $$;
 revoke execute on function metrics.derive_delivery(integer, bigint, metrics.touched) from public;
 
 comment on function metrics.derive_delivery(integer, bigint, metrics.touched) is 'Derives what joins facts of a repository in one generation: the order of its commits, what each deployment shipped, and what failed.';
+
+-- What was told between slices, of so many deliveries at a time.
+drop function if exists metrics.derive_postponed(integer, bigint, integer);
+
+create function metrics.derive_postponed(generation integer, repository bigint, most integer)
+returns boolean
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  ids bigint[];
+  told metrics.touched;
+begin
+  ids := array(
+    select p.id
+    from metrics.postponed as p
+    where p.generation = derive_postponed.generation
+      and p.repository_id = repository
+    order by p.id
+    limit most
+  );
+  if cardinality(ids) = 0 then
+    return false;
+  end if;
+  select
+    false,
+    min((p.told).pushed_since),
+    array(select distinct u from metrics.postponed as o, unnest((o.told).untimed_pushes) as u where o.id = any(ids)),
+    array(select distinct u from metrics.postponed as o, unnest((o.told).shas) as u where o.id = any(ids)),
+    array(select distinct u from metrics.postponed as o, unnest((o.told).deployed_shas) as u where o.id = any(ids)),
+    array(
+      select u.reference_id
+      from metrics.postponed as o
+      cross join lateral unnest((o.told).pull_request_references, (o.told).pull_request_numbers) as u (reference_id, number)
+      where o.id = any(ids)
+      order by u.reference_id, u.number
+    ),
+    array(
+      select u.number
+      from metrics.postponed as o
+      cross join lateral unnest((o.told).pull_request_references, (o.told).pull_request_numbers) as u (reference_id, number)
+      where o.id = any(ids)
+      order by u.reference_id, u.number
+    ),
+    array(select distinct u from metrics.postponed as o, unnest((o.told).deployment_ids) as u where o.id = any(ids)),
+    array(
+      select u.source
+      from metrics.postponed as o
+      cross join lateral unnest((o.told).incident_sources, (o.told).incident_ids) as u (source, external_id)
+      where o.id = any(ids)
+      order by u.source, u.external_id
+    ),
+    array(
+      select u.external_id
+      from metrics.postponed as o
+      cross join lateral unnest((o.told).incident_sources, (o.told).incident_ids) as u (source, external_id)
+      where o.id = any(ids)
+      order by u.source, u.external_id
+    ),
+    bool_or((p.told).is_renamed)
+  into told
+  from metrics.postponed as p
+  where p.id = any(ids);
+  perform metrics.derive_delivery(derive_postponed.generation, repository, told);
+  delete from metrics.postponed as p
+  where p.id = any(ids);
+  return true;
+end
+$$;
+revoke execute on function metrics.derive_postponed(integer, bigint, integer) from public;
+
+comment on function metrics.derive_postponed(integer, bigint, integer) is 'Derives what was told of a repository while it was derived in slices: what the first so many deliveries told. False when there is none.';
 
 -- What is counted by week, in the same transaction as the rows that it is counted from.
 create table if not exists metrics.service_weeks (

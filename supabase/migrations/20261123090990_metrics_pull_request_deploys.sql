@@ -44,11 +44,16 @@ begin
         ) as k
         group by 1, 2, 3
       ) as k
-      join metrics.changes as o
-        on o.generation = k.generation
-        and o.repository_id = k.repository_id
-        and o.sha = k.sha
-        and o.service_id <> all(k.service_ids)
+      -- Looked up by the commit, whatever the planner knows of the table.
+      cross join lateral (
+        select c.*
+        from metrics.changes as c
+        where c.sha = k.sha
+          and c.generation + 0 = k.generation
+          and c.repository_id + 0 = k.repository_id
+          and c.service_id <> all(k.service_ids)
+        offset 0
+      ) as o
       cross join (values (1), (-1)) as s (sign)
       where o.merged_at is not null
         and o.shipped_at is not null

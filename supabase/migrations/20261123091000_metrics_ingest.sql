@@ -479,164 +479,137 @@ declare
   is_rebranched boolean;
   told metrics.touched;
 begin
+  for repository in
+    select unnest(moved)
+  loop
+    perform metrics.forget_delivery(g.id, repository)
+    from metrics.generations as g
+    where g.state <> 'retired';
+  end loop;
+  for repository in
+    select distinct r.id
+    from unnest(concerned || moved) as u (id)
+    join metrics.repositories as r
+      on r.id = u.id
+    order by r.id
+  loop
+    siblings := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+    is_rebranched := repository = any(renamed) and exists (
+      select
+      from metrics.pushes as p
+      where p.reference_id = any(siblings)
+        and p.on_default_branch is null
+    );
+    told := null;
+    told.is_whole := repository = any(moved) or is_rebranched;
+    told.is_renamed := repository = any(renamed);
+    if not told.is_whole then
+      if facts ? 'pushes' then
+        select
+          min(p.pushed_at),
+          coalesce(array_agg(p.id) filter (where p.pushed_at is null), '{}')
+        into told.pushed_since, told.untimed_pushes
+        from jsonb_array_elements(facts -> 'pushes') as f (said)
+        join metrics.repository_references as r
+          on r.reference = f.said ->> 'repository'
+          and r.repository_id = repository
+        join metrics.pushes as p
+          on p.reference_id = r.id
+          and p.ref = f.said ->> 'ref'
+          and p.before = f.said ->> 'before'
+          and p.after = f.said ->> 'after'
+          and p.pushed_at is not distinct from (f.said ->> 'pushed_at')::timestamptz
+        where p.on_default_branch is not false
+          or exists (
+            select
+            from metrics.branch_moves as m
+            where m.push_id = p.id
+          );
+      end if;
+      told.shas := array(
+        select f.said ->> 'sha'
+        from jsonb_array_elements(facts -> 'commits') as f (said)
+        join metrics.repository_references as r
+          on r.reference = f.said ->> 'repository'
+          and r.repository_id = repository
+      );
+      select
+        coalesce(array_agg(t.reference_id), '{}'),
+        coalesce(array_agg(t.number), '{}')
+      into told.pull_request_references, told.pull_request_numbers
+      from (
+        select distinct u.reference_id, u.number
+        from unnest(pull_request_references, pull_request_numbers) as u (reference_id, number)
+        where u.reference_id = any(siblings)
+      ) as t;
+      if facts ?| array['deployments', 'releases', 'pipeline_runs'] then
+        select
+          coalesce(array_agg(distinct u.commit_sha) filter (where u.commit_sha is not null), '{}'),
+          coalesce(array_agg(distinct u.external_id), '{}')
+        into told.deployed_shas, told.deployment_ids
+        from (
+          select d.commit_sha, d.external_id
+          from jsonb_array_elements(facts -> 'deployments') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+          join metrics.deployments as d
+            on d.reference_id = r.id
+            and d.external_id = f.said ->> 'external_id'
+          union all
+          select null, f.said ->> 'external_id'
+          from jsonb_array_elements(facts -> 'releases') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+          union all
+          select null, f.said ->> 'external_id'
+          from jsonb_array_elements(facts -> 'pipeline_runs') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+          where exists (
+            select
+            from metrics.services as s
+            where s.repository_id = repository
+              and s.source = 'pipeline'
+          )
+        ) as u;
+      end if;
+      if facts ? 'incidents' then
+        select array_agg(coalesce(f.said ->> 'source', source)), array_agg(f.said ->> 'external_id')
+        into told.incident_sources, told.incident_ids
+        from jsonb_array_elements(facts -> 'incidents') as f (said);
+      end if;
+    end if;
+    for generation in
+      select *
+      from metrics.generations as g
+      where g.state <> 'retired'
+      order by g.id
+    loop
+      if repository <= generation.repositories_up_to then
+        perform metrics.derive_delivery(generation.id, repository, told);
+      elsif exists (
+        select
+        from metrics.under_way as w
+        where w.generation = generation.id
+          and w.repository_id = repository
+      ) then
+        -- What is being derived just now may have seen this, or not: it is looked at once that is done.
+        insert into metrics.postponed (generation, repository_id, told)
+        values (generation.id, repository, told);
+      end if;
+    end loop;
+  end loop;
   for generation in
     select *
     from metrics.generations as g
     where g.state <> 'retired'
     order by g.id
   loop
-    foreach repository in array moved loop
-      perform metrics.forget_delivery(generation.id, repository);
-    end loop;
-    for repository in
-      select distinct r.id
-      from unnest(concerned || moved) as u (id)
-      join metrics.repositories as r
-        on r.id = u.id
-      where r.id <= generation.repositories_up_to
-      order by r.id
-    loop
-      siblings := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
-      is_rebranched := repository = any(renamed) and exists (
-        select
-        from metrics.pushes as p
-        where p.reference_id = any(siblings)
-          and p.on_default_branch is null
-      );
-      told := null;
-      told.is_whole := repository = any(moved) or is_rebranched;
-      told.is_renamed := repository = any(renamed);
-      if not told.is_whole then
-        if facts ? 'pushes' then
-          select
-            min(p.pushed_at),
-            coalesce(array_agg(p.id) filter (where p.pushed_at is null), '{}')
-          into told.pushed_since, told.untimed_pushes
-          from jsonb_array_elements(facts -> 'pushes') as f (said)
-          join metrics.repository_references as r
-            on r.reference = f.said ->> 'repository'
-            and r.repository_id = repository
-          join metrics.pushes as p
-            on p.reference_id = r.id
-            and p.ref = f.said ->> 'ref'
-            and p.before = f.said ->> 'before'
-            and p.after = f.said ->> 'after'
-            and p.pushed_at is not distinct from (f.said ->> 'pushed_at')::timestamptz
-          where p.on_default_branch is not false
-            or exists (
-              select
-              from metrics.branch_moves as m
-              where m.push_id = p.id
-            );
-        end if;
-        told.shas := array(
-          select f.said ->> 'sha'
-          from jsonb_array_elements(facts -> 'commits') as f (said)
-          join metrics.repository_references as r
-            on r.reference = f.said ->> 'repository'
-            and r.repository_id = repository
-          join metrics.changes as c
-            on c.generation = generation.id
-            and c.repository_id = repository
-            and c.sha = f.said ->> 'sha'
-          union
-          select c.sha
-          from unnest(pull_request_references, pull_request_numbers) as t (reference_id, number)
-          join metrics.pull_requests as p
-            on p.reference_id = t.reference_id
-            and p.number = t.number
-          join metrics.changes as c
-            on c.generation = generation.id
-            and c.repository_id = repository
-            and c.sha = p.merge_sha
-          where t.reference_id = any(siblings)
-          union
-          select c.sha
-          from unnest(pull_request_references, pull_request_numbers) as t (reference_id, number)
-          join metrics.changes as c
-            on c.pull_request_reference_id = t.reference_id
-            and c.pull_request_number = t.number
-            and c.generation = generation.id
-            and c.repository_id = repository
-        );
-        if facts ?| array['deployments', 'releases', 'pipeline_runs'] then
-          select
-            coalesce(array_agg(distinct u.commit_sha) filter (where u.commit_sha is not null), '{}'),
-            coalesce(array_agg(distinct u.external_id), '{}')
-          into told.deployed_shas, told.deployment_ids
-          from (
-            select d.commit_sha, d.external_id
-            from jsonb_array_elements(facts -> 'deployments') as f (said)
-            join metrics.repository_references as r
-              on r.reference = f.said ->> 'repository'
-              and r.repository_id = repository
-            join metrics.deployments as d
-              on d.reference_id = r.id
-              and d.external_id = f.said ->> 'external_id'
-            union all
-            select l.commit_sha, l.external_id
-            from jsonb_array_elements(facts -> 'releases') as f (said)
-            join metrics.repository_references as r
-              on r.reference = f.said ->> 'repository'
-              and r.repository_id = repository
-            join metrics.releases as l
-              on l.reference_id = r.id
-              and l.external_id = f.said ->> 'external_id'
-            union all
-            select p.commit_sha, p.external_id
-            from jsonb_array_elements(facts -> 'pipeline_runs') as f (said)
-            join metrics.repository_references as r
-              on r.reference = f.said ->> 'repository'
-              and r.repository_id = repository
-            join metrics.pipeline_runs as p
-              on p.reference_id = r.id
-              and p.external_id = f.said ->> 'external_id'
-            where exists (
-              select
-              from metrics.services as s
-              where s.generation = generation.id
-                and s.repository_id = repository
-                and s.source = 'pipeline'
-            )
-          ) as u;
-          -- What was there under these ids before may have been of another commit.
-          told.deployed_shas := array(
-            select unnest(told.deployed_shas)
-            union
-            select d.commit_sha
-            from metrics.service_deployments as d
-            where d.generation = generation.id
-              and d.reference_id = any(siblings)
-              and d.external_id = any(told.deployment_ids)
-              and d.commit_sha is not null
-            union
-            select d.commit_sha
-            from metrics.service_deployments as d
-            where d.generation = generation.id
-              and d.repository_id = repository
-              and d.member_ids && told.deployment_ids
-            union
-            select d.commit_sha
-            from unnest(told.deployment_ids) as i (external_id)
-            join metrics.service_deployments as d
-              on d.generation = generation.id
-              and d.repository_id = repository
-              and d.kind = 'pipeline_run'
-              and split_part(d.external_id, '#', 1) = i.external_id
-            where facts ? 'pipeline_runs'
-              and d.commit_sha is not null
-          );
-        end if;
-        if facts ? 'incidents' then
-          select array_agg(coalesce(f.said ->> 'source', source)), array_agg(f.said ->> 'external_id')
-          into told.incident_sources, told.incident_ids
-          from jsonb_array_elements(facts -> 'incidents') as f (said);
-        end if;
-      end if;
-      perform metrics.derive_delivery(generation.id, repository, told);
-    end loop;
     if cardinality(moved) > 0 then
-      perform metrics.link_lost_incidents(generation.id);
+      perform metrics.link_all_lost_incidents(generation.id);
     end if;
     -- Those about nothing that is known are linked to nothing.
     if facts ? 'incidents' then

@@ -306,81 +306,169 @@ revoke execute on function metrics.begin_rebuild() from public;
 
 comment on function metrics.begin_rebuild() is 'Begins to derive everything anew from the facts. metrics.rebuild goes on with it.';
 
--- The first week from a day on, of which there is something to count.
-drop function if exists metrics.next_week_with_facts(date, text);
+drop function if exists metrics.rebuild_slice(integer);
 
-create function metrics.next_week_with_facts(since date, time_zone text)
-returns date
+create function metrics.rebuild_slice(most integer)
+returns boolean
 language plpgsql
-stable
 set search_path = ''
+-- As in metrics.ingest: whatever the planner knows of tables that are being filled, all is looked up by its key.
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
+#variable_conflict use_column
 declare
-  from_at constant timestamptz := case when isfinite(since) then metrics.midnight(since, time_zone) else '-infinity' end;
+  built metrics.generations;
+  one metrics.under_way;
+  ends_at timestamptz;
+  next_id bigint;
+  name text;
 begin
-  return metrics.week_of(
-    (
-      select least(min(p.at), min(j.at), min(m.at), min(u.at), min(c.at))
+  -- Deliveries are waited for, and wait, so that each is counted once: here or where it is stored.
+  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
+  select *
+  into built
+  from metrics.generations as g
+  where g.state = 'building';
+  if not found then
+    return false;
+  end if;
+
+  -- First what each row counts by itself, reference by reference.
+  if built.counted_reference < 9223372036854775807 then
+    if built.counted_up_to = 'infinity' or built.counted_reference = 0 then
+      select min(r.id)
+      into next_id
       from metrics.repository_references as r
-      left join lateral (
-        select t.ended_at as at
-        from metrics.pipeline_runs as t
-        where t.reference_id = r.id
-          and t.ended_at >= from_at
-        order by t.ended_at
-        limit 1
-      ) as p
-        on true
-      left join lateral (
-        select t.ended_at as at
-        from metrics.jobs as t
-        where t.reference_id = r.id
-          and t.ended_at >= from_at
-        order by t.ended_at
-        limit 1
-      ) as j
-        on true
-      left join lateral (
-        select t.merged_at as at
-        from metrics.pull_requests as t
-        where t.reference_id = r.id
-          and t.merged_at is not null
-          and t.merged_at >= from_at
-        order by t.merged_at
-        limit 1
-      ) as m
-        on true
-      left join lateral (
-        select t.started_at as at
-        from metrics.test_runs as t
-        where t.reference_id = r.id
-          and t.started_at >= from_at
-        order by t.started_at
-        limit 1
-      ) as u
-        on true
-      left join lateral (
-        select t.checked_at as at
-        from metrics.rule_checks as t
-        where t.reference_id = r.id
-          and t.checked_at >= from_at
-        order by t.checked_at
-        limit 1
-      ) as c
-        on true
-    ),
-    time_zone
-  );
+      where r.id > built.counted_reference;
+      built.counted_reference := coalesce(next_id, 9223372036854775807);
+      built.counted_up_to := case when next_id is null then 'infinity' else '-infinity' end;
+    end if;
+    if built.counted_up_to < 'infinity' then
+      ends_at := metrics.end_of_slice(built.id, built.counted_reference, built.counted_up_to, 2 * most);
+      perform metrics.copy_frozen_weeks(built.id, built.counted_reference, built.counted_up_to, ends_at);
+      perform metrics.count_facts(built.id, built.counted_reference, built.counted_up_to, ends_at);
+    end if;
+    update metrics.generations as g
+    set
+      counted_reference = built.counted_reference,
+      counted_up_to = coalesce(ends_at, built.counted_up_to)
+    where g.id = built.id;
+    return true;
+  end if;
+
+  -- Then what joins facts, repository by repository.
+  select *
+  into one
+  from metrics.under_way as u
+  where u.generation = built.id;
+  if found and one.repository_id = 0 then
+    -- All repositories are derived. Incidents that name something else, what the planner is to know of all this, and then it is read.
+    if one.place ? 'after' then
+      one.place := metrics.link_lost_incidents(built.id, one.place -> 'after' ->> 0, one.place -> 'after' ->> 1, most);
+      update metrics.under_way as u
+      set place = case when one.place is null then '{"analysed": ""}'::jsonb else jsonb_build_object('after', one.place) end
+      where u.generation = built.id;
+      return true;
+    end if;
+    select min(c.relname)
+    into name
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = c.oid
+      and a.attname = 'generation'
+    where c.relnamespace = 'metrics'::regnamespace
+      and c.relkind = 'r'
+      and c.relname > one.place ->> 'analysed';
+    if name is not null then
+      execute format('analyze metrics.%I', name);
+      update metrics.under_way as u
+      set place = jsonb_build_object('analysed', name)
+      where u.generation = built.id;
+      return true;
+    end if;
+    delete from metrics.under_way as u
+    where u.generation = built.id;
+    update metrics.generations as g
+    set
+      state = 'retired',
+      retired_at = now()
+    where g.state = 'current';
+    update metrics.generations as g
+    set state = 'current'
+    where g.id = built.id;
+    return false;
+  end if;
+  if not found then
+    select min(r.id)
+    into next_id
+    from metrics.repositories as r
+    where r.id > built.repositories_up_to;
+    insert into metrics.under_way (generation, repository_id, place)
+    values (built.id, coalesce(next_id, 0), case when next_id is null then '{"after": []}' else '{}' end::jsonb);
+    if next_id is null then
+      -- One that comes from now on is derived as its deliveries come.
+      update metrics.generations as g
+      set repositories_up_to = 9223372036854775807
+      where g.id = built.id;
+    end if;
+    return true;
+  end if;
+
+  if exists (
+    select
+    from metrics.postponed as p
+    where p.generation = built.id
+      and p.repository_id = one.repository_id
+      and (p.told).is_whole
+  ) then
+    -- All of it may be another's now: from the beginning, when that is done.
+    perform metrics.forget_delivery(built.id, one.repository_id);
+    delete from metrics.postponed as p
+    where p.generation = built.id
+      and p.repository_id = one.repository_id;
+    update metrics.under_way as u
+    set place = '{}'
+    where u.generation = built.id;
+    return true;
+  end if;
+  if not exists (
+    select
+    from metrics.repositories as r
+    where r.id = one.repository_id
+  ) then
+    -- It became part of another, or was forgotten.
+    perform metrics.forget_delivery(built.id, one.repository_id);
+    delete from metrics.postponed as p
+    where p.generation = built.id
+      and p.repository_id = one.repository_id;
+    one.place := null;
+  elsif one.place is not null then
+    one.place := metrics.derive_slice(built.id, one.repository_id, one.place, most);
+    update metrics.under_way as u
+    set place = one.place
+    where u.generation = built.id;
+    return true;
+  elsif metrics.derive_postponed(built.id, one.repository_id, 100) then
+    return true;
+  end if;
+  update metrics.generations as g
+  set repositories_up_to = one.repository_id
+  where g.id = built.id;
+  delete from metrics.under_way as u
+  where u.generation = built.id;
+  return true;
 end
 $$;
-revoke execute on function metrics.next_week_with_facts(date, text) from public;
+revoke execute on function metrics.rebuild_slice(integer) from public;
 
-comment on function metrics.next_week_with_facts(date, text) is 'The first week, from a Monday on, in which runs or jobs ended, pull requests were merged, or tests or rules were reported.';
+comment on function metrics.rebuild_slice(integer) is 'Goes on building the next generation by about so many facts. False when there is nothing to build any more.';
 
 drop function if exists metrics.rebuild(double precision);
 
-create function metrics.rebuild(seconds double precision default 1)
+create function metrics.rebuild(seconds double precision default 0.5)
 returns jsonb
 language plpgsql
 security definer
@@ -388,11 +476,6 @@ set search_path = ''
 as $$
 declare
   began constant timestamptz := clock_timestamp();
-  present integer;
-  next_one metrics.generations;
-  week date;
-  repository bigint;
-  told metrics.touched;
 begin
   perform metrics.require_admin();
   if seconds is null or seconds not between 0 and 60 then
@@ -400,73 +483,31 @@ begin
       errcode = '22023',
       message = format('seconds is between 0 and 60, not %s', seconds);
   end if;
-  -- Deliveries are waited for, and wait, so that each is counted once: here or where it is stored.
-  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
-  select *
-  into next_one
-  from metrics.generations as g
-  where g.state = 'building';
-  if not found then
-    return jsonb_build_object('done', true, 'weeks_before', null, 'repositories_left', 0);
-  end if;
-  present := metrics.current_generation();
-  told.is_whole := true;
   loop
-    if next_one.weeks_before < 'infinity' then
-      if next_one.weeks_before = '-infinity' then
-        perform metrics.copy_frozen_weeks(present, next_one.id);
-      end if;
-      week := metrics.next_week_with_facts(next_one.weeks_before, next_one.time_zone);
-      if week is not null then
-        perform metrics.count_week(next_one.id, week);
-        perform metrics.count_pull_requests_of_week(next_one.id, week);
-        perform metrics.count_reports_of_week(next_one.id, week);
-      end if;
-      next_one.weeks_before := coalesce(week + 7, 'infinity');
-      update metrics.generations as g
-      set weeks_before = next_one.weeks_before
-      where g.id = next_one.id;
-    else
-      select r.id
-      into repository
-      from metrics.repositories as r
-      where r.id > next_one.repositories_up_to
-      order by r.id
-      limit 1;
-      if found then
-        perform metrics.derive_delivery(next_one.id, repository, told);
-        next_one.repositories_up_to := repository;
-        update metrics.generations as g
-        set repositories_up_to = repository
-        where g.id = next_one.id;
-      else
-        -- Incidents about no repository that is known.
-        perform metrics.link_lost_incidents(next_one.id);
-        update metrics.generations as g
-        set
-          state = 'retired',
-          retired_at = now()
-        where g.id = present;
-        update metrics.generations as g
-        set
-          state = 'current',
-          repositories_up_to = 9223372036854775807
-        where g.id = next_one.id;
-        return jsonb_build_object('done', true, 'weeks_before', null, 'repositories_left', 0);
-      end if;
+    if not metrics.rebuild_slice(1000) then
+      return jsonb_build_object('done', true, 'references_left', 0, 'repositories_left', 0);
     end if;
     exit when clock_timestamp() >= began + make_interval(secs => seconds);
   end loop;
-  return jsonb_build_object(
-    'done', false,
-    'weeks_before', case when isfinite(next_one.weeks_before) then next_one.weeks_before end,
-    'repositories_left', (select count(*) from metrics.repositories as r where r.id > next_one.repositories_up_to)
+  return (
+    select jsonb_build_object(
+      'done', false,
+      'references_left', (
+        select count(*)
+        from metrics.repository_references as r
+        where r.id > g.counted_reference
+          or (r.id = g.counted_reference and g.counted_up_to < 'infinity')
+      ),
+      'repositories_left', (select count(*) from metrics.repositories as r where r.id > g.repositories_up_to)
+    )
+    from metrics.generations as g
+    where g.state = 'building'
   );
 end
 $$;
 revoke execute on function metrics.rebuild(double precision) from public;
 
-comment on function metrics.rebuild(double precision) is 'Goes on building the next generation, for about so many seconds: call again until done is true. Numbers are read from the present one until then. Deliveries wait while it runs.';
+comment on function metrics.rebuild(double precision) is 'Goes on building the next generation, for about so many seconds: call again until done is true. Numbers are read from the present one until then. Deliveries wait while it runs: for that time and one slice more, however large a repository is.';
 
 drop function if exists metrics.delete_retired(integer);
 

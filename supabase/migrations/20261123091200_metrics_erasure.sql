@@ -115,7 +115,7 @@ begin
   end loop;
 
   -- What was derived of it. Changes and deployments last: as they go, so does what was counted of them.
-  foreach fact_table in array array['deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_weeks',
+  foreach fact_table in array array['postponed', 'deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_weeks',
     'service_weeks', 'services'
   ] loop
     exit when erased >= step;
@@ -200,7 +200,7 @@ begin
   end if;
 
   if erased < step then
-    perform metrics.link_lost_incidents(g.id)
+    perform metrics.link_all_lost_incidents(g.id)
     from metrics.generations as g
     where g.state <> 'retired';
     delete from metrics.repository_references as r

@@ -72,14 +72,6 @@ declare
   horizon timestamptz;
   rows integer;
 begin
-  begin
-    perform metrics.rebuild(2);
-  exception
-    when lock_not_available then
-      -- Deliveries come first: tried again at the next call.
-      null;
-  end;
-
   select *
   into chosen
   from metrics.settings;
@@ -155,7 +147,7 @@ begin
 
   deleted := deleted || jsonb_build_object('retired', metrics.delete_retired(step));
 
-  -- Last, because each takes a lock that every delivery with a body waits for until this ends.
+  -- Late, because each takes a lock that every delivery with a body waits for until this ends.
   for partition_name in
     select c.relname
     from pg_catalog.pg_inherits as i
@@ -179,6 +171,15 @@ begin
   select *
   into ahead
   from metrics.make_body_partitions();
+
+  -- The very last, because deliveries wait for it.
+  begin
+    perform metrics.rebuild();
+  exception
+    when lock_not_available then
+      -- Deliveries come first: tried again at the next call.
+      null;
+  end;
 
   return jsonb_build_object(
     'partitions_made', ahead.made,

@@ -3,6 +3,42 @@
 set lock_timeout = '2s';
 set statement_timeout = '60s';
 
+drop function if exists metrics.deployment_url(text, bigint, text);
+
+create function metrics.deployment_url(kind text, reference bigint, id text)
+returns text
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+  return case kind
+    when 'deployment' then (
+      select d.url
+      from metrics.deployments as d
+      where d.reference_id = reference
+        and d.external_id = id
+    )
+    when 'release' then (
+      select l.url
+      from metrics.releases as l
+      where l.reference_id = reference
+        and l.external_id = id
+    )
+    when 'pipeline_run' then (
+      select p.url
+      from metrics.pipeline_runs as p
+      where p.reference_id = reference
+        and p.external_id = regexp_replace(id, '#[0-9]+$', '')
+        and p.attempt = substring(id from '#([0-9]+)$')::integer
+    )
+  end;
+end
+$$;
+revoke execute on function metrics.deployment_url(text, bigint, text) from public;
+
+comment on function metrics.deployment_url(text, bigint, text) is 'The provider''s link to a deployment of a service: what stands with the fact that told of it.';
+
 -- about: what is shown. deployments: every attempt; changes: what was shipped, and what was not; failures: successful deployments with why
 -- they failed, and incidents that fit none; recoveries: failures that ended, and those that last; rework: successful deployments with what
 -- they mended.
@@ -72,14 +108,14 @@ begin
       e.value,
       e.unit,
       e.reason,
-      e.url,
+      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
       e.detail,
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
     from (
       select
         t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, null::double precision as value, null as unit, case when t.outcome = 'failure' then 'failed_attempt' when t.is_first then 'first_deployment' when t.is_redeploy then 'redeploy' end as reason, t.url, jsonb_strip_nulls(jsonb_build_object('began_at', t.began_at, 'outcome', t.outcome, 'rollout', t.member_ids, 'has_place', t.position is not null)) as detail, t.place
+        t.environment as title, null::double precision as value, null as unit, case when t.outcome = 'failure' then 'failed_attempt' when t.is_first then 'first_deployment' when t.is_redeploy then 'redeploy' end as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('began_at', t.began_at, 'outcome', t.outcome, 'rollout', t.member_ids, 'has_place', t.position is not null)) as detail, t.place
       from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
       cross join lateral (
         select t.*, (t.external_id || ' ' || c.label) as place
@@ -142,7 +178,7 @@ begin
       e.value,
       e.unit,
       e.reason,
-      e.url,
+      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
       e.detail,
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
@@ -151,11 +187,11 @@ begin
       from (
       select
         t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, (t.causes is not null)::integer::double precision as value, 'failed' as unit, array_to_string(t.causes, ', ') as reason, t.url, jsonb_strip_nulls(jsonb_build_object('failures', (
+        t.environment as title, (t.causes is not null)::integer::double precision as value, 'failed' as unit, array_to_string(t.causes, ', ') as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('failures', (
           select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
             'cause', f.cause,
             'mended_by', m.external_id,
-            'mended_by_url', m.url,
+            'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
             'incident', f.incident_external_id,
             'incident_source', f.incident_source,
             'incident_url', i.url,
@@ -200,6 +236,7 @@ begin
           null,
           null,
           'unlinked',
+          null,
           i.url,
           jsonb_strip_nulls(jsonb_build_object('source', f.incident_source, 'ended_at', f.ended_at)),
           f.incident_source || ' ' || f.incident_external_id
@@ -264,7 +301,7 @@ begin
       e.value,
       e.unit,
       e.reason,
-      e.url,
+      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
       e.detail,
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
@@ -273,11 +310,11 @@ begin
       from (
         select
           t.recovered_at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-          t.environment as title, t.recovery_seconds as value, 'seconds' as unit, array_to_string(t.causes, ', ') as reason, t.url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
+          t.environment as title, t.recovery_seconds as value, 'seconds' as unit, array_to_string(t.causes, ', ') as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
             select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
               'cause', f.cause,
               'mended_by', m.external_id,
-              'mended_by_url', m.url,
+              'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
               'incident', f.incident_external_id,
               'incident_source', f.incident_source,
               'incident_url', i.url,
@@ -313,11 +350,11 @@ begin
         union all
         select
           t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-          t.environment as title, null as value, 'seconds' as unit, 'open' as reason, t.url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
+          t.environment as title, null as value, 'seconds' as unit, 'open' as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
             select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
               'cause', f.cause,
               'mended_by', m.external_id,
-              'mended_by_url', m.url,
+              'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
               'incident', f.incident_external_id,
               'incident_source', f.incident_source,
               'incident_url', i.url,
@@ -381,15 +418,15 @@ begin
       e.value,
       e.unit,
       e.reason,
-      e.url,
+      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
       e.detail,
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
     from (
       select
         t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, t.is_rework::integer::double precision as value, 'rework' as unit, case when t.is_rework then 'rework' end as reason, t.url, jsonb_strip_nulls(jsonb_build_object('mended', (
-          select jsonb_agg(jsonb_build_object('cause', f.cause, 'failed', o.external_id, 'failed_url', o.url) order by o.at, f.cause)
+        t.environment as title, t.is_rework::integer::double precision as value, 'rework' as unit, case when t.is_rework then 'rework' end as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('mended', (
+          select jsonb_agg(jsonb_build_object('cause', f.cause, 'failed', o.external_id, 'failed_url', metrics.deployment_url(o.kind, o.reference_id, o.external_id)) order by o.at, f.cause)
           from metrics.deployment_failures as f
           join metrics.service_deployments as o
             on o.id = f.failed_id
@@ -454,27 +491,38 @@ begin
       e.kind,
       e.external_id,
       e.commit_sha,
-      e.title,
+      (
+        select min(m.title collate "C")
+        from metrics.repository_references as f
+        join metrics.repository_references as r
+          on r.repository_id = f.repository_id
+        join metrics.commits as m
+          on m.reference_id = r.id
+          and m.sha = e.commit_sha
+        where f.id = e.reference_id
+      ),
       e.value,
       e.unit,
       e.reason,
-      e.url,
-      e.detail,
+      coalesce(e.url, d.url),
+      e.detail || jsonb_strip_nulls(jsonb_build_object('deployment_url', d.url)),
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
     from (
       select *
       from (
         select
-          t.shipped_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.title,
+          t.shipped_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.reference_id,
           case when t.exclusion is null then t.lead_seconds end as value, 'seconds' as unit, t.exclusion as reason,
-          coalesce(p.url, d.url) as url,
+          p.url,
+          d.kind as deployment_kind,
+          d.reference_id as deployment_reference_id,
+          d.external_id as deployment_id,
           jsonb_strip_nulls(jsonb_build_object(
             'basis', t.basis,
             'started_at', t.started_at,
             'pull_request', t.pull_request_number,
-            'deployment', d.external_id,
-            'deployment_url', d.url
+            'deployment', d.external_id
           )) as detail,
           t.place
         from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
@@ -500,15 +548,17 @@ begin
           and p.number = t.pull_request_number
         union all
         select
-          t.started_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.title,
+          t.started_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.reference_id,
           case when t.exclusion is null then t.lead_seconds end as value, 'seconds' as unit, t.exclusion as reason,
-          coalesce(p.url, d.url) as url,
+          p.url,
+          d.kind as deployment_kind,
+          d.reference_id as deployment_reference_id,
+          d.external_id as deployment_id,
           jsonb_strip_nulls(jsonb_build_object(
             'basis', t.basis,
             'started_at', t.started_at,
             'pull_request', t.pull_request_number,
-            'deployment', d.external_id,
-            'deployment_url', d.url
+            'deployment', d.external_id
           )) as detail,
           t.place
         from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
@@ -533,9 +583,14 @@ begin
           on p.reference_id = t.pull_request_reference_id
           and p.number = t.pull_request_number
       ) as u
+      order by happened_at, repository collate "C", kind collate "C", place collate "C"
+      limit (asked).page_size
     ) as e
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C"
-    limit (asked).page_size;
+    cross join lateral (
+      select metrics.deployment_url(e.deployment_kind, e.deployment_reference_id, e.deployment_id) as url
+      offset 0
+    ) as d
+    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C";
     return;
   end if;
 end

@@ -73,12 +73,17 @@ Deno.test("aggregates equal facts: in a generation that is built while facts arr
   await using database = await testDatabase({ max: 1 });
   const { sql } = database;
   for (const call of randomRunsAndJobs(random, "before", 30, 3, here)) await ingestPatiently(sql, call);
-  await sql`
-    insert into metrics.generations (state, time_zone, weeks_before) values ('building', 'Asia/Tokyo', '-infinity')`;
-  for (const week of ["2026-02-23", "2026-03-02", "2026-03-09"]) {
-    for (const call of randomRunsAndJobs(random, `at ${week}`, 15, 3, here)) await ingestPatiently(sql, call);
-    await sql`select metrics.count_week(id, ${week}::date) from metrics.generations where state = 'building'`;
-    await sql`update metrics.generations set weeks_before = ${week}::date + 7 where state = 'building'`;
+  await sql`insert into metrics.generations (state, time_zone) values ('building', 'Asia/Tokyo')`;
+  for (const upTo of ["2026-02-25T10:00:00Z", "2026-03-04T00:00:00Z", "2026-03-11T12:00:00Z", "infinity"]) {
+    for (const call of randomRunsAndJobs(random, `at ${upTo}`, 15, 3, here)) await ingestPatiently(sql, call);
+    await sql`
+      select metrics.count_facts(g.id, r.id, g.counted_up_to, ${upTo}::text::timestamptz)
+      from metrics.generations as g, metrics.repository_references as r
+      where g.state = 'building'`;
+    await sql`
+      update metrics.generations as g
+      set counted_up_to = ${upTo}::text::timestamptz, counted_reference = (select max(r.id) from metrics.repository_references as r)
+      where g.state = 'building'`;
   }
   for (const call of randomRunsAndJobs(random, "after", 15, 3, here)) await ingestPatiently(sql, call);
   assertEquals(await aggregateDifferences(sql), []);

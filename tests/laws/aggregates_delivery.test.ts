@@ -203,7 +203,9 @@ Deno.test("aggregates equal facts: a fault in what is derived is noticed", async
     for (const [n, history] of cases(11, 16).entries()) {
       for (const call of retold(history.calls, `${n}`)) await ingest(sql, call);
     }
-    for (const { name } of (await generatedTables(sql)).filter(({ name }) => name !== "environment_rules")) {
+    // Rules may be none, and a generation that is read has nothing under way.
+    const mayBeEmpty = ["environment_rules", "under_way", "postponed"];
+    for (const { name } of (await generatedTables(sql)).filter(({ name }) => !mayBeEmpty.includes(name))) {
       const [row] = await sql.unsafe(`select count(*)::int as count from metrics.${name} where ${present}`);
       assert(row!["count"] > 0, `${name} has rows to compare`);
     }

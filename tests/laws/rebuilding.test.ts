@@ -9,7 +9,7 @@ import { deep } from "../support/depth.ts";
 import { ingest } from "../support/history_calls.ts";
 import { type NumbersCase, numbersCase, type SomeArguments } from "../support/history_numbers.ts";
 import { newSeed } from "../support/history_random.ts";
-import { apply } from "../support/model.ts";
+import { apply, type Call } from "../support/model.ts";
 import type { Rule } from "../support/model_numbers.ts";
 import { as, makeAdmin } from "../support/people.ts";
 import { finishRebuild } from "../support/rebuilt.ts";
@@ -89,17 +89,26 @@ Deno.test("rebuilding: the old numbers until the last step, then the new ones, w
     await beginRebuilding(sql);
     let steps = 0;
     for (let isDone = false; !isDone; steps++) {
-      for (const call of late.splice(0, 4)) {
-        await ingest(sql, call);
-        told.push(call);
+      // There are many steps: what comes in between is spread over them, and looked at now and then.
+      if (steps % 5 === 0) {
+        for (const call of late.splice(0, 1)) {
+          await ingest(sql, call);
+          told.push(call);
+        }
       }
-      assertEquals(await compared([]), [], `seed ${seed}, before step ${steps}: ${story(history)}`);
-      const before = await answers(sql, wholeOf(history));
+      const isLookedAt = steps % 40 === 0;
+      if (isLookedAt) {
+        assertEquals(await compared([]), [], `seed ${seed}, before step ${steps}: ${story(history)}`);
+      }
+      const before = isLookedAt ? await answers(sql, wholeOf(history)) : {};
       await sql.begin(async (step) => {
-        const [row] = await step`select metrics.rebuild(0) as answer`;
-        isDone = row!["answer"].done;
+        // Of very few facts, so that a history of a few deliveries has slices that end in the middle of everything.
+        const [row] = await step`select metrics.rebuild_slice(${1 + steps % 3}) as has_more`;
+        isDone = !row!["has_more"];
         // The step is not committed: a reader waits for nothing, and sees nothing of it.
-        assertEquals(await answers(sql, wholeOf(history)), before, `seed ${seed}, within step ${steps}`);
+        if (isLookedAt) {
+          assertEquals(await answers(sql, wholeOf(history)), before, `seed ${seed}, within step ${steps}`);
+        }
       });
     }
     assert(steps > 2, "there were steps to look between");
@@ -187,4 +196,85 @@ Deno.test("rebuilding: rules that change while a rebuild is under way begin anot
   await sql`delete from metrics.services where name = 'all' and generation = (select id from metrics.generations where state = 'building')`;
   await finishRebuild(sql);
   assertEquals(await answers(sql, wholeOf(history)), before);
+});
+
+/** Tells of one repository with so many pushes of three commits each, a deployment of each, runs and jobs, as a year would have left them. */
+async function tellMuch(sql: postgres.Sql, pushes: number): Promise<void> {
+  await ingest(sql, {
+    delivery: { source: "test", delivery_id: "much", sha256: "00".repeat(32), size: 1, result: "stored" },
+    facts: {
+      repositories: [{
+        repository: "github:1",
+        full_name: "acme/one",
+        default_branch: "main",
+        observed_at: "2026-01-01T00:00:00Z",
+      }],
+    },
+  } as Call);
+  const [row] = await sql`select id from metrics.repository_references where reference = 'github:1'`;
+  const id = row!["id"];
+  // Written past the door: what follows from it is what is rebuilt.
+  const at = "timestamptz '2026-01-05T00:00:00Z' + p.n * interval '7 minutes'";
+  const sha = (n: string) => `lpad(to_hex(${n}), 40, '0')`;
+  await sql.unsafe(`
+    insert into metrics.pushes (reference_id, ref, before, after, pushed_at, forced, on_default_branch, commits)
+    select ${id}, 'refs/heads/main', ${sha("3 * p.n")}, ${sha("3 * p.n + 3")}, ${at}, false, true,
+      array[${sha("3 * p.n + 1")}, ${sha("3 * p.n + 2")}, ${sha("3 * p.n + 3")}]
+    from generate_series(1, ${pushes}) as p (n);
+    insert into metrics.commits (reference_id, sha, authored_at)
+    select ${id}, ${sha("c.n")}, timestamptz '2026-01-05T00:00:00Z' + c.n * interval '2 minutes'
+    from generate_series(4, 3 * ${pushes} + 3) as c (n);
+    insert into metrics.deployments (reference_id, external_id, environment, environment_tier, commit_sha, status, outcome, finished_at)
+    select ${id}, 'd' || p.n, 'production', 'production', ${
+    sha("3 * p.n + 3")
+  }, 'finished', 'success', ${at} + interval '1 hour'
+    from generate_series(1, ${pushes}) as p (n);
+    insert into metrics.jobs (reference_id, external_id, name, status, outcome, started_at, finished_at)
+    select ${id}, 'j' || p.n, 'test', 'finished', 'success', ${at}, ${at} + interval '1 minute'
+    from generate_series(1, 3 * ${pushes}) as p (n);
+    analyze metrics.pushes, metrics.commits, metrics.deployments, metrics.jobs`).simple();
+}
+
+/** How many rows each slice of a rebuild of so many facts reads and writes, in the order of the slices. */
+async function rowsOfSlices(sql: postgres.Sql, most: number): Promise<number[]> {
+  await sql`select metrics.begin_rebuild()`;
+  const rows: number[] = [];
+  const count = async (sql: postgres.TransactionSql): Promise<number> => {
+    const [row] = await sql`
+      select sum(seq_tup_read + idx_tup_fetch + n_tup_ins + n_tup_upd + n_tup_del)::int as rows
+      from pg_stat_xact_user_tables
+      where schemaname = 'metrics'`;
+    return row!["rows"];
+  };
+  for (let hasMore = true; hasMore;) {
+    await sql.begin(async (step) => {
+      // What the session has not reported yet counts as well.
+      const before = await count(step);
+      const [row] = await step`select metrics.rebuild_slice(${most}) as has_more`;
+      hasMore = row!["has_more"];
+      rows.push(await count(step) - before);
+    });
+  }
+  return rows;
+}
+
+Deno.test("rebuilding: a slice is as large in a large repository as in a small one", async (t) => {
+  const largest = async (pushes: number, most: number) => {
+    await using database = await testDatabase({ max: 1 });
+    const { sql } = database;
+    await makeAdmin(sql);
+    await tellMuch(sql, pushes);
+    const rows = await rowsOfSlices(sql, most);
+    const [row] = await sql`
+      select count(*)::int as count from metrics.changes where generation = metrics.current_generation() and shipped_at is not null`;
+    assertEquals(row!["count"], 3 * pushes, "everything was derived");
+    return Math.max(...rows);
+  };
+  const small = await largest(100, 20);
+  const large = await largest(800, 20);
+  assert(large < 1.5 * small, `${large} rows in a slice of a large repository, ${small} in one of a small one`);
+
+  await t.step("a slice that grows with the repository is noticed", async () => {
+    assert(await largest(800, 10_000) > 1.5 * small);
+  });
 });

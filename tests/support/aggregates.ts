@@ -22,7 +22,7 @@ const WEEK_TABLES = {
 export async function aggregateDifferences(sql: postgres.Sql): Promise<string[]> {
   return await rolledBack(sql, async (transaction) => {
     const lines: string[] = [];
-    // Before weeks are counted, which marks the tries again.
+    // Before facts are counted, which marks the tries again.
     const tries = await transaction`
       select t.external_id, t.attempt
       from (
@@ -45,29 +45,8 @@ export async function aggregateDifferences(sql: postgres.Sql): Promise<string[]>
     const [fresh] = await transaction<{ id: number }[]>`
       insert into metrics.generations (state, time_zone) values ('retired', ${time_zone}) returning id`;
     await transaction`
-      select metrics.count_week(${fresh!.id}, w.week)
-      from (
-        select distinct metrics.week_of(coalesce(f.finished_at, f.started_at, f.queued_at), ${time_zone}) as week
-        from (
-          select outcome, finished_at, started_at, queued_at from metrics.pipeline_runs
-          union all
-          select outcome, finished_at, started_at, queued_at from metrics.jobs
-        ) as f
-        where f.outcome is not null
-      ) as w
-      where w.week is not null`;
-    await transaction`
-      select metrics.count_pull_requests_of_week(${fresh!.id}, w.week)
-      from (select distinct metrics.week_of(p.merged_at, ${time_zone}) as week from metrics.pull_requests as p) as w
-      where w.week is not null`;
-    await transaction`
-      select metrics.count_reports_of_week(${fresh!.id}, w.week)
-      from (
-        select metrics.week_of(t.started_at, ${time_zone}) as week from metrics.test_runs as t
-        union
-        select metrics.week_of(c.checked_at, ${time_zone}) from metrics.rule_checks as c
-      ) as w
-      where w.week is not null`;
+      select metrics.count_facts(${fresh!.id}, r.id, '-infinity', 'infinity')
+      from metrics.repository_references as r`;
     // What deploying took follows from changes: of each pull request, the earliest shipping.
     await transaction`
       insert into metrics.pull_request_weeks as t (

@@ -82,8 +82,9 @@ select is(metrics.move_job_horizon(pg_temp.horizon() - 70), pg_temp.horizon(), '
 
 insert into metrics.generations (state, time_zone)
 values ('building', 'Asia/Tokyo');
-select metrics.copy_frozen_weeks(metrics.current_generation(), g.id), metrics.count_week(g.id, pg_temp.horizon() - 7)
+select metrics.copy_frozen_weeks(g.id, r.id, '-infinity', 'infinity'), metrics.count_facts(g.id, r.id, '-infinity', pg_temp.horizon() - 1)
 from metrics.generations as g
+cross join metrics.repository_references as r
 where g.state = 'building';
 select results_eq(
   $$select w.week, w.success from metrics.job_weeks as w join metrics.generations as g on g.id = w.generation where g.state = 'building'$$,

@@ -48,7 +48,7 @@ select pg_temp.deploy('2', '3', '2026-03-02T14:00Z');
 select is((select changes from metrics.change_lead_time(since => '2026-03-02', until => '2026-03-09')), 1::bigint, 'the push between has not come');
 select pg_temp.push('1', '2', '2026-03-02T09:00Z');
 select results_eq(
-  'select after from metrics.branch_moves order by line, ordinal',
+  'select p.after from metrics.branch_moves as m join metrics.pushes as p on p.id = m.push_id order by m.line, m.ordinal',
   $$values (repeat('1', 40)), (repeat('2', 40)), (repeat('3', 40))$$,
   'it stands where it was pushed'
 );
