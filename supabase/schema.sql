@@ -298,8 +298,6 @@ create type metrics.touched as (
   shas text[],
   deployed_shas text[],
   deployment_ids text[],
-  incident_sources text[],
-  incident_ids text[],
   is_renamed boolean
 );
 
@@ -6464,18 +6462,13 @@ begin
               and d.commit_sha is not null
           );
         end if;
-        if facts ? 'incidents' then
-          select array_agg(coalesce(f.said ->> 'source', source)), array_agg(f.said ->> 'external_id')
-          into told.incident_sources, told.incident_ids
-          from jsonb_array_elements(facts -> 'incidents') as f (said);
-        end if;
       end if;
       perform metrics.derive_delivery(generation.id, repository, told);
     end loop;
     if cardinality(moved) > 0 then
       perform metrics.link_lost_incidents(generation.id);
     end if;
-    -- Those about nothing that is known are linked to nothing.
+    -- Once for all repositories, those about nothing that is known among them. What a deployment of this call changes is found above.
     if facts ? 'incidents' then
       perform metrics.link_incidents(
         generation.id,
@@ -6709,14 +6702,8 @@ begin
   -- What went wrong.
   if told.is_whole or told.is_renamed then
     perform metrics.link_incidents(derive_delivery.generation, repository, '-infinity', '{}', '{}');
-  elsif began_since is not null or cardinality(told.incident_ids) > 0 then
-    perform metrics.link_incidents(
-      derive_delivery.generation,
-      repository,
-      coalesce(began_since, 'infinity'),
-      coalesce(told.incident_sources, '{}'),
-      coalesce(told.incident_ids, '{}')
-    );
+  elsif began_since is not null then
+    perform metrics.link_incidents(derive_delivery.generation, repository, began_since, '{}', '{}');
   end if;
 end
 $function$;

@@ -283,8 +283,6 @@ begin
       shas text[],
       deployed_shas text[],
       deployment_ids text[],
-      incident_sources text[],
-      incident_ids text[],
       is_renamed boolean
     );
   end if;
@@ -293,7 +291,7 @@ $$;
 
 revoke usage on type metrics.touched from public;
 
-comment on type metrics.touched is 'What was told about a repository: all of it, or pushes since a moment, pushes without a time, commits, deployed commits, deployments, incidents, its name.';
+comment on type metrics.touched is 'What was told about a repository: all of it, or pushes since a moment, pushes without a time, commits, deployed commits, deployments, its name.';
 
 -- Everything that joins facts of a repository, for one generation. The repository's lock must be held.
 drop function if exists metrics.derive_delivery(integer, bigint, metrics.touched);
@@ -516,14 +514,8 @@ begin
   -- What went wrong.
   if told.is_whole or told.is_renamed then
     perform metrics.link_incidents(derive_delivery.generation, repository, '-infinity', '{}', '{}');
-  elsif began_since is not null or cardinality(told.incident_ids) > 0 then
-    perform metrics.link_incidents(
-      derive_delivery.generation,
-      repository,
-      coalesce(began_since, 'infinity'),
-      coalesce(told.incident_sources, '{}'),
-      coalesce(told.incident_ids, '{}')
-    );
+  elsif began_since is not null then
+    perform metrics.link_incidents(derive_delivery.generation, repository, began_since, '{}', '{}');
   end if;
 end
 $$;
