@@ -327,8 +327,6 @@ begin
       pull_request_references bigint[],
       pull_request_numbers integer[],
       deployment_ids text[],
-      incident_sources text[],
-      incident_ids text[],
       is_renamed boolean
     );
   end if;
@@ -337,7 +335,7 @@ $$;
 
 revoke usage on type metrics.touched from public;
 
-comment on type metrics.touched is 'What was told about a repository: all of it, or pushes since a moment, pushes without a time, commits, deployed commits, pull requests, deployments, incidents, its name.';
+comment on type metrics.touched is 'What was told about a repository: all of it, or pushes since a moment, pushes without a time, commits, deployed commits, pull requests, deployments, its name.';
 
 -- How far a repository is that is being derived in slices.
 create table if not exists metrics.under_way (
@@ -934,14 +932,8 @@ begin
   -- What went wrong.
   if told.is_renamed then
     perform metrics.link_incidents(derive_delivery.generation, repository, '-infinity', '{}', '{}');
-  elsif began_since is not null or cardinality(told.incident_ids) > 0 then
-    perform metrics.link_incidents(
-      derive_delivery.generation,
-      repository,
-      coalesce(began_since, 'infinity'),
-      coalesce(told.incident_sources, '{}'),
-      coalesce(told.incident_ids, '{}')
-    );
+  elsif began_since is not null then
+    perform metrics.link_incidents(derive_delivery.generation, repository, began_since, '{}', '{}');
   end if;
 end
 $$;
@@ -994,20 +986,6 @@ begin
       order by u.reference_id, u.number
     ),
     array(select distinct u from metrics.postponed as o, unnest((o.told).deployment_ids) as u where o.id = any(ids)),
-    array(
-      select u.source
-      from metrics.postponed as o
-      cross join lateral unnest((o.told).incident_sources, (o.told).incident_ids) as u (source, external_id)
-      where o.id = any(ids)
-      order by u.source, u.external_id
-    ),
-    array(
-      select u.external_id
-      from metrics.postponed as o
-      cross join lateral unnest((o.told).incident_sources, (o.told).incident_ids) as u (source, external_id)
-      where o.id = any(ids)
-      order by u.source, u.external_id
-    ),
     bool_or((p.told).is_renamed)
   into told
   from metrics.postponed as p

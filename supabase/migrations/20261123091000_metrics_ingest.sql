@@ -576,11 +576,6 @@ begin
           )
         ) as u;
       end if;
-      if facts ? 'incidents' then
-        select array_agg(coalesce(f.said ->> 'source', source)), array_agg(f.said ->> 'external_id')
-        into told.incident_sources, told.incident_ids
-        from jsonb_array_elements(facts -> 'incidents') as f (said);
-      end if;
     end if;
     for generation in
       select *
@@ -611,7 +606,7 @@ begin
     if cardinality(moved) > 0 then
       perform metrics.link_all_lost_incidents(generation.id);
     end if;
-    -- Those about nothing that is known are linked to nothing.
+    -- Once for all repositories, those about nothing that is known among them. What a deployment of this call changes is found above.
     if facts ? 'incidents' then
       perform metrics.link_incidents(
         generation.id,

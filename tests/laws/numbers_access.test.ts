@@ -93,7 +93,7 @@ function callsOfBoth(some: NumbersCase): Call[] {
 
 Deno.test("numbers_access: a viewer reads what a database without the other teams' rows would give", async (t) => {
   const seed = newSeed("numbers_access");
-  for (let i = 0; i < deep(1, 40); i++) {
+  for (let i = 0; i < deep(1, 20); i++) {
     const some = history(seed + i);
     const calls = callsOfBoth(some);
     await using whole = await testDatabase({ max: 1 });

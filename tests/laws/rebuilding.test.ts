@@ -69,7 +69,7 @@ function wholeOf({ begins }: NumbersCase): SomeArguments {
 
 Deno.test("rebuilding: the old numbers until the last step, then the new ones, with what came in between", async () => {
   const seed = newSeed("rebuilding");
-  for (const history of histories(seed, deep(1, 40))) {
+  for (const history of histories(seed, deep(1, 20))) {
     await using database = await testDatabase({ max: 2 });
     const { sql } = database;
     await makeAdmin(sql);

@@ -1,7 +1,7 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { matchesGlob } from "./model_changes.ts";
 import fc from "fast-check";
-import { argumentsFor, COMPARED } from "./compare_numbers.ts";
+import { argumentsFor, COMPARED, differencesOf } from "./compare_numbers.ts";
 import { deep } from "./depth.ts";
 import { callTelling } from "./history_copies.ts";
 import { type NumbersCase, numbersCase, type SomeArguments } from "./history_numbers.ts";
@@ -1090,7 +1090,8 @@ Deno.test("numbers: the order of rows in the tables plays no part", () => {
         const [one, other] = [tables, reversed].map((tables) =>
           numbersOf({ tables, rules, now: "2026-03-20T00:00:00Z" }, call, args)
         );
-        assertEquals(one, other, call);
+        // Sums of fractions differ in their last digit.
+        assertEquals(differencesOf(one as NumberRow[], other as NumberRow[]), {}, call);
       }
     }
   });

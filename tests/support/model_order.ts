@@ -51,12 +51,13 @@ export function orderOf(pushes: readonly Row[], defaultBranch: string | null): O
     for (const move of chain) {
       ordinal += 1;
       const at = { line, move: ordinal, index: -1 };
+      // Zeros are no commit: a branch that is forced to them is forced back to nothing.
+      const isCommit = !/^0*$/.test(move.after);
       const back = (all.get(move.after) ?? []).filter((place) => place.line === line).at(-1);
       if (move.is_forced) forced.push({ move, at, back });
       for (const [index, sha] of move.commits.entries()) put(sha, { ...at, index });
       // A branch that is forced back to a commit does not bring it: the commit stays where it was.
       const stays = move.is_forced && back !== undefined;
-      const isCommit = !/^0+$/.test(move.after);
       if (isCommit && !move.commits.includes(move.after) && !stays) {
         put(move.after, { ...at, index: move.commits.length });
       }
