@@ -966,7 +966,7 @@ create table metrics.job_weeks (
   rounded_minutes bigint not null,
   duration_tally numeric not null,
   queue_tally numeric not null
-) with (fillfactor=80);
+) with (fillfactor=90);
 alter table metrics.job_weeks add constraint job_weeks_pkey PRIMARY KEY (generation, reference_id, week, pipeline, job, runner);
 alter table metrics.job_weeks enable row level security;
 create policy members_read on metrics.job_weeks
@@ -1347,7 +1347,7 @@ create table metrics.pipeline_weeks (
   last_success integer not null,
   duration_tally numeric not null,
   queue_tally numeric not null
-) with (fillfactor=80);
+) with (fillfactor=90);
 alter table metrics.pipeline_weeks add constraint pipeline_weeks_pkey PRIMARY KEY (generation, only_default_branch, only_humans, reference_id, week, pipeline);
 alter table metrics.pipeline_weeks enable row level security;
 create policy members_read on metrics.pipeline_weeks
@@ -7217,104 +7217,11 @@ CREATE OR REPLACE FUNCTION metrics.describe_changes(generation integer, reposito
 AS $function$
 #variable_conflict use_column
 declare
-  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
-  hotfix_labels constant text[] := (
-    select array(select lower(l) from unnest(g.hotfix_labels) as l)
-    from metrics.generations as g
-    where g.id = describe_changes.generation
-  );
   since timestamptz;
 begin
   with described as materialized (
-    select
-      s.sha,
-      d.reference_id,
-      b.basis,
-      case b.basis
-        when 'first_commit' then m.first_commit_at
-        when 'pull_request_opened' then m.opened_at
-        else d.authored_at
-      end as started_at,
-      coalesce(case when b.basis <> 'commit' then m.is_bot else d.is_bot end, false) as is_bot,
-      coalesce(k.joins, false) as is_merge_commit,
-      coalesce(m.is_hotfix, false) as is_hotfix,
-      d.reverts,
-      m.reference_id as pull_request_reference_id,
-      m.number as pull_request_number,
-      m.is_bot as pull_request_is_bot,
-      m.merged_at
-    from unnest(shas) as s (sha)
-    -- Each looked up by its commit, however many there are.
-    cross join lateral (
-      select
-        min(c.reference_id) as reference_id,
-        min(c.authored_at) as authored_at,
-        coalesce(bool_or(c.author_is_bot), false) as is_bot,
-        min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
-      from metrics.commits as c
-      where c.reference_id = any(siblings)
-        and c.sha = s.sha
-    ) as d
-    left join lateral (
-      select
-        p.reference_id,
-        p.number,
-        p.author_is_bot is true as is_bot,
-        p.merged_at,
-        p.first_commit_at,
-        p.opened_at,
-        coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
-      from metrics.pull_requests as p
-      where p.reference_id = any(siblings)
-        and p.merge_sha = s.sha
-      order by p.number, p.reference_id
-      limit 1
-    ) as m
-      on true
-    left join lateral (
-      select w.shas
-      from metrics.own_commits_of(array[m.reference_id], array[m.number]) as w
-      where m.number is not null
-      offset 0
-    ) as o
-      on true
-    left join lateral (
-      select
-        s.sha = any(o.shas)
-        or exists (
-          select
-          from metrics.commits as c
-          where c.reference_id = any(siblings)
-            and c.sha = any(o.shas)
-            and c.authored_at = d.authored_at
-        ) as is_own,
-        exists (
-          select
-          from unnest(o.shas) as h (sha)
-          cross join lateral (
-            select c.generation, c.repository_id
-            from metrics.changes as c
-            where c.sha = h.sha
-            offset 0
-          ) as c
-          where c.generation = describe_changes.generation
-            and c.repository_id = repository
-        ) as is_there
-      where m.number is not null
-    ) as w
-      on true
-    cross join lateral (
-      select
-        m.number is not null and not w.is_own and w.is_there as joins,
-        m.number is not null and not w.is_own and not w.is_there as squashes
-    ) as k
-    cross join lateral (
-      select case
-        when not k.squashes then 'commit'
-        when m.first_commit_at is not null then 'first_commit'
-        else 'pull_request_opened'
-      end as basis
-    ) as b
+    select *
+    from metrics.described(describe_changes.generation, repository, shas)
   ),
   -- Each looked up by its commit, as above.
   present as materialized (
@@ -7373,6 +7280,117 @@ begin
 end
 $function$;
 comment on function metrics.describe_changes(generation integer, repository bigint, shas text[]) is 'Derives again when these changes began, on what basis, and by which pull request they came. Returns the first shipping of one that reverts or mends something else than before.';
+
+-- function metrics.described(generation integer, repository bigint, shas text[])
+CREATE OR REPLACE FUNCTION metrics.described(generation integer, repository bigint, shas text[])
+ RETURNS TABLE(sha text, reference_id bigint, basis text, started_at timestamp with time zone, is_bot boolean, is_merge_commit boolean, is_hotfix boolean, reverts text[], pull_request_reference_id bigint, pull_request_number integer, pull_request_is_bot boolean, merged_at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+  hotfix_labels constant text[] := (
+    select array(select lower(l) from unnest(g.hotfix_labels) as l)
+    from metrics.generations as g
+    where g.id = described.generation
+  );
+begin
+  return query
+  select
+    s.sha,
+    d.reference_id,
+    b.basis,
+    case b.basis
+      when 'first_commit' then m.first_commit_at
+      when 'pull_request_opened' then m.opened_at
+      else d.authored_at
+    end as started_at,
+    coalesce(case when b.basis <> 'commit' then m.is_bot else d.is_bot end, false) as is_bot,
+    coalesce(k.joins, false) as is_merge_commit,
+    coalesce(m.is_hotfix, false) as is_hotfix,
+    d.reverts,
+    m.reference_id as pull_request_reference_id,
+    m.number as pull_request_number,
+    m.is_bot as pull_request_is_bot,
+    m.merged_at
+  from unnest(shas) as s (sha)
+  -- Each looked up by its commit, however many there are.
+  cross join lateral (
+    select
+      min(c.reference_id) as reference_id,
+      min(c.authored_at) as authored_at,
+      coalesce(bool_or(c.author_is_bot), false) as is_bot,
+      min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
+    from metrics.commits as c
+    where c.reference_id = any(siblings)
+      and c.sha = s.sha
+  ) as d
+  left join lateral (
+    select
+      p.reference_id,
+      p.number,
+      p.author_is_bot is true as is_bot,
+      p.merged_at,
+      p.first_commit_at,
+      p.opened_at,
+      coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
+    from metrics.pull_requests as p
+    where p.reference_id = any(siblings)
+      and p.merge_sha = s.sha
+    order by p.number, p.reference_id
+    limit 1
+  ) as m
+    on true
+  left join lateral (
+    select w.shas
+    from metrics.own_commits_of(array[m.reference_id], array[m.number]) as w
+    where m.number is not null
+    offset 0
+  ) as o
+    on true
+  left join lateral (
+    select
+      s.sha = any(o.shas)
+      or exists (
+        select
+        from metrics.commits as c
+        where c.reference_id = any(siblings)
+          and c.sha = any(o.shas)
+          and c.authored_at = d.authored_at
+      ) as is_own,
+      exists (
+        select
+        from unnest(o.shas) as h (sha)
+        cross join lateral (
+          select c.generation, c.repository_id
+          from metrics.changes as c
+          where c.sha = h.sha
+          offset 0
+        ) as c
+        where c.generation = described.generation
+          and c.repository_id = repository
+      ) as is_there
+    where m.number is not null
+  ) as w
+    on true
+  cross join lateral (
+    select
+      m.number is not null and not w.is_own and w.is_there as joins,
+      m.number is not null and not w.is_own and not w.is_there as squashes
+  ) as k
+  cross join lateral (
+    select case
+      when not k.squashes then 'commit'
+      when m.first_commit_at is not null then 'first_commit'
+      else 'pull_request_opened'
+    end as basis
+  ) as b;
+end
+$function$;
+comment on function metrics.described(generation integer, repository bigint, shas text[]) is 'When these commits began as changes, on what basis, and by which pull request they came, as the facts and the places of commits say now.';
 
 -- function metrics.dora(since date, until date, bucket text, by text, service text, repository text, team text, environment text, bots boolean, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.dora(since date DEFAULT NULL::date, until date DEFAULT NULL::date, bucket text DEFAULT 'none'::text, by text DEFAULT 'nothing'::text, service text DEFAULT NULL::text, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, environment text DEFAULT NULL::text, bots boolean DEFAULT true, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -15530,9 +15548,11 @@ begin
     )
     select
       place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, coalesce(o.gone_position, w.gone_position),
-      coalesce(o.gone_reason, w.gone_reason), o.reference_id, o.started_at, o.basis, coalesce(o.is_bot, false),
-      coalesce(o.is_merge_commit, false), coalesce(o.is_hotfix, false), o.reverts, o.pull_request_reference_id, o.pull_request_number,
-      o.pull_request_is_bot, o.merged_at, o.shipped_by, o.shipped_at, coalesce(o.is_first_shipped, false), coalesce(o.is_order_unknown, false)
+      coalesce(o.gone_reason, w.gone_reason), coalesce(o.reference_id, d.reference_id), coalesce(o.started_at, d.started_at),
+      coalesce(o.basis, d.basis), coalesce(o.is_bot, d.is_bot, false), coalesce(o.is_merge_commit, d.is_merge_commit, false),
+      coalesce(o.is_hotfix, d.is_hotfix, false), coalesce(o.reverts, d.reverts),
+      coalesce(o.pull_request_reference_id, d.pull_request_reference_id), coalesce(o.pull_request_number, d.pull_request_number),
+      coalesce(o.pull_request_is_bot, d.pull_request_is_bot), coalesce(o.merged_at, d.merged_at), o.shipped_by, o.shipped_at, coalesce(o.is_first_shipped, false), coalesce(o.is_order_unknown, false)
     from (
       select
         a.said ->> 0 as sha,
@@ -15547,6 +15567,13 @@ begin
     left join unnest(taken) as o
       on o.sha = w.sha
       and o.service_id = w.service_id
+    -- All are described afterwards. Where many are placed, what is known of them already is written at once, so that few rows change again.
+    left join (
+      select *
+      from metrics.described(place_changes.generation, repository, moved)
+      where place_changes.last_ordinal < 2147483647
+    ) as d
+      on d.sha = w.sha
     returning sha
   )
   select coalesce(array_agg(u.sha), '{}')
