@@ -17,6 +17,14 @@ create type metrics.claim as (
   present_repository_id bigint
 );
 
+-- type metrics.counted_check
+create type metrics.counted_check as (
+  times integer,
+  reference_id bigint,
+  at timestamp with time zone,
+  status text
+);
+
 -- type metrics.counted_job
 create type metrics.counted_job as (
   times integer,
@@ -45,9 +53,20 @@ create type metrics.counted_run as (
   queue_seconds double precision
 );
 
+-- type metrics.counted_test_run
+create type metrics.counted_test_run as (
+  times integer,
+  reference_id bigint,
+  at timestamp with time zone,
+  passed integer,
+  failed integer,
+  skipped integer
+);
+
 -- type metrics.delivery_counts
 create type metrics.delivery_counts as (
   name text,
+  is_asked boolean,
   bucket_start date,
   is_unknown boolean,
   days integer,
@@ -173,6 +192,27 @@ comment on composite type column metrics.flaky_test.suite is 'Name of the suite.
 comment on composite type column metrics.flaky_test.test is 'Name of the test.';
 comment on composite type column metrics.flaky_test.total is 'Rows of all pages.';
 
+-- type metrics.health_line
+create type metrics.health_line as (
+  name text,
+  bucket_start date,
+  success bigint,
+  failure bigint,
+  timed_out bigint,
+  error bigint,
+  cancelled bigint,
+  skipped bigint,
+  neutral bigint,
+  unknown bigint,
+  reruns bigint,
+  first_decided bigint,
+  first_success bigint,
+  last_decided bigint,
+  last_success bigint,
+  durations double precision[],
+  queues double precision[]
+);
+
 -- type metrics.period
 create type metrics.period as (
   generation integer,
@@ -182,6 +222,15 @@ create type metrics.period as (
   bucket text,
   after jsonb,
   page_size integer
+);
+
+-- type metrics.phase_sample
+create type metrics.phase_sample as (
+  name text,
+  bucket_start date,
+  part text,
+  sample_size bigint,
+  percentiles double precision[]
 );
 
 -- type metrics.series_point
@@ -290,6 +339,14 @@ comment on composite type column metrics.step_numbers.timed_out is 'How many too
 comment on composite type column metrics.step_numbers.total is 'Rows of all pages.';
 comment on composite type column metrics.step_numbers.unknown is 'How many ended with a word that no mapping knows.';
 
+-- type metrics.test_counts
+create type metrics.test_counts as (
+  runs bigint,
+  passed bigint,
+  failed bigint,
+  skipped bigint
+);
+
 -- type metrics.touched
 create type metrics.touched as (
   is_whole boolean,
@@ -297,6 +354,8 @@ create type metrics.touched as (
   untimed_pushes bigint[],
   shas text[],
   deployed_shas text[],
+  pull_request_references bigint[],
+  pull_request_numbers integer[],
   deployment_ids text[],
   is_renamed boolean
 );
@@ -410,17 +469,13 @@ create table metrics.branch_moves (
   line integer not null,
   ordinal integer not null,
   push_id bigint not null,
-  before text not null,
-  after text not null,
   pushed_at timestamp with time zone,
   is_forced boolean not null,
   is_truncated boolean not null
 );
 alter table metrics.branch_moves add constraint branch_moves_pkey PRIMARY KEY (generation, repository_id, line, ordinal);
-CREATE INDEX branch_moves_after_idx ON metrics.branch_moves USING btree (generation, repository_id, after);
-CREATE INDEX branch_moves_before_idx ON metrics.branch_moves USING btree (generation, repository_id, before);
+CREATE INDEX branch_moves_first_idx ON metrics.branch_moves USING btree (generation, repository_id) WHERE (ordinal = 1);
 CREATE INDEX branch_moves_push_id_idx ON metrics.branch_moves USING btree (push_id);
-CREATE INDEX branch_moves_pushed_at_idx ON metrics.branch_moves USING btree (generation, repository_id, pushed_at);
 CREATE INDEX branch_moves_truncated_idx ON metrics.branch_moves USING btree (generation, repository_id, pushed_at) WHERE is_truncated;
 alter table metrics.branch_moves enable row level security;
 create policy members_read on metrics.branch_moves
@@ -435,14 +490,12 @@ create policy readers_read on metrics.branch_moves
   using (true);
 grant select on table metrics.branch_moves to authenticated;
 grant select on table metrics.branch_moves to metrics_reader;
-comment on column metrics.branch_moves.after is 'Commit after the move.';
-comment on column metrics.branch_moves.before is 'Commit before the move.';
 comment on column metrics.branch_moves.generation is 'The generation that it belongs to.';
 comment on column metrics.branch_moves.is_forced is 'Whether it rewrote history.';
 comment on column metrics.branch_moves.is_truncated is 'Whether the provider listed only some of its commits.';
 comment on column metrics.branch_moves.line is 'Moves of one line have an order: 0 is that of all whose time is known, with what hangs on it.';
 comment on column metrics.branch_moves.ordinal is 'Place in the line.';
-comment on column metrics.branch_moves.push_id is 'The push.';
+comment on column metrics.branch_moves.push_id is 'The push, which says from which commit to which it moved the branch.';
 comment on column metrics.branch_moves.pushed_at is 'When, where the provider says.';
 comment on column metrics.branch_moves.repository_id is 'Repository.';
 comment on table metrics.branch_moves is 'Derived: the moves of a default branch in their order. The order between lines is unknown.';
@@ -465,7 +518,6 @@ create table metrics.changes (
   is_merge_commit boolean default false not null,
   is_hotfix boolean default false not null,
   reverts text[],
-  title text,
   pull_request_reference_id bigint,
   pull_request_number integer,
   pull_request_is_bot boolean,
@@ -493,16 +545,15 @@ CASE
 END) stored
 );
 alter table metrics.changes add constraint basis_is_known CHECK ((basis = ANY (ARRAY['commit'::text, 'first_commit'::text, 'pull_request_opened'::text])));
-alter table metrics.changes add constraint changes_pkey PRIMARY KEY (generation, repository_id, sha, service_id);
+alter table metrics.changes add constraint changes_pkey PRIMARY KEY (generation, repository_id, line, "position", service_id);
 alter table metrics.changes add constraint gone_reason_is_known CHECK ((gone_reason = ANY (ARRAY['taken_off'::text, 'rewritten'::text])));
-CREATE INDEX changes_gone_idx ON metrics.changes USING btree (generation, repository_id, line, gone_position) WHERE (gone_position IS NOT NULL);
+CREATE INDEX changes_gone_idx ON metrics.changes USING btree (generation, repository_id, line, gone_position, "position") WHERE (gone_position IS NOT NULL);
+CREATE INDEX changes_mending_idx ON metrics.changes USING btree (shipped_by) WHERE ((shipped_by IS NOT NULL) AND ((reverts IS NOT NULL) OR is_hotfix));
 CREATE INDEX changes_merged_at_idx ON metrics.changes USING btree (generation, repository_id, merged_at) WHERE (merged_at IS NOT NULL);
-CREATE INDEX changes_position_idx ON metrics.changes USING btree (generation, service_id, line, "position");
 CREATE INDEX changes_pull_request_idx ON metrics.changes USING btree (pull_request_reference_id, pull_request_number) WHERE (pull_request_number IS NOT NULL);
-CREATE INDEX changes_repository_position_idx ON metrics.changes USING btree (generation, repository_id, line, "position");
-CREATE INDEX changes_reverts_idx ON metrics.changes USING btree (generation, service_id) WHERE ((reverts IS NOT NULL) OR is_hotfix);
+CREATE INDEX changes_sha_idx ON metrics.changes USING hash (sha);
 CREATE INDEX changes_shipped_at_idx ON metrics.changes USING btree (generation, service_id, shipped_at);
-CREATE INDEX changes_shipped_by_idx ON metrics.changes USING btree (shipped_by) WHERE (shipped_by IS NOT NULL);
+CREATE INDEX changes_unshipped_idx ON metrics.changes USING btree (generation, service_id, started_at) WHERE (exclusion = ANY (ARRAY['rewritten'::text, 'order_unknown'::text]));
 CREATE TRIGGER count_deleted AFTER DELETE ON metrics.changes REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.changes_changed();
 CREATE TRIGGER count_deploys_of_deleted AFTER DELETE ON metrics.changes REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_deploys();
 CREATE TRIGGER count_deploys_of_inserted AFTER INSERT ON metrics.changes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_deploys();
@@ -548,7 +599,6 @@ comment on column metrics.changes.sha is 'The commit.';
 comment on column metrics.changes.shipped_at is 'When that finished.';
 comment on column metrics.changes.shipped_by is 'The first successful production deployment of the service that contains it.';
 comment on column metrics.changes.started_at is 'When the change began, by its basis.';
-comment on column metrics.changes.title is 'First line of its message.';
 comment on table metrics.changes is 'Derived: a commit of a default branch as a change of a service, and the deployment that shipped it first. Service 0 holds the place of commits that change no service.';
 
 -- table metrics.commits
@@ -845,7 +895,8 @@ create table metrics.generations (
   id integer generated always as identity not null,
   state text not null,
   time_zone text not null,
-  weeks_before date default '-infinity'::date not null,
+  counted_reference bigint default 0 not null,
+  counted_up_to timestamp with time zone default '-infinity'::timestamp with time zone not null,
   repositories_up_to bigint default 0 not null,
   incident_window_seconds integer default 86400 not null,
   rollout_seconds integer default 3600 not null,
@@ -870,6 +921,8 @@ create policy readers_read on metrics.generations
   using (true);
 grant select on table metrics.generations to authenticated;
 grant select on table metrics.generations to metrics_reader;
+comment on column metrics.generations.counted_reference is 'While it is built: facts of references below this are counted in its aggregates; of this one those up to counted_up_to.';
+comment on column metrics.generations.counted_up_to is 'While it is built: up to when facts of that reference are counted, this moment with them.';
 comment on column metrics.generations.created_at is 'When it was begun.';
 comment on column metrics.generations.hotfix_labels is 'The setting when it was begun.';
 comment on column metrics.generations.id is 'Key.';
@@ -879,7 +932,6 @@ comment on column metrics.generations.retired_at is 'When another became the cur
 comment on column metrics.generations.rollout_seconds is 'The setting when it was begun.';
 comment on column metrics.generations.state is 'building, current or retired. A retired one is deleted by metrics.maintain.';
 comment on column metrics.generations.time_zone is 'IANA name of the zone in which its days and ISO weeks are cut.';
-comment on column metrics.generations.weeks_before is 'While it is built: facts of weeks before this Monday are counted in its aggregates. Infinity once all are.';
 comment on table metrics.generations is 'One set of rules and a time zone each, with all that is derived from facts by them. Numbers are read from the current one.';
 
 -- table metrics.horizons
@@ -1052,7 +1104,7 @@ create table metrics.job_weeks (
   rounded_minutes bigint not null,
   duration_tally numeric not null,
   queue_tally numeric not null
-) with (fillfactor=80);
+) with (fillfactor=90);
 alter table metrics.job_weeks add constraint job_weeks_pkey PRIMARY KEY (generation, reference_id, week, pipeline, job, runner);
 alter table metrics.job_weeks enable row level security;
 create policy members_read on metrics.job_weeks
@@ -1182,50 +1234,24 @@ comment on column metrics.jobs.updated_at is 'When this row last changed here. N
 comment on column metrics.jobs.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.jobs is 'One attempt of a job within a run each. Clocks compare by rank of the state, then time.';
 
--- table metrics.lead_time_week_buckets
-create table metrics.lead_time_week_buckets (
-  generation integer not null,
-  service_id bigint not null,
-  week date not null,
-  bucket smallint not null,
-  repository_id bigint not null,
-  human integer default 0 not null,
-  bot integer default 0 not null
-);
-alter table metrics.lead_time_week_buckets add constraint lead_time_week_buckets_pkey PRIMARY KEY (generation, service_id, week, bucket);
-alter table metrics.lead_time_week_buckets enable row level security;
-create policy members_read on metrics.lead_time_week_buckets
-  as permissive
-  for select
-  to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (repository_id IN ( SELECT metrics.readable_repositories() AS readable_repositories))));
-create policy readers_read on metrics.lead_time_week_buckets
-  as permissive
-  for select
-  to metrics_reader
-  using (true);
-grant select on table metrics.lead_time_week_buckets to authenticated;
-grant select on table metrics.lead_time_week_buckets to metrics_reader;
-comment on column metrics.lead_time_week_buckets.bot is 'Changes by bots.';
-comment on column metrics.lead_time_week_buckets.bucket is 'Bucket of the seconds.';
-comment on column metrics.lead_time_week_buckets.generation is 'The generation that it belongs to.';
-comment on column metrics.lead_time_week_buckets.human is 'Changes by humans.';
-comment on column metrics.lead_time_week_buckets.repository_id is 'Repository of the service.';
-comment on column metrics.lead_time_week_buckets.service_id is 'Service.';
-comment on column metrics.lead_time_week_buckets.week is 'Monday of the week in which they were shipped.';
-comment on table metrics.lead_time_week_buckets is 'Lead times of services by ISO week, counted by bucket_of. Equals its recomputation from changes.';
-
 -- table metrics.lead_time_weeks
 create table metrics.lead_time_weeks (
   generation integer not null,
   service_id bigint not null,
   week date not null,
-  label text not null,
+  is_bot boolean not null,
   repository_id bigint not null,
-  human integer default 0 not null,
-  bot integer default 0 not null
+  from_commit integer not null,
+  from_first_commit integer not null,
+  from_pull_request_opened integer not null,
+  first_deployment integer not null,
+  rewritten integer not null,
+  order_unknown integer not null,
+  start_unknown integer not null,
+  start_after_shipping integer not null,
+  lead_tally numeric not null
 );
-alter table metrics.lead_time_weeks add constraint lead_time_weeks_pkey PRIMARY KEY (generation, service_id, week, label);
+alter table metrics.lead_time_weeks add constraint lead_time_weeks_pkey PRIMARY KEY (generation, service_id, week, is_bot);
 alter table metrics.lead_time_weeks enable row level security;
 create policy members_read on metrics.lead_time_weeks
   as permissive
@@ -1239,12 +1265,19 @@ create policy readers_read on metrics.lead_time_weeks
   using (true);
 grant select on table metrics.lead_time_weeks to authenticated;
 grant select on table metrics.lead_time_weeks to metrics_reader;
-comment on column metrics.lead_time_weeks.bot is 'Changes by bots.';
+comment on column metrics.lead_time_weeks.first_deployment is 'Left out: shipped by the first deployment of the service.';
+comment on column metrics.lead_time_weeks.from_commit is 'Changes that began with their own commit.';
+comment on column metrics.lead_time_weeks.from_first_commit is 'Changes that began with the first commit of their pull request.';
+comment on column metrics.lead_time_weeks.from_pull_request_opened is 'Changes that began as their pull request was opened.';
 comment on column metrics.lead_time_weeks.generation is 'The generation that it belongs to.';
-comment on column metrics.lead_time_weeks.human is 'Changes by humans.';
-comment on column metrics.lead_time_weeks.label is 'Basis, or exclusion.';
+comment on column metrics.lead_time_weeks.is_bot is 'Whether by bots or by humans.';
+comment on column metrics.lead_time_weeks.lead_tally is 'How long those took that count: a tally of their seconds, see metrics.tally_of.';
+comment on column metrics.lead_time_weeks.order_unknown is 'Left out: nobody knows whether they were shipped.';
 comment on column metrics.lead_time_weeks.repository_id is 'Repository of the service.';
+comment on column metrics.lead_time_weeks.rewritten is 'Left out: taken off the branch by force before they were shipped.';
 comment on column metrics.lead_time_weeks.service_id is 'Service.';
+comment on column metrics.lead_time_weeks.start_after_shipping is 'Left out: begun after they were shipped, by the clocks of those who say so.';
+comment on column metrics.lead_time_weeks.start_unknown is 'Left out: nobody knows when they began.';
 comment on column metrics.lead_time_weeks.week is 'Monday of the week in which they were shipped, or, of those that were not, begun.';
 comment on table metrics.lead_time_weeks is 'Changes of services by ISO week: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
 
@@ -1433,7 +1466,7 @@ create table metrics.pipeline_weeks (
   last_success integer not null,
   duration_tally numeric not null,
   queue_tally numeric not null
-) with (fillfactor=80);
+) with (fillfactor=90);
 alter table metrics.pipeline_weeks add constraint pipeline_weeks_pkey PRIMARY KEY (generation, only_default_branch, only_humans, reference_id, week, pipeline);
 alter table metrics.pipeline_weeks enable row level security;
 create policy members_read on metrics.pipeline_weeks
@@ -1471,6 +1504,22 @@ comment on column metrics.pipeline_weeks.unknown is 'Runs whose outcome no mappi
 comment on column metrics.pipeline_weeks.week is 'Monday of the week in which the run finished; else started, else was queued.';
 comment on table metrics.pipeline_weeks is 'Finished pipeline runs by ISO week: all of them, and again those of the selections that numbers ask for, so that each is read from few rows. A row that counts nothing is not there.';
 
+-- table metrics.postponed
+create table metrics.postponed (
+  id bigint generated always as identity not null,
+  generation integer not null,
+  repository_id bigint not null,
+  told metrics.touched not null
+);
+alter table metrics.postponed add constraint postponed_pkey PRIMARY KEY (id);
+CREATE INDEX postponed_repository_id_idx ON metrics.postponed USING btree (generation, repository_id, id);
+alter table metrics.postponed enable row level security;
+comment on column metrics.postponed.generation is 'The generation.';
+comment on column metrics.postponed.id is 'Key.';
+comment on column metrics.postponed.repository_id is 'The repository.';
+comment on column metrics.postponed.told is 'What was told.';
+comment on table metrics.postponed is 'What was told of a repository while it was being derived in slices: it is derived after them.';
+
 -- table metrics.prices
 create table metrics.prices (
   label text not null,
@@ -1507,46 +1556,21 @@ comment on column metrics.prices.source is 'Where the price was read.';
 comment on column metrics.prices.valid_from is 'Monday of the first week that it holds for, until the next price of the label.';
 comment on table metrics.prices is 'Prices of runners by label and date, changed by metrics.set_price and metrics.remove_price. All in one currency.';
 
--- table metrics.pull_request_week_counts
-create table metrics.pull_request_week_counts (
-  generation integer not null,
-  reference_id bigint not null,
-  week date not null,
-  human integer not null,
-  bot integer not null
-);
-alter table metrics.pull_request_week_counts add constraint pull_request_week_counts_pkey PRIMARY KEY (generation, reference_id, week);
-alter table metrics.pull_request_week_counts enable row level security;
-create policy members_read on metrics.pull_request_week_counts
-  as permissive
-  for select
-  to authenticated
-  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (generation >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
-create policy readers_read on metrics.pull_request_week_counts
-  as permissive
-  for select
-  to metrics_reader
-  using (true);
-grant select on table metrics.pull_request_week_counts to authenticated;
-grant select on table metrics.pull_request_week_counts to metrics_reader;
-comment on column metrics.pull_request_week_counts.bot is 'By bots.';
-comment on column metrics.pull_request_week_counts.generation is 'Generation.';
-comment on column metrics.pull_request_week_counts.human is 'By humans.';
-comment on column metrics.pull_request_week_counts.reference_id is 'Repository reference.';
-comment on column metrics.pull_request_week_counts.week is 'Monday of the ISO week in which they were merged.';
-comment on table metrics.pull_request_week_counts is 'How many pull requests were merged.';
-
 -- table metrics.pull_request_weeks
 create table metrics.pull_request_weeks (
   generation integer not null,
   reference_id bigint not null,
   week date not null,
-  phase text collate pg_catalog."C" not null,
-  human numeric not null,
-  bot numeric not null
-);
-alter table metrics.pull_request_weeks add constraint phase_is_known CHECK ((phase = ANY (ARRAY['coding'::text, 'pickup'::text, 'review'::text, 'merge'::text, 'deploy'::text, 'total'::text])));
-alter table metrics.pull_request_weeks add constraint pull_request_weeks_pkey PRIMARY KEY (generation, reference_id, week, phase);
+  is_bot boolean not null,
+  pull_requests integer not null,
+  coding numeric not null,
+  pickup numeric not null,
+  review numeric not null,
+  merge numeric not null,
+  deploy numeric not null,
+  total numeric not null
+) with (fillfactor=80);
+alter table metrics.pull_request_weeks add constraint pull_request_weeks_pkey PRIMARY KEY (generation, reference_id, week, is_bot);
 alter table metrics.pull_request_weeks enable row level security;
 create policy members_read on metrics.pull_request_weeks
   as permissive
@@ -1560,13 +1584,18 @@ create policy readers_read on metrics.pull_request_weeks
   using (true);
 grant select on table metrics.pull_request_weeks to authenticated;
 grant select on table metrics.pull_request_weeks to metrics_reader;
-comment on column metrics.pull_request_weeks.bot is 'Tally of those by bots.';
-comment on column metrics.pull_request_weeks.generation is 'Generation.';
-comment on column metrics.pull_request_weeks.human is 'Tally of those by humans.';
-comment on column metrics.pull_request_weeks.phase is 'coding, pickup, review, merge, deploy, or total.';
+comment on column metrics.pull_request_weeks.coding is 'Tally of the time from the first commit until they were opened.';
+comment on column metrics.pull_request_weeks.deploy is 'Tally of the time from then until what they became was in production.';
+comment on column metrics.pull_request_weeks.generation is 'Generation in whose time zone the week is cut.';
+comment on column metrics.pull_request_weeks.is_bot is 'Whether these are those of bots, or those of humans.';
+comment on column metrics.pull_request_weeks.merge is 'Tally of the time from then until they were merged.';
+comment on column metrics.pull_request_weeks.pickup is 'Tally of the time until the first review.';
+comment on column metrics.pull_request_weeks.pull_requests is 'How many were merged.';
 comment on column metrics.pull_request_weeks.reference_id is 'Repository reference.';
-comment on column metrics.pull_request_weeks.week is 'Monday of the ISO week in which they were merged.';
-comment on table metrics.pull_request_weeks is 'How long each phase of merged pull requests took, as tallies.';
+comment on column metrics.pull_request_weeks.review is 'Tally of the time from then until they were approved.';
+comment on column metrics.pull_request_weeks.total is 'Tally of the time from the first commit until they were merged.';
+comment on column metrics.pull_request_weeks.week is 'Monday of the week in which they were merged.';
+comment on table metrics.pull_request_weeks is 'Merged pull requests by ISO week, and how long each phase of them took, as tallies of their seconds: see metrics.tally_of. A row that counts nothing is not there.';
 
 -- table metrics.pull_requests
 create table metrics.pull_requests (
@@ -1934,6 +1963,9 @@ create table metrics.rule_checks (
 alter table metrics.rule_checks add constraint rule_checks_pkey PRIMARY KEY (reference_id, external_id);
 alter table metrics.rule_checks add constraint status_is_known CHECK ((status = ANY (ARRAY['compliant'::text, 'violation'::text, 'warning'::text])));
 CREATE INDEX rule_checks_checked_at_idx ON metrics.rule_checks USING btree (reference_id, checked_at);
+CREATE TRIGGER count_deleted AFTER DELETE ON metrics.rule_checks REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_checks();
+CREATE TRIGGER count_inserted AFTER INSERT ON metrics.rule_checks REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_checks();
+CREATE TRIGGER count_updated AFTER UPDATE ON metrics.rule_checks REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_checks();
 alter table metrics.rule_checks enable row level security;
 create policy members_read on metrics.rule_checks
   as permissive
@@ -1962,6 +1994,37 @@ comment on column metrics.rule_checks.updated_at is 'When this row last changed 
 comment on column metrics.rule_checks.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.rule_checks is 'One rule''s outcome for a commit, pull request or run each. Clocks compare by time.';
 
+-- table metrics.rule_weeks
+create table metrics.rule_weeks (
+  generation integer not null,
+  reference_id bigint not null,
+  week date not null,
+  compliant integer not null,
+  violation integer not null,
+  warning integer not null
+) with (fillfactor=80);
+alter table metrics.rule_weeks add constraint rule_weeks_pkey PRIMARY KEY (generation, reference_id, week);
+alter table metrics.rule_weeks enable row level security;
+create policy members_read on metrics.rule_weeks
+  as permissive
+  for select
+  to authenticated
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (generation >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+create policy readers_read on metrics.rule_weeks
+  as permissive
+  for select
+  to metrics_reader
+  using (true);
+grant select on table metrics.rule_weeks to authenticated;
+grant select on table metrics.rule_weeks to metrics_reader;
+comment on column metrics.rule_weeks.compliant is 'Checks that found the rule kept.';
+comment on column metrics.rule_weeks.generation is 'Generation in whose time zone the week is cut.';
+comment on column metrics.rule_weeks.reference_id is 'Repository reference.';
+comment on column metrics.rule_weeks.violation is 'Checks that found it broken.';
+comment on column metrics.rule_weeks.warning is 'Checks that warned.';
+comment on column metrics.rule_weeks.week is 'Monday of the week in which they were made.';
+comment on table metrics.rule_weeks is 'Checks of rules by ISO week. A row that counts nothing is not there.';
+
 -- table metrics.service_deployments
 create table metrics.service_deployments (
   id bigint generated always as identity not null,
@@ -1977,11 +2040,9 @@ create table metrics.service_deployments (
   outcome text not null,
   began_at timestamp with time zone,
   at timestamp with time zone,
-  url text,
   member_ids text[],
   line integer,
   "position" bigint,
-  sequence integer,
   is_first boolean default false not null,
   is_redeploy boolean default false not null,
   is_rework boolean default false not null,
@@ -1993,18 +2054,16 @@ CASE
     ELSE NULL::numeric
 END) stored
 );
-alter table metrics.service_deployments add constraint service_deployment_is_unique UNIQUE (generation, service_id, reference_id, external_id);
+alter table metrics.service_deployments add constraint service_deployment_is_unique UNIQUE (reference_id, external_id, generation, service_id);
 alter table metrics.service_deployments add constraint service_deployment_kind_is_known CHECK ((kind = ANY (ARRAY['deployment'::text, 'pipeline_run'::text, 'release'::text])));
 alter table metrics.service_deployments add constraint service_deployment_outcome_is_known CHECK ((outcome = ANY (ARRAY['success'::text, 'failure'::text])));
 alter table metrics.service_deployments add constraint service_deployments_pkey PRIMARY KEY (id);
 CREATE INDEX service_deployments_at_idx ON metrics.service_deployments USING btree (generation, service_id, at);
 CREATE INDEX service_deployments_began_at_idx ON metrics.service_deployments USING btree (generation, service_id, began_at) WHERE (outcome = 'success'::text);
-CREATE INDEX service_deployments_commit_sha_idx ON metrics.service_deployments USING btree (generation, repository_id, commit_sha);
-CREATE INDEX service_deployments_external_id_idx ON metrics.service_deployments USING btree (generation, reference_id, external_id);
+CREATE INDEX service_deployments_commit_sha_idx ON metrics.service_deployments USING hash (commit_sha);
 CREATE INDEX service_deployments_member_ids_idx ON metrics.service_deployments USING gin (member_ids) WHERE (member_ids IS NOT NULL);
 CREATE INDEX service_deployments_position_idx ON metrics.service_deployments USING btree (generation, service_id, line, "position") WHERE ((outcome = 'success'::text) AND ("position" IS NOT NULL));
 CREATE INDEX service_deployments_recovered_at_idx ON metrics.service_deployments USING btree (generation, service_id, recovered_at) WHERE (causes IS NOT NULL);
-CREATE INDEX service_deployments_sequence_idx ON metrics.service_deployments USING btree (generation, service_id, environment, sequence) WHERE (sequence IS NOT NULL);
 CREATE TRIGGER count_deleted AFTER DELETE ON metrics.service_deployments REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.service_deployments_changed();
 CREATE TRIGGER count_inserted AFTER INSERT ON metrics.service_deployments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.service_deployments_changed();
 CREATE TRIGGER count_updated AFTER UPDATE ON metrics.service_deployments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.service_deployments_changed();
@@ -2042,9 +2101,7 @@ comment on column metrics.service_deployments.recovery_seconds is 'Seconds from 
 comment on column metrics.service_deployments.reference is 'That reference as text, which decides between equal ids.';
 comment on column metrics.service_deployments.reference_id is 'Repository reference of the fact; of a rollout, of its first.';
 comment on column metrics.service_deployments.repository_id is 'Repository of the service.';
-comment on column metrics.service_deployments.sequence is 'Place among the successful deployments of its service and environment.';
 comment on column metrics.service_deployments.service_id is 'Service.';
-comment on column metrics.service_deployments.url is 'Link to the provider.';
 comment on table metrics.service_deployments is 'Derived: production deployments of services, those of one rollout as one. Times are known of all.';
 
 -- table metrics.service_weeks
@@ -2065,7 +2122,9 @@ create table metrics.service_weeks (
   incidents integer default 0 not null,
   fixed_forward integer default 0 not null,
   rework integer default 0 not null,
-  by_day integer[] default '{0,0,0,0,0,0,0}'::integer[] not null
+  by_day integer[] default '{0,0,0,0,0,0,0}'::integer[] not null,
+  recovered integer default 0 not null,
+  recovery_tally numeric default 0 not null
 );
 alter table metrics.service_weeks add constraint service_weeks_pkey PRIMARY KEY (generation, service_id, week, environment);
 alter table metrics.service_weeks enable row level security;
@@ -2091,13 +2150,15 @@ comment on column metrics.service_weeks.fixed_forward is 'Failed ones that were 
 comment on column metrics.service_weeks.generation is 'The generation that it belongs to.';
 comment on column metrics.service_weeks.incidents is 'Failed ones with an incident.';
 comment on column metrics.service_weeks.open_failures is 'Those of them that nothing has ended yet.';
+comment on column metrics.service_weeks.recovered is 'Failures that ended in this week, whenever they were deployed.';
+comment on column metrics.service_weeks.recovery_tally is 'How long those took to end: a tally of their seconds, see metrics.tally_of.';
 comment on column metrics.service_weeks.redeploys is 'Successful ones of the commit that was there.';
 comment on column metrics.service_weeks.repository_id is 'Repository of the service.';
 comment on column metrics.service_weeks.rework is 'Successful ones that rolled back or fixed another.';
 comment on column metrics.service_weeks.rolled_back is 'Failed ones that were rolled back.';
 comment on column metrics.service_weeks.service_id is 'Service.';
 comment on column metrics.service_weeks.unknown_commits is 'Successful ones of a commit that is not on the default branch.';
-comment on column metrics.service_weeks.week is 'Monday of the week in which they were done.';
+comment on column metrics.service_weeks.week is 'Monday of the week in which they were done, or ended.';
 comment on table metrics.service_weeks is 'Production deployments of services by ISO week and environment. Equals its recomputation from service_deployments.';
 
 -- table metrics.services
@@ -2336,6 +2397,9 @@ create table metrics.test_runs (
 alter table metrics.test_runs add constraint counts_are_not_negative CHECK ((LEAST(passed_count, failed_count, skipped_count, error_count) >= 0));
 alter table metrics.test_runs add constraint test_runs_pkey PRIMARY KEY (reference_id, external_id);
 CREATE INDEX test_runs_started_at_idx ON metrics.test_runs USING btree (reference_id, started_at);
+CREATE TRIGGER count_deleted AFTER DELETE ON metrics.test_runs REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_test_runs();
+CREATE TRIGGER count_inserted AFTER INSERT ON metrics.test_runs REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_test_runs();
+CREATE TRIGGER count_updated AFTER UPDATE ON metrics.test_runs REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.count_changed_test_runs();
 alter table metrics.test_runs enable row level security;
 create policy members_read on metrics.test_runs
   as permissive
@@ -2370,6 +2434,39 @@ comment on column metrics.test_runs.updated_at is 'When this row last changed he
 comment on column metrics.test_runs.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.test_runs is 'One suite''s result for a commit each. Clocks compare by time.';
 
+-- table metrics.test_weeks
+create table metrics.test_weeks (
+  generation integer not null,
+  reference_id bigint not null,
+  week date not null,
+  runs integer not null,
+  passed bigint not null,
+  failed bigint not null,
+  skipped bigint not null
+) with (fillfactor=80);
+alter table metrics.test_weeks add constraint test_weeks_pkey PRIMARY KEY (generation, reference_id, week);
+alter table metrics.test_weeks enable row level security;
+create policy members_read on metrics.test_weeks
+  as permissive
+  for select
+  to authenticated
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (generation >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
+create policy readers_read on metrics.test_weeks
+  as permissive
+  for select
+  to metrics_reader
+  using (true);
+grant select on table metrics.test_weeks to authenticated;
+grant select on table metrics.test_weeks to metrics_reader;
+comment on column metrics.test_weeks.failed is 'Tests that failed, those among them whose machinery did.';
+comment on column metrics.test_weeks.generation is 'Generation in whose time zone the week is cut.';
+comment on column metrics.test_weeks.passed is 'Tests that passed.';
+comment on column metrics.test_weeks.reference_id is 'Repository reference.';
+comment on column metrics.test_weeks.runs is 'Test runs.';
+comment on column metrics.test_weeks.skipped is 'Tests that were skipped.';
+comment on column metrics.test_weeks.week is 'Monday of the week in which they started.';
+comment on table metrics.test_weeks is 'Test runs by ISO week, and what became of their tests. A row that counts nothing is not there.';
+
 -- table metrics.tests
 create table metrics.tests (
   id bigint generated always as identity not null,
@@ -2397,6 +2494,19 @@ comment on column metrics.tests.name is 'Full name of the test.';
 comment on column metrics.tests.reference_id is 'Repository reference.';
 comment on column metrics.tests.suite is 'Suite, empty where the report has none.';
 comment on table metrics.tests is 'A number per test, so that a passed test costs eight bytes a run.';
+
+-- table metrics.under_way
+create table metrics.under_way (
+  generation integer not null,
+  repository_id bigint not null,
+  place jsonb
+);
+alter table metrics.under_way add constraint under_way_pkey PRIMARY KEY (generation);
+alter table metrics.under_way enable row level security;
+comment on column metrics.under_way.generation is 'The generation.';
+comment on column metrics.under_way.place is 'Where to go on: see metrics.derive_slice. NULL once all is derived but what was told meanwhile.';
+comment on column metrics.under_way.repository_id is 'The repository.';
+comment on table metrics.under_way is 'The repository that is being derived in a generation that is built, and how far that is.';
 
 -- view metrics.daily_development_metrics
 create view metrics.daily_development_metrics with (security_invoker=true) as
@@ -3018,14 +3128,19 @@ CREATE OR REPLACE FUNCTION metrics.append_move(generation integer, repository bi
  SET search_path TO ''
  SET enable_seqscan TO 'off'
 AS $function$
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
 begin
-  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, before, after, pushed_at, is_forced, is_truncated)
-  select append_move.generation, repository, m.line, m.ordinal + 1, p.id, p.before, p.after, null, false, p.truncated is true
+  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
+  select append_move.generation, repository, m.line, m.ordinal + 1, p.id, null, false, p.truncated is true
   from metrics.pushes as p
+  join metrics.pushes as e
+    on e.reference_id = any(siblings)
+    and e.after = p.before
   join metrics.branch_moves as m
-    on m.generation = append_move.generation
+    on m.push_id = e.id
+    and m.generation = append_move.generation
     and m.repository_id = repository
-    and m.after = p.before
   where p.id = append_move.push
     and p.pushed_at is null
     and p.forced is not true
@@ -3041,13 +3156,34 @@ begin
         and o.line = m.line
         and o.ordinal > m.ordinal
     )
-    -- Another move that ends or begins where this one does could have a claim on the place.
+    -- Another move that ends or begins where this one does could have a claim on the place. One that begins where none ends is its line's first.
     and not exists (
       select
       from metrics.branch_moves as o
+      where o.push_id = p.id
+        and o.generation = append_move.generation
+        and o.repository_id = repository
+    )
+    and not exists (
+      select
+      from metrics.pushes as q
+      join metrics.branch_moves as o
+        on o.push_id = q.id
+        and o.generation = append_move.generation
+        and o.repository_id = repository
+      where q.reference_id = any(siblings)
+        and q.after in (p.before, p.after)
+        and (o.line, o.ordinal) <> (m.line, m.ordinal)
+    )
+    and not exists (
+      select
+      from metrics.branch_moves as o
+      join metrics.pushes as q
+        on q.id = o.push_id
       where o.generation = append_move.generation
         and o.repository_id = repository
-        and (o.push_id = p.id or o.after in (p.before, p.after) and (o.line, o.ordinal) <> (m.line, m.ordinal) or o.before in (p.before, p.after))
+        and o.ordinal = 1
+        and q.before in (p.before, p.after)
     )
     and not exists (
       select
@@ -3064,9 +3200,12 @@ comment on function metrics.append_move(generation integer, repository bigint, p
 
 -- function metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[])
 CREATE OR REPLACE FUNCTION metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[])
- RETURNS TABLE(service_id bigint, kind text, reference_id bigint, external_id text, reference text, environment text, commit_sha text, outcome text, began_at timestamp with time zone, at timestamp with time zone, url text, is_of_rollout boolean)
+ RETURNS TABLE(service_id bigint, kind text, reference_id bigint, external_id text, reference text, environment text, commit_sha text, outcome text, began_at timestamp with time zone, at timestamp with time zone, is_of_rollout boolean)
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
 AS $function$
 #variable_conflict use_column
 begin
@@ -3085,7 +3224,6 @@ begin
     end,
     a.began_at,
     a.at,
-    a.url,
     coalesce(a.environment ~ s.rollout_pattern, false)
   from (
     select
@@ -3100,14 +3238,24 @@ begin
       d.outcome,
       coalesce(d.started_at, d.created_at, d.finished_at) as began_at,
       coalesce(d.finished_at, d.started_at, d.created_at) as at,
-      d.url,
       null as pipeline
     from metrics.repository_references as r
-    join metrics.deployments as d
-      on d.reference_id = r.id
+    cross join lateral (
+      select f.*
+      from unnest(commits) as c (sha)
+      join metrics.deployments as f
+        on f.reference_id = r.id
+        and f.commit_sha = c.sha
+      union all
+      select f.*
+      from unnest(ids) as i (external_id)
+      join metrics.deployments as f
+        on f.reference_id = r.id
+        and f.external_id = i.external_id
+      where f.commit_sha is null
+    ) as d
     where r.repository_id = repository
       and d.status = 'finished'
-      and (commits is null or d.commit_sha = any(commits) or (d.commit_sha is null and d.external_id = any(ids)))
     union all
     select
       'pipeline_run',
@@ -3121,11 +3269,12 @@ begin
       p.outcome,
       coalesce(p.started_at, p.queued_at, p.finished_at),
       coalesce(p.finished_at, p.started_at, p.queued_at),
-      p.url,
       p.pipeline
     from metrics.repository_references as r
+    cross join unnest(ids) as i (external_id)
     join metrics.pipeline_runs as p
       on p.reference_id = r.id
+      and p.external_id = i.external_id
     where r.repository_id = repository
       and p.status = 'finished'
       and p.on_default_branch
@@ -3136,7 +3285,6 @@ begin
           and s.repository_id = repository
           and s.source = 'pipeline'
       )
-      and (commits is null or p.commit_sha = any(commits) or (p.commit_sha is null and p.external_id = any(ids)))
     union all
     select
       'release',
@@ -3150,16 +3298,16 @@ begin
       'success',
       l.published_at,
       l.published_at,
-      l.url,
       null
     from metrics.repository_references as r
+    cross join unnest(ids) as i (external_id)
     join metrics.releases as l
       on l.reference_id = r.id
+      and l.external_id = i.external_id
     where r.repository_id = repository
       and l.is_draft is not true
       and l.is_prerelease is not true
       and l.is_withdrawn is not true
-      and (commits is null or l.commit_sha = any(commits) or (l.commit_sha is null and l.external_id = any(ids)))
   ) as a
   join lateral (
     select v.id, v.rollout_pattern
@@ -3181,26 +3329,7 @@ begin
     and a.at is not null;
 end
 $function$;
-comment on function metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[]) is 'Finished production deployments of a repository''s services, of these commits (and of these ids, where they have none) or all, before those of one rollout are put together.';
-
--- function metrics.band_of(metric text, value double precision, report_year integer)
-CREATE OR REPLACE FUNCTION metrics.band_of(metric text, value double precision, report_year integer)
- RETURNS text
- LANGUAGE sql
- STABLE
- SET search_path TO ''
-AS $function$
-  select b.band
-  from metrics.bands as b
-  where b.report_year = band_of.report_year
-    and b.metric = band_of.metric
-    and (value <= b.at_most or value < b.below or value >= b.at_least)
-  order by b.rank
-  limit 1
-$function$;
-grant execute on function metrics.band_of(metric text, value double precision, report_year integer) to authenticated;
-grant execute on function metrics.band_of(metric text, value double precision, report_year integer) to metrics_reader;
-comment on function metrics.band_of(metric text, value double precision, report_year integer) is 'The band that a report puts a value into; NULL where it has none.';
+comment on function metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[]) is 'Finished production deployments of a repository''s services, before those of one rollout are put together: deployments of these commits, and of these ids where they have none; runs and releases of these ids.';
 
 -- function metrics.begin_generation()
 CREATE OR REPLACE FUNCTION metrics.begin_generation()
@@ -3287,10 +3416,13 @@ comment on function metrics.bucket_of(seconds double precision) is 'The bucket o
 -- function metrics.buckets_of(asked metrics.period)
 CREATE OR REPLACE FUNCTION metrics.buckets_of(asked metrics.period)
  RETURNS TABLE(bucket_start date, first_day date, end_day date)
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE ROWS 60
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select null, asked.since, asked.until
   where asked.bucket = 'none'
     and asked.until - asked.since <= 3660
@@ -3300,7 +3432,8 @@ AS $function$
     case when asked.bucket <> 'none' and asked.until - asked.since <= 3660 then date_trunc(asked.bucket, asked.since::timestamp) end,
     (asked.until - 1)::timestamp,
     ('1 ' || nullif(asked.bucket, 'none'))::interval
-  ) as s (day)
+  ) as s (day);
+end
 $function$;
 grant execute on function metrics.buckets_of(asked metrics.period) to authenticated;
 grant execute on function metrics.buckets_of(asked metrics.period) to metrics_reader;
@@ -3584,18 +3717,13 @@ AS $function$
 $function$;
 comment on function metrics.comparable(alias text, column_name text, type text) is 'SQL that compares a column''s values with NULL lowest, for compile_fold. NULL for a type that has no order here.';
 
--- function metrics.copy_frozen_weeks(from_generation integer, to_generation integer)
-CREATE OR REPLACE FUNCTION metrics.copy_frozen_weeks(from_generation integer, to_generation integer)
+-- function metrics.copy_frozen_weeks(to_generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.copy_frozen_weeks(to_generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
-declare
-  horizon constant date := (
-    select coalesce(h.before, '-infinity')
-    from metrics.horizons as h
-    where h.fact = 'jobs'
-  );
 begin
   insert into metrics.job_weeks (
     generation, reference_id, week, pipeline, job, runner, success, failure, timed_out, error, cancelled, skipped, neutral, unknown, seconds,
@@ -3604,13 +3732,56 @@ begin
   select
     to_generation, w.reference_id, w.week, w.pipeline, w.job, w.runner, w.success, w.failure, w.timed_out, w.error, w.cancelled, w.skipped,
     w.neutral, w.unknown, w.seconds, w.rounded_minutes, w.duration_tally, w.queue_tally
-  from metrics.job_weeks as w
-  where w.generation = from_generation
-    and w.week < horizon
+  from metrics.generations as g
+  join metrics.horizons as h
+    on h.fact = 'jobs'
+  join metrics.job_weeks as w
+    on w.generation = metrics.current_generation()
+    and w.reference_id = reference
+    and w.week < h.before
+    and w.week >= metrics.week_of(after, g.time_zone)
+    and w.week <= metrics.week_of(up_to, g.time_zone)
+  where g.id = to_generation
+    and metrics.midnight(w.week, g.time_zone) > after
+    and metrics.midnight(w.week, g.time_zone) <= up_to
   on conflict do nothing;
 end
 $function$;
-comment on function metrics.copy_frozen_weeks(from_generation integer, to_generation integer) is 'Copies what was counted of weeks before the horizon to another generation, as it is. Again changes nothing.';
+comment on function metrics.copy_frozen_weeks(to_generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone) is 'Copies what was counted of a reference in weeks before the horizon, that began after a moment and up to another, from the current generation to another, as it is. Again changes nothing.';
+
+-- function metrics.count_changed_checks()
+CREATE OR REPLACE FUNCTION metrics.count_changed_checks()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  counted metrics.counted_check[] := '{}';
+  no_longer metrics.counted_check[] := '{}';
+begin
+  if tg_op <> 'DELETE' then
+    counted := array(
+      select row(1, n.reference_id, n.checked_at, n.status)::metrics.counted_check
+      from new_rows as n
+      where n.checked_at is not null
+        and n.status is not null
+    );
+  end if;
+  if tg_op <> 'INSERT' then
+    no_longer := array(
+      select row(-1, o.reference_id, o.checked_at, o.status)::metrics.counted_check
+      from old_rows as o
+      where o.checked_at is not null
+        and o.status is not null
+    );
+  end if;
+  if cardinality(counted) + cardinality(no_longer) > 0 then
+    perform metrics.count_checks(counted || no_longer);
+  end if;
+  return null;
+end
+$function$;
+comment on function metrics.count_changed_checks() is 'Trigger: counts what changed in checks of rules.';
 
 -- function metrics.count_changed_deploys()
 CREATE OR REPLACE FUNCTION metrics.count_changed_deploys()
@@ -3813,6 +3984,44 @@ end
 $function$;
 comment on function metrics.count_changed_runs() is 'Trigger: counts what changed in pipeline runs.';
 
+-- function metrics.count_changed_test_runs()
+CREATE OR REPLACE FUNCTION metrics.count_changed_test_runs()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  counted metrics.counted_test_run[] := '{}';
+  no_longer metrics.counted_test_run[] := '{}';
+begin
+  if tg_op <> 'DELETE' then
+    counted := array(
+      select row(
+        1, n.reference_id, n.started_at, coalesce(n.passed_count, 0),
+        coalesce(n.failed_count, 0) + coalesce(n.error_count, 0), coalesce(n.skipped_count, 0)
+      )::metrics.counted_test_run
+      from new_rows as n
+      where n.started_at is not null
+    );
+  end if;
+  if tg_op <> 'INSERT' then
+    no_longer := array(
+      select row(
+        -1, o.reference_id, o.started_at, coalesce(o.passed_count, 0),
+        coalesce(o.failed_count, 0) + coalesce(o.error_count, 0), coalesce(o.skipped_count, 0)
+      )::metrics.counted_test_run
+      from old_rows as o
+      where o.started_at is not null
+    );
+  end if;
+  if cardinality(counted) + cardinality(no_longer) > 0 then
+    perform metrics.count_test_runs(counted || no_longer);
+  end if;
+  return null;
+end
+$function$;
+comment on function metrics.count_changed_test_runs() is 'Trigger: counts what changed in test runs.';
+
 -- function metrics.count_changes(gone metrics.changes[], come metrics.changes[])
 CREATE OR REPLACE FUNCTION metrics.count_changes(gone metrics.changes[], come metrics.changes[])
  RETURNS void
@@ -3820,16 +4029,27 @@ CREATE OR REPLACE FUNCTION metrics.count_changes(gone metrics.changes[], come me
  SET search_path TO ''
  SET enable_hashjoin TO 'on'
 AS $function$
-  with counted as materialized (
+  insert into metrics.lead_time_weeks as t (
+    generation, service_id, week, is_bot, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
+    start_unknown, start_after_shipping, lead_tally
+  )
+  select *
+  from (
     select
       c.generation,
       c.service_id,
       metrics.week_of(l.at, g.time_zone) as week,
-      l.label,
-      case when c.exclusion is null then metrics.bucket_of(c.lead_seconds) end as bucket,
-      c.repository_id,
-      u.n * (not c.is_bot)::integer as human,
-      u.n * c.is_bot::integer as bot
+      c.is_bot,
+      min(c.repository_id) as repository_id,
+      coalesce(sum(u.n) filter (where l.label = 'commit'), 0) as from_commit,
+      coalesce(sum(u.n) filter (where l.label = 'first_commit'), 0) as from_first_commit,
+      coalesce(sum(u.n) filter (where l.label = 'pull_request_opened'), 0) as from_pull_request_opened,
+      coalesce(sum(u.n) filter (where l.label = 'first_deployment'), 0) as first_deployment,
+      coalesce(sum(u.n) filter (where l.label = 'rewritten'), 0) as rewritten,
+      coalesce(sum(u.n) filter (where l.label = 'order_unknown'), 0) as order_unknown,
+      coalesce(sum(u.n) filter (where l.label = 'start_unknown'), 0) as start_unknown,
+      coalesce(sum(u.n) filter (where l.label = 'start_after_shipping'), 0) as start_after_shipping,
+      coalesce(sum(u.n * metrics.tally_of(metrics.bucket_of(c.lead_seconds))) filter (where c.exclusion is null), 0) as lead_tally
     from (
       select o as c, -1 as n
       from unnest(gone) as o
@@ -3848,35 +4068,28 @@ AS $function$
       and g.state <> 'retired'
     where l.at is not null
       and coalesce(c.exclusion, '') not in ('no_change', 'merge_commit', 'taken_off', 'waiting')
-  ),
-  labels as (
-    insert into metrics.lead_time_weeks as t (generation, service_id, week, label, repository_id, human, bot)
-    select c.generation, c.service_id, c.week, c.label, min(c.repository_id), sum(c.human), sum(c.bot)
-    from counted as c
-    group by c.generation, c.service_id, c.week, c.label
-    having sum(c.human) <> 0
-      or sum(c.bot) <> 0
-    order by 1, 2, 3, 4
-    on conflict on constraint lead_time_weeks_pkey do update set
-      human = t.human + excluded.human,
-      bot = t.bot + excluded.bot
-  )
-  insert into metrics.lead_time_week_buckets as t (generation, service_id, week, bucket, repository_id, human, bot)
-  select c.generation, c.service_id, c.week, c.bucket, min(c.repository_id), sum(c.human), sum(c.bot)
-  from counted as c
-  where c.bucket is not null
-  group by c.generation, c.service_id, c.week, c.bucket
-  having sum(c.human) <> 0
-    or sum(c.bot) <> 0
-  order by 1, 2, 3, 4
-  on conflict on constraint lead_time_week_buckets_pkey do update set
-    human = t.human + excluded.human,
-    bot = t.bot + excluded.bot;
+    group by c.generation, c.service_id, 3, c.is_bot
+  ) as a
+  where (
+    a.from_commit, a.from_first_commit, a.from_pull_request_opened, a.first_deployment, a.rewritten, a.order_unknown, a.start_unknown, a.start_after_shipping,
+    a.lead_tally
+  ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
+  order by a.generation, a.service_id, a.week, a.is_bot
+  on conflict on constraint lead_time_weeks_pkey do update set
+    from_commit = t.from_commit + excluded.from_commit,
+    from_first_commit = t.from_first_commit + excluded.from_first_commit,
+    from_pull_request_opened = t.from_pull_request_opened + excluded.from_pull_request_opened,
+    first_deployment = t.first_deployment + excluded.first_deployment,
+    rewritten = t.rewritten + excluded.rewritten,
+    order_unknown = t.order_unknown + excluded.order_unknown,
+    start_unknown = t.start_unknown + excluded.start_unknown,
+    start_after_shipping = t.start_after_shipping + excluded.start_after_shipping,
+    lead_tally = t.lead_tally + excluded.lead_tally;
 
   -- A week in which nothing is left has no row.
   delete from metrics.lead_time_weeks as t
   using (
-    select distinct o.generation, o.service_id, metrics.week_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as week
+    select distinct o.generation, o.service_id, metrics.week_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as week, o.is_bot
     from unnest(gone) as o
     join metrics.generations as g
       on g.id = o.generation
@@ -3886,27 +4099,62 @@ AS $function$
   where t.generation = k.generation
     and t.service_id = k.service_id
     and t.week = k.week
-    and t.human = 0
-    and t.bot = 0;
-  delete from metrics.lead_time_week_buckets as t
-  using (
-    select distinct o.generation, o.service_id, metrics.week_of(o.shipped_at, g.time_zone) as week
-    from unnest(gone) as o
-    join metrics.generations as g
-      on g.id = o.generation
-      and g.state <> 'retired'
-    where o.shipped_at is not null
-  ) as k
-  where t.generation = k.generation
-    and t.service_id = k.service_id
-    and t.week = k.week
-    and t.human = 0
-    and t.bot = 0
+    and t.is_bot = k.is_bot
+    and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
+      + t.start_after_shipping = 0
 $function$;
-comment on function metrics.count_changes(gone metrics.changes[], come metrics.changes[]) is 'Keeps lead_time_weeks and lead_time_week_buckets equal to changes, of which these rows went and these came.';
+comment on function metrics.count_changes(gone metrics.changes[], come metrics.changes[]) is 'Keeps lead_time_weeks equal to changes, of which these rows went and these came.';
 
--- function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
-CREATE OR REPLACE FUNCTION metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
+-- function metrics.count_checks(counted metrics.counted_check[])
+CREATE OR REPLACE FUNCTION metrics.count_checks(counted metrics.counted_check[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  insert into metrics.rule_weeks as t (generation, reference_id, week, compliant, violation, warning)
+  select *
+  from (
+    select
+      g.id,
+      c.reference_id,
+      metrics.week_of(c.at, g.time_zone),
+      coalesce(sum(c.times) filter (where c.status = 'compliant'), 0),
+      coalesce(sum(c.times) filter (where c.status = 'violation'), 0),
+      coalesce(sum(c.times) filter (where c.status = 'warning'), 0)
+    from unnest(counted) as c
+    join metrics.generations as g
+      on g.state = 'current'
+      or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
+    group by 1, 2, 3
+  ) as n (generation, reference_id, week, compliant, violation, warning)
+  where (n.compliant, n.violation, n.warning) <> (0, 0, 0)
+  order by n.generation, n.reference_id, n.week
+  on conflict on constraint rule_weeks_pkey do update set
+    compliant = t.compliant + excluded.compliant,
+    violation = t.violation + excluded.violation,
+    warning = t.warning + excluded.warning;
+
+  if exists (select from unnest(counted) as c where c.times < 0) then
+    delete from metrics.rule_weeks as t
+    using (
+      select distinct g.id, c.reference_id, metrics.week_of(c.at, g.time_zone) as week
+      from unnest(counted) as c
+      cross join metrics.generations as g
+      where c.times < 0
+    ) as k
+    where t.generation = k.id
+      and t.reference_id = k.reference_id
+      and t.week = k.week
+      and (t.compliant, t.violation, t.warning) = (0, 0, 0);
+  end if;
+end
+$function$;
+comment on function metrics.count_checks(counted metrics.counted_check[]) is 'Adds what checks of rules count, in every generation that is kept.';
+
+-- function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
+CREATE OR REPLACE FUNCTION metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])
  RETURNS SETOF metrics.delivery_counts
  LANGUAGE plpgsql
  STABLE
@@ -3914,22 +4162,23 @@ CREATE OR REPLACE FUNCTION metrics.count_deliveries(asked metrics.period, wanted
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 #variable_conflict use_variable
 declare
   with_bots constant boolean := coalesce(bots, true);
+  time_zone constant text := (asked).time_zone;
   today constant date := (now() at time zone (asked).time_zone)::date;
-  whole metrics.period;
-  first_week date;
-  last_week date;
+  first_day constant date := least((asked).since, (earlier).since);
+  first_week constant date := date_trunc('week', first_day::timestamp)::date;
+  first_at constant timestamptz := metrics.midnight(first_day, time_zone);
+  ends_at constant timestamptz := metrics.midnight((asked).until, time_zone);
+  is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
   service_ids bigint[];
   repository_ids bigint[];
   names text[];
-  is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
   is_unknown boolean;
   has_incidents boolean := false;
-  is_lead_small boolean := true;
-  is_recovery_small boolean := true;
 begin
   select
     coalesce(array_agg(s.service_id order by s.service_id), '{}'),
@@ -3938,110 +4187,75 @@ begin
   into service_ids, repository_ids, names
   from metrics.selected_services((asked).generation, service, repository, team) as s;
   is_unknown := is_restricted and names = '{}';
-
-  whole := asked;
-  whole.bucket := 'none';
-  select min(w.week), max(w.week)
-  into first_week, last_week
-  from metrics.whole_weeks_of(whole) as w;
-
-  -- Whether percentiles are exact is a matter of the whole selection, whatever the page shows of it.
-  if 'lead' = any(wanted) then
-    select coalesce(sum(u.n), 0) <= 10000
-    into is_lead_small
-    from (
-      select t.human + case when with_bots then t.bot else 0 end as n
-      from unnest(service_ids) as c (service_id)
-      join metrics.lead_time_weeks as t
-        on t.generation = (asked).generation
-        and t.service_id = c.service_id
-        and t.week between first_week and last_week
-      where environment is null
-        and t.label in ('commit', 'first_commit', 'pull_request_opened')
-      union all
-      select count(*)
-      from (
-        select d.starts_at, d.ends_at
-        from metrics.days_beside_weeks_of(whole) as d
-        where environment is null
-        union all
-        select d.starts_at, d.ends_at
-        from metrics.stretches_of(whole) as d
-        where environment is not null
-      ) as d
-      cross join unnest(service_ids) as c (service_id)
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at >= d.starts_at
-          and o.shipped_at < d.ends_at
-        offset 0
-      ) as t
-      where t.exclusion is null
-        and (with_bots or not t.is_bot)
-    ) as u;
-  end if;
-  if 'recovery' = any(wanted) then
-    select count(*) <= 10000
-    into is_recovery_small
-    from metrics.stretches_of(whole) as d
-    cross join unnest(service_ids) as c (service_id)
-    cross join lateral (
-      select o.*
-      from metrics.service_deployments as o
-      where o.generation = (asked).generation
-        and o.service_id = c.service_id
-        and o.causes is not null
-        and o.recovered_at >= d.starts_at
-        and o.recovered_at < d.ends_at
-      offset 0
-    ) as t
-    where t.recovery_seconds is not null
-      and (environment is null or t.environment = environment);
-  end if;
   if wanted && array['failures', 'recovery'] then
     has_incidents := exists (select from metrics.incidents);
   end if;
 
-  -- Facts are read of what stands on the page alone.
-  if shown is not null then
-    select coalesce(array_agg(c.service_id), '{}'), coalesce(array_agg(c.repository_id), '{}'), coalesce(array_agg(c.name), '{}')
-    into service_ids, repository_ids, names
-    from unnest(service_ids, repository_ids, names) as c (service_id, repository_id, name)
-    where c.name = any(shown);
-  end if;
-
   return query
-  with chosen as materialized (
-    select c.service_id, c.repository_id, c.name
+  with periods as materialized (
+    select true as is_asked, asked as period
+    union all
+    select false, earlier
+    where (earlier).since is not null
+  ),
+  -- Whether percentiles are exact is a matter of the whole selection, whatever the page shows of it.
+  selection as materialized (
+    select c.service_id, c.repository_id, c.name, shown is null or c.name = any(shown) as is_shown
     from unnest(service_ids, repository_ids, names) as c (service_id, repository_id, name)
   ),
-  weeks as materialized (
-    select w.bucket_start, w.week
-    from metrics.whole_weeks_of(asked) as w
+  chosen as materialized (
+    select s.service_id, s.repository_id, s.name
+    from selection as s
+    where s.is_shown
+  ),
+  buckets as materialized (
+    select p.is_asked, b.bucket_start, b.first_day, b.end_day
+    from periods as p
+    cross join lateral metrics.buckets_of(p.period) as b
   ),
   days as materialized (
-    select d.bucket_start, d.starts_at, d.ends_at
-    from metrics.days_beside_weeks_of(asked) as d
+    select b.is_asked, b.bucket_start, b.first_day + i.n as day
+    from buckets as b
+    cross join lateral generate_series(0, b.end_day - b.first_day - 1) as i (n)
   ),
-  stretches as materialized (
-    select s.bucket_start, s.starts_at, s.ends_at
-    from metrics.stretches_of(asked) as s
+  weeks as materialized (
+    select p.is_asked, w.bucket_start, w.week, w.first_day, w.end_day, w.is_counted
+    from periods as p
+    cross join lateral metrics.nearest_weeks_of(p.period) as w
+  ),
+  -- The days by which the counted weeks of a bucket miss it.
+  days_off as materialized (
+    select w.is_asked, w.bucket_start, d.first_day + i.n as day, d.times
+    from weeks as w
+    cross join lateral (
+      values
+        (w.first_day, w.end_day, case when not w.is_counted then 1 end),
+        (w.week, w.first_day, case when w.is_counted then -1 end),
+        (w.end_day, w.week + 7, case when w.is_counted then -1 end)
+    ) as d (first_day, end_day, times)
+    cross join lateral generate_series(0, d.end_day - d.first_day - 1) as i (n)
+    where d.times is not null
+  ),
+  stretches_off as materialized (
+    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
+    from (
+      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
+      from days_off as d
+    ) as r
   ),
   grid as materialized (
     select
       g.name,
+      b.is_asked,
       b.bucket_start,
       greatest(least(b.end_day, today + 1) - b.first_day, 0) as days,
-      metrics.midnight(b.end_day, (asked).time_zone) as ends_at
+      metrics.midnight(b.end_day, time_zone) as ends_at
     from (
       select distinct c.name from chosen as c
       union
       select '' where by = 'nothing' or is_unknown
     ) as g
-    cross join metrics.buckets_of(asked) as b
+    cross join buckets as b
   ),
   firsts as materialized (
     select c.name, min(f.at) as at
@@ -4058,21 +4272,44 @@ begin
     ) as f
     group by c.name
   ),
-  week_rows as materialized (
-    select c.name, w.bucket_start, t.*
-    from chosen as c
-    join metrics.service_weeks as t
-      on t.generation = (asked).generation
-      and t.service_id = c.service_id
-      and t.week between first_week and last_week
-    join weeks as w
-      on w.week = t.week
-    where environment is null
-      or t.environment = environment
+  service_weeks as materialized (
+    select
+      c.name,
+      c.is_shown,
+      t.week,
+      sum(t.deployments) as deployments,
+      sum(t.redeploys) as redeploys,
+      sum(t.firsts) as firsts,
+      sum(t.unknown_commits) as unknown_commits,
+      sum(t.failed_attempts) as failed_attempts,
+      sum(t.failed_changes) as failed_changes,
+      sum(t.open_failures) as open_failures,
+      sum(t.rolled_back) as rolled_back,
+      sum(t.incidents) as incidents,
+      sum(t.fixed_forward) as fixed_forward,
+      sum(t.rework) as rework,
+      (sum(t.by_day[1]) > 0)::integer + (sum(t.by_day[2]) > 0)::integer + (sum(t.by_day[3]) > 0)::integer
+        + (sum(t.by_day[4]) > 0)::integer + (sum(t.by_day[5]) > 0)::integer + (sum(t.by_day[6]) > 0)::integer
+        + (sum(t.by_day[7]) > 0)::integer as days,
+      sum(t.recovered) as recovered,
+      sum(t.recovery_tally) as recovery_tally
+    from selection as c
+    cross join lateral (
+      select *
+      from metrics.service_weeks as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.week >= first_week
+        and o.week < (asked).until
+        and (environment is null or o.environment = environment)
+      offset 0
+    ) as t
+    group by c.name, c.is_shown, t.week
   ),
   deployed as (
     select
       u.name,
+      u.is_asked,
       u.bucket_start,
       sum(u.deployments) as deployments,
       sum(u.redeploys) as redeploys,
@@ -4087,285 +4324,404 @@ begin
       sum(u.rework) as rework
     from (
       select
-        r.name, r.bucket_start, r.deployments, r.redeploys, r.firsts, r.unknown_commits, r.failed_attempts, r.failed_changes, r.open_failures,
-        r.rolled_back, r.incidents, r.fixed_forward, r.rework
-      from week_rows as r
+        r.name, w.is_asked, w.bucket_start, r.deployments, r.redeploys, r.firsts, r.unknown_commits, r.failed_attempts, r.failed_changes,
+        r.open_failures, r.rolled_back, r.incidents, r.fixed_forward, r.rework
+      from service_weeks as r
+      join weeks as w
+        on w.week = r.week
+        and w.is_counted
+      where r.is_shown
       union all
       select
         c.name,
+        d.is_asked,
         d.bucket_start,
-        (t.outcome = 'success')::integer,
-        t.is_redeploy::integer,
-        t.is_first::integer,
-        (t.outcome = 'success' and t.position is null)::integer,
-        (t.outcome = 'failure')::integer,
-        (t.causes is not null)::integer,
-        (t.causes is not null and t.recovered_at is null)::integer,
-        coalesce('rolled_back' = any(t.causes), false)::integer,
-        coalesce('incident' = any(t.causes), false)::integer,
-        coalesce('fixed_forward' = any(t.causes), false)::integer,
-        t.is_rework::integer
-      from days as d
+        d.times * (t.outcome = 'success')::integer,
+        d.times * t.is_redeploy::integer,
+        d.times * t.is_first::integer,
+        d.times * (t.outcome = 'success' and t.position is null)::integer,
+        d.times * (t.outcome = 'failure')::integer,
+        d.times * (t.causes is not null)::integer,
+        d.times * (t.causes is not null and t.recovered_at is null)::integer,
+        d.times * coalesce('rolled_back' = any(t.causes), false)::integer,
+        d.times * coalesce('incident' = any(t.causes), false)::integer,
+        d.times * coalesce('fixed_forward' = any(t.causes), false)::integer,
+        d.times * t.is_rework::integer
+      from stretches_off as s
       cross join chosen as c
       cross join lateral (
-        select o.*
+        select o.*, (o.at at time zone time_zone)::date as day
         from metrics.service_deployments as o
         where o.generation = (asked).generation
           and o.service_id = c.service_id
-          and o.at >= d.starts_at
-          and o.at < d.ends_at
+          and o.at >= s.starts_at
+          and o.at < s.ends_at
+          and (environment is null or o.environment = environment)
         offset 0
       ) as t
-      where environment is null
-        or t.environment = environment
+      join days_off as d
+        on d.day = t.day
     ) as u
-    group by u.name, u.bucket_start
+    group by u.name, u.is_asked, u.bucket_start
   ),
   -- Days with a deployment, of each whole week since the group's first.
   weekly as (
     select
       f.name,
+      w.is_asked,
       w.bucket_start,
       percentile_disc(0.5) within group (order by coalesce(r.days, 0)) as days_per_week
     from firsts as f
     join weeks as w
-      on w.week >= metrics.week_of(f.at, (asked).time_zone)
+      on w.end_day = w.first_day + 7
+      and w.week >= metrics.week_of(f.at, time_zone)
       and w.week + 7 <= today
-    left join (
-      select
-        r.name,
-        r.week,
-        (sum(r.by_day[1]) > 0)::integer + (sum(r.by_day[2]) > 0)::integer + (sum(r.by_day[3]) > 0)::integer
-          + (sum(r.by_day[4]) > 0)::integer + (sum(r.by_day[5]) > 0)::integer + (sum(r.by_day[6]) > 0)::integer
-          + (sum(r.by_day[7]) > 0)::integer as days
-      from week_rows as r
-      group by r.name, r.week
-    ) as r
+    left join service_weeks as r
       on r.name = f.name
       and r.week = w.week
     where 'frequency' = any(wanted)
-    group by f.name, w.bucket_start
+    group by f.name, w.is_asked, w.bucket_start
   ),
-  labels as (
-    select u.name, u.bucket_start, u.label, sum(u.n) as n
+  -- Few are read one by one, so that their percentiles are exact; many by their weeks.
+  recovery_sizes as materialized (
+    select p.is_asked, coalesce(sum(r.recovered), 0) <= 2000 as is_small
+    from periods as p
+    left join weeks as w
+      on w.is_asked = p.is_asked
+    left join service_weeks as r
+      on r.week = w.week
+    where 'recovery' = any(wanted)
+    group by p.is_asked
+  ),
+  recovery_days as materialized (
+    select d.is_asked, d.bucket_start, d.day, 1 as times
+    from recovery_sizes as z
+    join days as d
+      on d.is_asked = z.is_asked
+    where z.is_small
+    union all
+    select d.is_asked, d.bucket_start, d.day, d.times
+    from recovery_sizes as z
+    join days_off as d
+      on d.is_asked = z.is_asked
+    where not z.is_small
+  ),
+  recovery_stretches as materialized (
+    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
     from (
-      select c.name, w.bucket_start, t.label, t.human + case when with_bots then t.bot else 0 end as n
-      from chosen as c
-      join metrics.lead_time_weeks as t
-        on t.generation = (asked).generation
-        and t.service_id = c.service_id
-        and t.week between first_week and last_week
-      join weeks as w
-        on w.week = t.week
-      where 'lead' = any(wanted)
-        and environment is null
-      union all
-      select c.name, d.bucket_start, coalesce(t.exclusion, t.basis), 1
+      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
+      from recovery_days as d
+    ) as r
+  ),
+  recovery_values as materialized (
+    select u.name, u.is_asked, u.bucket_start, u.value, sum(u.n) as n
+    from (
+      select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
       from (
-        select d.bucket_start, d.starts_at, d.ends_at from days as d where environment is null
-        union all
-        select s.bucket_start, s.starts_at, s.ends_at from stretches as s where environment is not null
-      ) as d
-      cross join chosen as c
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at >= d.starts_at
-          and o.shipped_at < d.ends_at
-        offset 0
-      ) as t
-      where 'lead' = any(wanted)
-        and coalesce(t.exclusion, '') not in ('no_change', 'merge_commit')
-        and (with_bots or not t.is_bot)
-        and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
+        select r.name, w.is_asked, w.bucket_start, sum(r.recovery_tally) as tally
+        from recovery_sizes as z
+        join weeks as w
+          on w.is_asked = z.is_asked
+          and w.is_counted
+        join service_weeks as r
+          on r.week = w.week
+          and r.is_shown
+        where not z.is_small
+        group by r.name, w.is_asked, w.bucket_start
+      ) as r
+      cross join lateral metrics.counts_of(r.tally) as k
       union all
-      -- What was not shipped counts in the days in which it began.
-      select c.name, d.bucket_start, t.exclusion, 1
-      from (
-        select d.bucket_start, d.starts_at, d.ends_at from days as d where environment is null
-        union all
-        select s.bucket_start, s.starts_at, s.ends_at from stretches as s where environment is not null
-      ) as d
-      cross join chosen as c
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at is null
-          and o.started_at >= d.starts_at
-          and o.started_at < d.ends_at
-        offset 0
-      ) as t
-      where 'lead' = any(wanted)
-        and t.exclusion in ('rewritten', 'order_unknown')
-        and (with_bots or not t.is_bot)
-    ) as u
-    group by u.name, u.bucket_start, u.label
-    having sum(u.n) > 0
-  ),
-  told as (
-    select
-      l.name,
-      l.bucket_start,
-      coalesce(sum(l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), 0) as changes,
-      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), '{}') as basis,
-      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label not in ('commit', 'first_commit', 'pull_request_opened')), '{}') as excluded
-    from labels as l
-    group by l.name, l.bucket_start
-  ),
-  lead_values as (
-    select u.name, u.bucket_start, u.value, sum(u.n) as n
-    from (
-      select c.name, s.bucket_start, t.lead_seconds as value, 1 as n
-      from stretches as s
-      cross join chosen as c
-      cross join lateral (
-        select o.*
-        from metrics.changes as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.shipped_at >= s.starts_at
-          and o.shipped_at < s.ends_at
-        offset 0
-      ) as t
-      where 'lead' = any(wanted)
-        and (is_lead_small or environment is not null)
-        and t.exclusion is null
-        and (with_bots or not t.is_bot)
-        and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
-      union all
-      select b.name, b.bucket_start, metrics.seconds_of(b.bucket), b.n
-      from (
-        select u.name, u.bucket_start, u.bucket, sum(u.n) as n
-        from (
-          select c.name, w.bucket_start, t.bucket, t.human + case when with_bots then t.bot else 0 end as n
-          from chosen as c
-          join metrics.lead_time_week_buckets as t
-            on t.generation = (asked).generation
-            and t.service_id = c.service_id
-            and t.week between first_week and last_week
-          join weeks as w
-            on w.week = t.week
-          where 'lead' = any(wanted)
-            and not is_lead_small
-            and environment is null
-          union all
-          select c.name, d.bucket_start, metrics.bucket_of(t.lead_seconds), 1
-          from days as d
-          cross join chosen as c
-          cross join lateral (
-            select o.*
-            from metrics.changes as o
-            where o.generation = (asked).generation
-              and o.service_id = c.service_id
-              and o.shipped_at >= d.starts_at
-              and o.shipped_at < d.ends_at
-            offset 0
-          ) as t
-          where 'lead' = any(wanted)
-            and not is_lead_small
-            and environment is null
-            and t.exclusion is null
-            and (with_bots or not t.is_bot)
-        ) as u
-        group by u.name, u.bucket_start, u.bucket
-      ) as b
-    ) as u
-    group by u.name, u.bucket_start, u.value
-    having sum(u.n) > 0
-  ),
-  leads as (
-    select
-      v.name,
-      v.bucket_start,
-      min(v.value) filter (where v.reached >= ceil(0.5 * v.n)) as p50,
-      min(v.value) filter (where v.reached >= ceil(0.75 * v.n)) as p75,
-      min(v.value) filter (where v.reached >= ceil(0.95 * v.n)) as p95
-    from (
-      select
-        l.name,
-        l.bucket_start,
-        l.value,
-        sum(l.n) over (partition by l.name, l.bucket_start order by l.value) as reached,
-        sum(l.n) over (partition by l.name, l.bucket_start) as n
-      from lead_values as l
-    ) as v
-    group by v.name, v.bucket_start
-  ),
-  recoveries as (
-    select
-      r.name,
-      r.bucket_start,
-      count(*) as recovered,
-      percentile_disc(0.5) within group (order by r.value) as p50,
-      percentile_disc(0.75) within group (order by r.value) as p75,
-      percentile_disc(0.95) within group (order by r.value) as p95
-    from (
       select
         c.name,
-        s.bucket_start,
-        case when is_recovery_small then t.recovery_seconds else metrics.seconds_of(metrics.bucket_of(t.recovery_seconds)) end as value
-      from stretches as s
+        d.is_asked,
+        d.bucket_start,
+        case when z.is_small then t.recovery_seconds else metrics.seconds_of(metrics.bucket_of(t.recovery_seconds)) end,
+        d.times
+      from recovery_stretches as s
       cross join chosen as c
       cross join lateral (
-        select o.*
+        select o.recovery_seconds, (o.recovered_at at time zone time_zone)::date as day
         from metrics.service_deployments as o
         where o.generation = (asked).generation
           and o.service_id = c.service_id
           and o.causes is not null
           and o.recovered_at >= s.starts_at
           and o.recovered_at < s.ends_at
+          and o.recovery_seconds is not null
+          and (environment is null or o.environment = environment)
         offset 0
       ) as t
-      where 'recovery' = any(wanted)
-        and t.recovery_seconds is not null
-        and (environment is null or t.environment = environment)
-    ) as r
-    group by r.name, r.bucket_start
+      join recovery_days as d
+        on d.day = t.day
+      join recovery_sizes as z
+        on z.is_asked = d.is_asked
+    ) as u
+    group by u.name, u.is_asked, u.bucket_start, u.value
+    having sum(u.n) > 0
   ),
-  unlinked as (
-    select u.name, u.bucket_start, count(*) as n
+  recoveries as (
+    select
+      v.name,
+      v.is_asked,
+      v.bucket_start,
+      max(v.total) as recovered,
+      min(v.value) filter (where v.up_to >= ceil(0.5 * v.total)) as p50,
+      min(v.value) filter (where v.up_to >= ceil(0.75 * v.total)) as p75,
+      min(v.value) filter (where v.up_to >= ceil(0.95 * v.total)) as p95
     from (
       select
-        coalesce(
-          (select c.name from chosen as c where c.service_id = f.service_id),
-          case
-            when f.service_id is null and service is null and by <> 'service' then
-              case
-                when f.repository_id is not null then (select c.name from chosen as c where c.repository_id = f.repository_id limit 1)
-                when not is_restricted and by = 'nothing' then ''
-              end
-          end
-        ) as name,
-        s.bucket_start
-      from stretches as s
-      join metrics.deployment_failures as f
-        on f.generation = (asked).generation
-        and f.failed_id is null
-        and f.at >= s.starts_at
-        and f.at < s.ends_at
+        r.*,
+        sum(r.n) over (partition by r.name, r.is_asked, r.bucket_start order by r.value) as up_to,
+        sum(r.n) over (partition by r.name, r.is_asked, r.bucket_start) as total
+      from recovery_values as r
+    ) as v
+    group by v.name, v.is_asked, v.bucket_start
+  ),
+  lead_weeks as materialized (
+    select
+      c.name,
+      c.is_shown,
+      t.week,
+      sum(t.from_commit) as from_commit,
+      sum(t.from_first_commit) as from_first_commit,
+      sum(t.from_pull_request_opened) as from_pull_request_opened,
+      sum(t.first_deployment) as first_deployment,
+      sum(t.rewritten) as rewritten,
+      sum(t.order_unknown) as order_unknown,
+      sum(t.start_unknown) as start_unknown,
+      sum(t.start_after_shipping) as start_after_shipping,
+      sum(t.lead_tally) as lead_tally
+    from selection as c
+    cross join lateral (
+      select *
+      from metrics.lead_time_weeks as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.week >= first_week
+        and o.week < (asked).until
+        and (with_bots or not o.is_bot)
+      offset 0
+    ) as t
+    where 'lead' = any(wanted)
+      and environment is null
+    group by c.name, c.is_shown, t.week
+  ),
+  -- Of one environment, which weeks do not tell apart, each is read.
+  lead_sizes as materialized (
+    select
+      p.is_asked,
+      environment is not null or coalesce(sum(r.from_commit + r.from_first_commit + r.from_pull_request_opened), 0) <= 2000 as is_small
+    from periods as p
+    left join weeks as w
+      on w.is_asked = p.is_asked
+    left join lead_weeks as r
+      on r.week = w.week
+    where 'lead' = any(wanted)
+    group by p.is_asked
+  ),
+  lead_days as materialized (
+    select d.is_asked, d.bucket_start, d.day, 1 as times
+    from lead_sizes as z
+    join days as d
+      on d.is_asked = z.is_asked
+    where z.is_small
+    union all
+    select d.is_asked, d.bucket_start, d.day, d.times
+    from lead_sizes as z
+    join days_off as d
+      on d.is_asked = z.is_asked
+    where not z.is_small
+  ),
+  lead_stretches as materialized (
+    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
+    from (
+      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
+      from lead_days as d
+    ) as r
+  ),
+  lead_bucket_weeks as materialized (
+    select
+      r.name,
+      w.is_asked,
+      w.bucket_start,
+      sum(r.from_commit) as from_commit,
+      sum(r.from_first_commit) as from_first_commit,
+      sum(r.from_pull_request_opened) as from_pull_request_opened,
+      sum(r.first_deployment) as first_deployment,
+      sum(r.rewritten) as rewritten,
+      sum(r.order_unknown) as order_unknown,
+      sum(r.start_unknown) as start_unknown,
+      sum(r.start_after_shipping) as start_after_shipping,
+      sum(r.lead_tally) as lead_tally
+    from lead_sizes as z
+    join weeks as w
+      on w.is_asked = z.is_asked
+      and w.is_counted
+    join lead_weeks as r
+      on r.week = w.week
+      and r.is_shown
+    where not z.is_small
+    group by r.name, w.is_asked, w.bucket_start
+  ),
+  lead_rows as materialized (
+    select c.name, d.is_asked, d.bucket_start, d.times, t.label, t.lead_seconds
+    from lead_stretches as s
+    cross join chosen as c
+    cross join lateral (
+      select
+        coalesce(o.exclusion, o.basis) as label,
+        case when o.exclusion is null then o.lead_seconds end as lead_seconds,
+        (o.shipped_at at time zone time_zone)::date as day
+      from metrics.changes as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.shipped_at >= s.starts_at
+        and o.shipped_at < s.ends_at
+        and coalesce(o.exclusion, '') not in ('no_change', 'merge_commit')
+        and (with_bots or not o.is_bot)
+        and (environment is null or exists (select from metrics.service_deployments as d where d.id = o.shipped_by and d.environment = environment))
+      offset 0
+    ) as t
+    join lead_days as d
+      on d.day = t.day
+    union all
+    -- What was not shipped counts in the days in which it began.
+    select c.name, d.is_asked, d.bucket_start, d.times, t.exclusion, null
+    from chosen as c
+    cross join lateral (
+      select o.exclusion, (o.started_at at time zone time_zone)::date as day
+      from metrics.changes as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.exclusion in ('rewritten', 'order_unknown')
+        and o.started_at >= first_at
+        and o.started_at < ends_at
+        and (with_bots or not o.is_bot)
+      offset 0
+    ) as t
+    join lead_days as d
+      on d.day = t.day
+    where 'lead' = any(wanted)
+  ),
+  told as (
+    select
+      l.name,
+      l.is_asked,
+      l.bucket_start,
+      coalesce(sum(l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), 0) as changes,
+      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label in ('commit', 'first_commit', 'pull_request_opened')), '{}') as basis,
+      coalesce(jsonb_object_agg(l.label, l.n) filter (where l.label not in ('commit', 'first_commit', 'pull_request_opened')), '{}') as excluded
+    from (
+      select u.name, u.is_asked, u.bucket_start, u.label, sum(u.n) as n
+      from (
+        select r.name, r.is_asked, r.bucket_start, v.label, v.n
+        from lead_bucket_weeks as r
+        cross join lateral (
+          values
+            ('commit', r.from_commit),
+            ('first_commit', r.from_first_commit),
+            ('pull_request_opened', r.from_pull_request_opened),
+            ('first_deployment', r.first_deployment),
+            ('rewritten', r.rewritten),
+            ('order_unknown', r.order_unknown),
+            ('start_unknown', r.start_unknown),
+            ('start_after_shipping', r.start_after_shipping)
+        ) as v (label, n)
+        union all
+        select r.name, r.is_asked, r.bucket_start, r.label, sum(r.times)
+        from lead_rows as r
+        group by r.name, r.is_asked, r.bucket_start, r.label
+      ) as u
+      group by u.name, u.is_asked, u.bucket_start, u.label
+      having sum(u.n) > 0
+    ) as l
+    group by l.name, l.is_asked, l.bucket_start
+  ),
+  leads as (
+    select
+      v.name,
+      v.is_asked,
+      v.bucket_start,
+      min(v.value) filter (where v.up_to >= ceil(0.5 * v.total)) as p50,
+      min(v.value) filter (where v.up_to >= ceil(0.75 * v.total)) as p75,
+      min(v.value) filter (where v.up_to >= ceil(0.95 * v.total)) as p95
+    from (
+      select
+        l.*,
+        sum(l.n) over (partition by l.name, l.is_asked, l.bucket_start order by l.value) as up_to,
+        sum(l.n) over (partition by l.name, l.is_asked, l.bucket_start) as total
+      from (
+        select u.name, u.is_asked, u.bucket_start, u.value, sum(u.n) as n
+        from (
+          select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
+          from lead_bucket_weeks as r
+          cross join lateral metrics.counts_of(r.lead_tally) as k
+          union all
+          select
+            r.name,
+            r.is_asked,
+            r.bucket_start,
+            case when z.is_small then r.lead_seconds else metrics.seconds_of(metrics.bucket_of(r.lead_seconds)) end,
+            r.times
+          from lead_rows as r
+          join lead_sizes as z
+            on z.is_asked = r.is_asked
+          where r.lead_seconds is not null
+        ) as u
+        group by u.name, u.is_asked, u.bucket_start, u.value
+        having sum(u.n) > 0
+      ) as l
+    ) as v
+    group by v.name, v.is_asked, v.bucket_start
+  ),
+  unlinked as (
+    select u.name, u.is_asked, u.bucket_start, count(*) as n
+    from (
+      select
+        case
+          when f.service_id is not null then c.name
+          when service is null and by <> 'service' then
+            case
+              when f.repository_id is not null then (select o.name from chosen as o where o.repository_id = f.repository_id limit 1)
+              when not is_restricted and by = 'nothing' then ''
+            end
+        end as name,
+        d.is_asked,
+        d.bucket_start
+      from metrics.deployment_failures as f
+      join days as d
+        on d.day = (f.at at time zone time_zone)::date
+      left join chosen as c
+        on c.service_id = f.service_id
       where 'failures' = any(wanted)
+        and f.generation = (asked).generation
+        and f.failed_id is null
+        and f.at >= first_at
+        and f.at < ends_at
     ) as u
     where u.name is not null
-    group by u.name, u.bucket_start
+    group by u.name, u.is_asked, u.bucket_start
   ),
   truncated as (
-    select c.name, s.bucket_start, count(*) as n
-    from stretches as s
-    cross join (select distinct o.name, o.repository_id from chosen as o) as c
-    join metrics.branch_moves as m
-      on m.generation = (asked).generation
-      and m.repository_id = c.repository_id
-      and m.is_truncated
-      and m.pushed_at >= s.starts_at
-      and m.pushed_at < s.ends_at
+    select c.name, d.is_asked, d.bucket_start, count(*) as n
+    from (select distinct o.name, o.repository_id from chosen as o) as c
+    cross join lateral (
+      select (m.pushed_at at time zone time_zone)::date as day
+      from metrics.branch_moves as m
+      where m.generation = (asked).generation
+        and m.repository_id = c.repository_id
+        and m.is_truncated
+        and m.pushed_at >= first_at
+        and m.pushed_at < ends_at
+      offset 0
+    ) as m
+    join days as d
+      on d.day = m.day
     where 'lead' = any(wanted)
-    group by c.name, s.bucket_start
+    group by c.name, d.is_asked, d.bucket_start
   ),
-  having_changes as (
+  -- Looked for only where no change was shipped.
+  having_changes as materialized (
     select
       c.name,
       bool_or(
@@ -4381,11 +4737,11 @@ begin
         )
       ) as has_changes
     from chosen as c
-    where 'lead' = any(wanted)
     group by c.name
   )
   select
     g.name,
+    g.is_asked,
     g.bucket_start,
     is_unknown,
     g.days,
@@ -4404,7 +4760,11 @@ begin
     w.days_per_week::double precision,
     coalesce(f.at < g.ends_at, false),
     f.at is not null,
-    coalesce(h.has_changes, false),
+    case
+      when not 'lead' = any(wanted) then false
+      when t.changes > 0 then true
+      else coalesce((select h.has_changes from having_changes as h where h.name = g.name), false)
+    end,
     has_incidents,
     l.p50,
     l.p75,
@@ -4413,43 +4773,48 @@ begin
     coalesce(t.basis, '{}'),
     coalesce(t.excluded, '{}'),
     coalesce(c.n, 0)::bigint,
-    is_lead_small,
+    (select z.is_small from lead_sizes as z where z.is_asked = g.is_asked),
     r.p50,
     r.p75,
     r.p95,
     coalesce(r.recovered, 0)::bigint,
-    is_recovery_small
+    (select z.is_small from recovery_sizes as z where z.is_asked = g.is_asked)
   from grid as g
   left join deployed as d
     on d.name = g.name
+    and d.is_asked = g.is_asked
     and d.bucket_start is not distinct from g.bucket_start
   left join weekly as w
     on w.name = g.name
+    and w.is_asked = g.is_asked
     and w.bucket_start is not distinct from g.bucket_start
   left join told as t
     on t.name = g.name
+    and t.is_asked = g.is_asked
     and t.bucket_start is not distinct from g.bucket_start
   left join leads as l
     on l.name = g.name
+    and l.is_asked = g.is_asked
     and l.bucket_start is not distinct from g.bucket_start
   left join recoveries as r
     on r.name = g.name
+    and r.is_asked = g.is_asked
     and r.bucket_start is not distinct from g.bucket_start
   left join unlinked as n
     on n.name = g.name
+    and n.is_asked = g.is_asked
     and n.bucket_start is not distinct from g.bucket_start
   left join truncated as c
     on c.name = g.name
+    and c.is_asked = g.is_asked
     and c.bucket_start is not distinct from g.bucket_start
   left join firsts as f
-    on f.name = g.name
-  left join having_changes as h
-    on h.name = g.name;
+    on f.name = g.name;
 end
 $function$;
-grant execute on function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to authenticated;
-grant execute on function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to metrics_reader;
-comment on function metrics.count_deliveries(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) is 'Counts what numbers about deployments are made of, for each bucket and group: from whole weeks as they were counted, and from the facts of the days beside them.';
+grant execute on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to authenticated;
+grant execute on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to metrics_reader;
+comment on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) is 'Counts what numbers about deployments are made of, for each bucket and group of a period and of one before it, if any: from the weeks nearest to each bucket as they were counted, and from the facts of the days by which those miss it.';
 
 -- function metrics.count_deploys(added metrics.changes[], removed metrics.changes[])
 CREATE OR REPLACE FUNCTION metrics.count_deploys(added metrics.changes[], removed metrics.changes[])
@@ -4459,14 +4824,10 @@ CREATE OR REPLACE FUNCTION metrics.count_deploys(added metrics.changes[], remove
  SET enable_seqscan TO 'off'
 AS $function$
 begin
-  insert into metrics.pull_request_weeks as t (generation, reference_id, week, phase, human, bot)
-  select
-    d.generation,
-    d.reference_id,
-    metrics.week_of(d.merged_at, g.time_zone),
-    'deploy',
-    coalesce(sum(d.tally) filter (where d.is_bot is not true), 0),
-    coalesce(sum(d.tally) filter (where d.is_bot), 0)
+  insert into metrics.pull_request_weeks as t (
+    generation, reference_id, week, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+  )
+  select d.generation, d.reference_id, metrics.week_of(d.merged_at, g.time_zone), d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
   from (
     select
       c.generation,
@@ -4494,11 +4855,16 @@ begin
         ) as k
         group by 1, 2, 3
       ) as k
-      join metrics.changes as o
-        on o.generation = k.generation
-        and o.repository_id = k.repository_id
-        and o.sha = k.sha
-        and o.service_id <> all(k.service_ids)
+      -- Looked up by the commit, whatever the planner knows of the table.
+      cross join lateral (
+        select c.*
+        from metrics.changes as c
+        where c.sha = k.sha
+          and c.generation + 0 = k.generation
+          and c.repository_id + 0 = k.repository_id
+          and c.service_id <> all(k.service_ids)
+        offset 0
+      ) as o
       cross join (values (1), (-1)) as s (sign)
       where o.merged_at is not null
         and o.shipped_at is not null
@@ -4510,13 +4876,10 @@ begin
     -- What was counted of a generation that nobody reads any more is deleted as it is.
     and g.state <> 'retired'
   where d.tally is not null
-  group by 1, 2, 3
-  having sum(d.tally) filter (where d.is_bot is not true) <> 0
-    or sum(d.tally) filter (where d.is_bot) <> 0
-  order by 1, 2, 3
-  on conflict on constraint pull_request_weeks_pkey do update set
-    human = t.human + excluded.human,
-    bot = t.bot + excluded.bot;
+  group by 1, 2, 3, 4
+  having sum(d.tally) <> 0
+  order by 1, 2, 3, 4
+  on conflict on constraint pull_request_weeks_pkey do update set deploy = t.deploy + excluded.deploy;
 
   if cardinality(removed) = 0 then
     return;
@@ -4531,12 +4894,269 @@ begin
   where t.generation = k.generation
     and t.reference_id = k.reference_id
     and t.week = k.week
-    and t.phase = 'deploy'
-    and t.human = 0
-    and t.bot = 0;
+    and (t.pull_requests, t.coding, t.pickup, t.review, t.merge, t.deploy, t.total) = (0, 0, 0, 0, 0, 0, 0);
 end
 $function$;
 comment on function metrics.count_deploys(added metrics.changes[], removed metrics.changes[]) is 'Adds what became of pull requests to the phase deploy, and takes other out: of a commit that is a change of several services, the earliest shipping.';
+
+-- function metrics.count_facts(generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.count_facts(generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'on'
+AS $function$
+#variable_conflict use_column
+declare
+  time_zone text;
+  horizon timestamptz;
+begin
+  select g.time_zone, coalesce(metrics.midnight(h.before, g.time_zone), '-infinity')
+  into time_zone, horizon
+  from metrics.generations as g
+  left join metrics.horizons as h
+    on h.fact = 'jobs'
+  where g.id = count_facts.generation;
+  if not found then
+    raise exception using
+      errcode = '22023',
+      message = format('there is no generation %s', count_facts.generation);
+  end if;
+
+  -- Right already wherever the triggers saw each run come.
+  perform metrics.mark_tries(array_agg(p.reference_id), array_agg(p.rerun_group))
+  from metrics.pipeline_runs as p
+  where p.reference_id = count_facts.reference
+    and p.ended_at > count_facts.after
+    and p.ended_at <= count_facts.up_to
+    and p.rerun_group is not null;
+
+  insert into metrics.pipeline_weeks as t (
+    generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
+    unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
+  )
+  with runs as materialized (
+    select
+      metrics.week_of(p.ended_at, time_zone) as week,
+      coalesce(p.pipeline, '') as pipeline,
+      p.on_default_branch is true as on_default_branch,
+      p.actor_is_bot is true as is_bot,
+      p.outcome,
+      p.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided,
+      p.is_first_try,
+      p.is_last_try,
+      metrics.bucket_of(p.duration_seconds) as duration,
+      metrics.bucket_of(p.queue_seconds) as queue
+    from metrics.pipeline_runs as p
+    where p.reference_id = count_facts.reference
+      and p.ended_at > count_facts.after
+      and p.ended_at <= count_facts.up_to
+  ),
+  selections as (
+    select *
+    from (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
+  ),
+  buckets as (
+    select n.week, n.pipeline, n.on_default_branch, n.is_bot, m.measure, count(*) * metrics.tally_of(m.bucket) as tally
+    from runs as n
+    cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
+    where m.bucket is not null
+    group by n.week, n.pipeline, n.on_default_branch, n.is_bot, m.measure, m.bucket
+  ),
+  tallies as (
+    select
+      b.week,
+      b.pipeline,
+      s.only_default_branch,
+      s.only_humans,
+      sum(b.tally) filter (where b.measure = 'duration') as duration,
+      sum(b.tally) filter (where b.measure = 'queue') as queue
+    from buckets as b
+    join selections as s
+      on (b.on_default_branch or not s.only_default_branch)
+      and not (b.is_bot and s.only_humans)
+    group by b.week, b.pipeline, s.only_default_branch, s.only_humans
+  )
+  select
+    count_facts.generation,
+    c.only_default_branch,
+    c.only_humans,
+    count_facts.reference,
+    c.week,
+    c.pipeline,
+    c.success,
+    c.failure,
+    c.timed_out,
+    c.error,
+    c.cancelled,
+    c.skipped,
+    c.neutral,
+    c.unknown,
+    c.reruns,
+    c.first_decided,
+    c.first_success,
+    c.last_decided,
+    c.last_success,
+    coalesce(l.duration, 0),
+    coalesce(l.queue, 0)
+  from (
+    select
+      n.week,
+      n.pipeline,
+      s.only_default_branch,
+      s.only_humans,
+      count(*) filter (where n.outcome = 'success') as success,
+      count(*) filter (where n.outcome = 'failure') as failure,
+      count(*) filter (where n.outcome = 'timed_out') as timed_out,
+      count(*) filter (where n.outcome = 'error') as error,
+      count(*) filter (where n.outcome = 'cancelled') as cancelled,
+      count(*) filter (where n.outcome = 'skipped') as skipped,
+      count(*) filter (where n.outcome = 'neutral') as neutral,
+      count(*) filter (where n.outcome = 'unknown') as unknown,
+      count(*) filter (where not n.is_first_try) as reruns,
+      count(*) filter (where n.is_first_try and n.is_decided) as first_decided,
+      count(*) filter (where n.is_first_try and n.outcome = 'success') as first_success,
+      count(*) filter (where n.is_last_try and n.is_decided) as last_decided,
+      count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success
+    from runs as n
+    join selections as s
+      on (n.on_default_branch or not s.only_default_branch)
+      and not (n.is_bot and s.only_humans)
+    group by n.week, n.pipeline, s.only_default_branch, s.only_humans
+  ) as c
+  left join tallies as l
+    on l.week = c.week
+    and l.pipeline = c.pipeline
+    and l.only_default_branch = c.only_default_branch
+    and l.only_humans = c.only_humans
+  on conflict (generation, only_default_branch, only_humans, reference_id, week, pipeline) do update set
+    success = t.success + excluded.success,
+    failure = t.failure + excluded.failure,
+    timed_out = t.timed_out + excluded.timed_out,
+    error = t.error + excluded.error,
+    cancelled = t.cancelled + excluded.cancelled,
+    skipped = t.skipped + excluded.skipped,
+    neutral = t.neutral + excluded.neutral,
+    unknown = t.unknown + excluded.unknown,
+    reruns = t.reruns + excluded.reruns,
+    first_decided = t.first_decided + excluded.first_decided,
+    first_success = t.first_success + excluded.first_success,
+    last_decided = t.last_decided + excluded.last_decided,
+    last_success = t.last_success + excluded.last_success,
+    duration_tally = t.duration_tally + excluded.duration_tally,
+    queue_tally = t.queue_tally + excluded.queue_tally;
+
+  -- Jobs of weeks before the horizon may be gone: see metrics.copy_frozen_weeks.
+  insert into metrics.job_weeks as t (
+    generation, reference_id, week, pipeline, job, runner, success, failure, timed_out, error, cancelled, skipped, neutral, unknown, seconds,
+    rounded_minutes, duration_tally, queue_tally
+  )
+  with jobs as materialized (
+    select
+      metrics.week_of(j.ended_at, time_zone) as week,
+      coalesce(j.pipeline, '') as pipeline,
+      coalesce(j.name, '') as job,
+      metrics.runner_of(j.runner_labels) as runner,
+      j.outcome,
+      j.duration_seconds::numeric as seconds,
+      metrics.bucket_of(j.duration_seconds) as duration,
+      metrics.bucket_of(j.queue_seconds) as queue
+    from metrics.jobs as j
+    where j.reference_id = count_facts.reference
+      and j.ended_at > count_facts.after
+      and j.ended_at <= count_facts.up_to
+      and j.ended_at >= horizon
+  ),
+  tallies as (
+    select
+      b.week,
+      b.pipeline,
+      b.job,
+      b.runner,
+      sum(b.jobs * metrics.tally_of(b.bucket)) filter (where b.measure = 'duration') as duration,
+      sum(b.jobs * metrics.tally_of(b.bucket)) filter (where b.measure = 'queue') as queue
+    from (
+      select n.week, n.pipeline, n.job, n.runner, m.measure, m.bucket, count(*) as jobs
+      from jobs as n
+      cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
+      where m.bucket is not null
+      group by n.week, n.pipeline, n.job, n.runner, m.measure, m.bucket
+    ) as b
+    group by b.week, b.pipeline, b.job, b.runner
+  )
+  select
+    count_facts.generation,
+    count_facts.reference,
+    c.week,
+    c.pipeline,
+    c.job,
+    c.runner,
+    c.success,
+    c.failure,
+    c.timed_out,
+    c.error,
+    c.cancelled,
+    c.skipped,
+    c.neutral,
+    c.unknown,
+    c.seconds,
+    c.rounded_minutes,
+    coalesce(l.duration, 0),
+    coalesce(l.queue, 0)
+  from (
+    select
+      n.week,
+      n.pipeline,
+      n.job,
+      n.runner,
+      count(*) filter (where n.outcome = 'success') as success,
+      count(*) filter (where n.outcome = 'failure') as failure,
+      count(*) filter (where n.outcome = 'timed_out') as timed_out,
+      count(*) filter (where n.outcome = 'error') as error,
+      count(*) filter (where n.outcome = 'cancelled') as cancelled,
+      count(*) filter (where n.outcome = 'skipped') as skipped,
+      count(*) filter (where n.outcome = 'neutral') as neutral,
+      count(*) filter (where n.outcome = 'unknown') as unknown,
+      coalesce(sum(n.seconds), 0) as seconds,
+      coalesce(sum(ceil(n.seconds / 60)), 0) as rounded_minutes
+    from jobs as n
+    group by n.week, n.pipeline, n.job, n.runner
+  ) as c
+  left join tallies as l
+    on l.week = c.week
+    and l.pipeline = c.pipeline
+    and l.job = c.job
+    and l.runner = c.runner
+  on conflict (generation, reference_id, week, pipeline, job, runner) do update set
+    success = t.success + excluded.success,
+    failure = t.failure + excluded.failure,
+    timed_out = t.timed_out + excluded.timed_out,
+    error = t.error + excluded.error,
+    cancelled = t.cancelled + excluded.cancelled,
+    skipped = t.skipped + excluded.skipped,
+    neutral = t.neutral + excluded.neutral,
+    unknown = t.unknown + excluded.unknown,
+    seconds = t.seconds + excluded.seconds,
+    rounded_minutes = t.rounded_minutes + excluded.rounded_minutes,
+    duration_tally = t.duration_tally + excluded.duration_tally,
+    queue_tally = t.queue_tally + excluded.queue_tally;
+
+  perform metrics.count_pull_requests(
+    array(
+      select p
+      from metrics.pull_requests as p
+      where p.reference_id = count_facts.reference
+        and p.merged_at > count_facts.after
+        and p.merged_at <= count_facts.up_to
+    ),
+    '{}',
+    count_facts.generation
+  );
+  perform metrics.count_reports(count_facts.generation, count_facts.reference, count_facts.after, count_facts.up_to);
+end
+$function$;
+comment on function metrics.count_facts(generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone) is 'Adds the pipeline runs and jobs of a reference that ended, its pull requests that were merged and what was reported of tests and rules, after a moment and up to another, to a generation that has not counted them yet. Nothing may be stored meanwhile.';
 
 -- function metrics.count_jobs(counted metrics.counted_job[], takes_away boolean)
 CREATE OR REPLACE FUNCTION metrics.count_jobs(counted metrics.counted_job[], takes_away boolean)
@@ -4560,7 +5180,7 @@ begin
       where w.week >= coalesce(h.before, '-infinity')
         and (
           g.state = 'current'
-          or (g.state = 'building' and w.week < g.weeks_before)
+          or (g.state = 'building' and (one.reference_id, one.at) <= (g.counted_reference, g.counted_up_to))
         )
       order by g.id
     loop
@@ -4639,7 +5259,7 @@ begin
     where w.week >= coalesce(h.before, '-infinity')
       and (
         g.state = 'current'
-        or (g.state = 'building' and w.week < g.weeks_before)
+        or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
       )
     group by 1, 2, 3, 4, 5, 6
   ) as n (
@@ -4696,125 +5316,117 @@ CREATE OR REPLACE FUNCTION metrics.count_pull_requests(added metrics.pull_reques
 AS $function$
 begin
   -- In the order of the keys, so that no two callers wait for each other.
-  insert into metrics.pull_request_week_counts as t (generation, reference_id, week, human, bot)
-  select
-    g.id,
-    c.reference_id,
-    metrics.week_of(c.merged_at, g.time_zone),
-    coalesce(sum(c.sign) filter (where c.author_is_bot is not true), 0),
-    coalesce(sum(c.sign) filter (where c.author_is_bot), 0)
+  insert into metrics.pull_request_weeks as t (
+    generation, reference_id, week, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+  )
+  select n.generation, n.reference_id, n.week, n.is_bot, n.pull_requests, n.coding, n.pickup, n.review, n.merge, 0, n.total
   from (
-    select a.reference_id, a.merged_at, a.author_is_bot, 1 as sign
-    from unnest(added) as a
-    union all
-    select r.reference_id, r.merged_at, r.author_is_bot, -1
-    from unnest(removed) as r
-  ) as c
-  join metrics.generations as g
-    on case
-      when generation_id is not null then g.id = generation_id
-      else g.state = 'current' or (g.state = 'building' and metrics.week_of(c.merged_at, g.time_zone) < g.weeks_before)
-    end
-  where c.merged_at is not null
-  group by 1, 2, 3
-  having sum(c.sign) filter (where c.author_is_bot is not true) <> 0
-    or sum(c.sign) filter (where c.author_is_bot) <> 0
-  order by 1, 2, 3
-  on conflict on constraint pull_request_week_counts_pkey do update set
-    human = t.human + excluded.human,
-    bot = t.bot + excluded.bot;
-
-  insert into metrics.pull_request_weeks as t (generation, reference_id, week, phase, human, bot)
-  select
-    g.id,
-    c.reference_id,
-    metrics.week_of(c.merged_at, g.time_zone),
-    c.phase,
-    coalesce(sum(c.tally) filter (where c.author_is_bot is not true), 0),
-    coalesce(sum(c.tally) filter (where c.author_is_bot), 0)
-  from (
-    select p.reference_id, p.merged_at, p.author_is_bot, v.phase, p.sign * metrics.tally_of(metrics.bucket_of(v.seconds)) as tally
+    select
+      g.id as generation,
+      c.reference_id,
+      metrics.week_of(c.merged_at, g.time_zone) as week,
+      c.author_is_bot is true as is_bot,
+      sum(c.sign) as pull_requests,
+      coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.coding_seconds))) filter (where c.coding_seconds is not null), 0) as coding,
+      coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.pickup_seconds))) filter (where c.pickup_seconds is not null), 0) as pickup,
+      coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.review_seconds))) filter (where c.review_seconds is not null), 0) as review,
+      coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.merge_seconds))) filter (where c.merge_seconds is not null), 0) as merge,
+      coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.total_seconds))) filter (where c.total_seconds is not null), 0) as total
     from (
       select a.*, 1 as sign
       from unnest(added) as a
       union all
       select r.*, -1
       from unnest(removed) as r
-    ) as p
-    cross join lateral (
-      values
-        ('coding' collate "C", p.coding_seconds), ('pickup', p.pickup_seconds), ('review', p.review_seconds), ('merge', p.merge_seconds),
-        ('total', p.total_seconds)
-    ) as v (phase, seconds)
-    where p.merged_at is not null
-      and v.seconds is not null
-  ) as c
-  join metrics.generations as g
-    on case
-      when generation_id is not null then g.id = generation_id
-      else g.state = 'current' or (g.state = 'building' and metrics.week_of(c.merged_at, g.time_zone) < g.weeks_before)
-    end
-  group by 1, 2, 3, 4
-  having sum(c.tally) filter (where c.author_is_bot is not true) <> 0
-    or sum(c.tally) filter (where c.author_is_bot) <> 0
-  order by 1, 2, 3, 4
+    ) as c
+    join metrics.generations as g
+      on case
+        when generation_id is not null then g.id = generation_id
+        else g.state = 'current' or (g.state = 'building' and (c.reference_id, c.merged_at) <= (g.counted_reference, g.counted_up_to))
+      end
+    where c.merged_at is not null
+    group by 1, 2, 3, 4
+  ) as n
+  where (n.pull_requests, n.coding, n.pickup, n.review, n.merge, n.total) <> (0, 0, 0, 0, 0, 0)
+  order by n.generation, n.reference_id, n.week, n.is_bot
   on conflict on constraint pull_request_weeks_pkey do update set
-    human = t.human + excluded.human,
-    bot = t.bot + excluded.bot;
+    pull_requests = t.pull_requests + excluded.pull_requests,
+    coding = t.coding + excluded.coding,
+    pickup = t.pickup + excluded.pickup,
+    review = t.review + excluded.review,
+    merge = t.merge + excluded.merge,
+    total = t.total + excluded.total;
 
-  if cardinality(removed) = 0 then
-    return;
+  if cardinality(removed) > 0 then
+    delete from metrics.pull_request_weeks as t
+    using (
+      select distinct g.id, r.reference_id, metrics.week_of(r.merged_at, g.time_zone) as week
+      from unnest(removed) as r
+      cross join metrics.generations as g
+    ) as k
+    where t.generation = k.id
+      and t.reference_id = k.reference_id
+      and t.week = k.week
+      and (t.pull_requests, t.coding, t.pickup, t.review, t.merge, t.deploy, t.total) = (0, 0, 0, 0, 0, 0, 0);
   end if;
-
-  delete from metrics.pull_request_week_counts as t
-  using (
-    select distinct g.id, r.reference_id, metrics.week_of(r.merged_at, g.time_zone) as week
-    from unnest(removed) as r
-    cross join metrics.generations as g
-  ) as k
-  where t.generation = k.id
-    and t.reference_id = k.reference_id
-    and t.week = k.week
-    and t.human = 0
-    and t.bot = 0;
-
-  delete from metrics.pull_request_weeks as t
-  using (
-    select distinct g.id, r.reference_id, metrics.week_of(r.merged_at, g.time_zone) as week
-    from unnest(removed) as r
-    cross join metrics.generations as g
-  ) as k
-  where t.generation = k.id
-    and t.reference_id = k.reference_id
-    and t.week = k.week
-    and t.human = 0
-    and t.bot = 0;
 end
 $function$;
 comment on function metrics.count_pull_requests(added metrics.pull_requests[], removed metrics.pull_requests[], generation_id integer) is 'Adds pull requests to the aggregates of a generation, or of each that is kept up to date, and takes others out.';
 
--- function metrics.count_pull_requests_of_week(generation integer, week date)
-CREATE OR REPLACE FUNCTION metrics.count_pull_requests_of_week(generation integer, week date)
+-- function metrics.count_reports(generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.count_reports(generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
-  select metrics.count_pull_requests(
-    array(
-      select p
-      from metrics.generations as g
-      cross join metrics.repository_references as r
-      join metrics.pull_requests as p
-        on p.reference_id = r.id
-        and p.merged_at >= metrics.midnight(week, g.time_zone)
-        and p.merged_at < metrics.midnight(week + 7, g.time_zone)
-      where g.id = generation
-    ),
-    '{}',
-    generation
-  )
+#variable_conflict use_column
+begin
+  insert into metrics.test_weeks as t (generation, reference_id, week, runs, passed, failed, skipped)
+  select
+    g.id,
+    f.reference_id,
+    metrics.week_of(f.started_at, g.time_zone) as week,
+    count(*),
+    sum(coalesce(f.passed_count, 0)),
+    sum(coalesce(f.failed_count, 0) + coalesce(f.error_count, 0)),
+    sum(coalesce(f.skipped_count, 0))
+  from metrics.generations as g
+  join metrics.test_runs as f
+    on f.reference_id = count_reports.reference
+    and f.started_at > count_reports.after
+    and f.started_at <= count_reports.up_to
+  where g.id = count_reports.generation
+  group by g.id, f.reference_id, 3
+  on conflict on constraint test_weeks_pkey do update set
+    runs = t.runs + excluded.runs,
+    passed = t.passed + excluded.passed,
+    failed = t.failed + excluded.failed,
+    skipped = t.skipped + excluded.skipped;
+
+  insert into metrics.rule_weeks as t (generation, reference_id, week, compliant, violation, warning)
+  select
+    g.id,
+    f.reference_id,
+    metrics.week_of(f.checked_at, g.time_zone) as week,
+    count(*) filter (where f.status = 'compliant'),
+    count(*) filter (where f.status = 'violation'),
+    count(*) filter (where f.status = 'warning')
+  from metrics.generations as g
+  join metrics.rule_checks as f
+    on f.reference_id = count_reports.reference
+    and f.checked_at > count_reports.after
+    and f.checked_at <= count_reports.up_to
+    and f.status is not null
+  where g.id = count_reports.generation
+  group by g.id, f.reference_id, 3
+  on conflict on constraint rule_weeks_pkey do update set
+    compliant = t.compliant + excluded.compliant,
+    violation = t.violation + excluded.violation,
+    warning = t.warning + excluded.warning;
+end
 $function$;
-comment on function metrics.count_pull_requests_of_week(generation integer, week date) is 'Counts the pull requests of one week for a generation from the facts. Nothing may be counted of that week yet.';
+comment on function metrics.count_reports(generation integer, reference bigint, after timestamp with time zone, up_to timestamp with time zone) is 'Counts test runs and checks of rules of a reference, after a moment and up to another, for a generation. Nothing of them may be counted yet.';
 
 -- function metrics.count_runs(counted metrics.counted_run[], takes_away boolean)
 CREATE OR REPLACE FUNCTION metrics.count_runs(counted metrics.counted_run[], takes_away boolean)
@@ -4838,7 +5450,7 @@ begin
       cross join (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
       where (
           g.state = 'current'
-          or (g.state = 'building' and w.week < g.weeks_before)
+          or (g.state = 'building' and (one.reference_id, one.at) <= (g.counted_reference, g.counted_up_to))
         )
         and (one.on_default_branch or not s.only_default_branch)
         and not (one.is_bot and s.only_humans)
@@ -4927,7 +5539,7 @@ begin
     cross join lateral (select metrics.week_of(c.at, g.time_zone) as week offset 0) as w
     cross join lateral (select c.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided) as d
     where g.state = 'current'
-      or (g.state = 'building' and w.week < g.weeks_before)
+      or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
     group by 1, 2, 3, 4, 5, 6
   ) as n (
     generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
@@ -4989,18 +5601,22 @@ AS $function$
     select
       c.generation,
       c.service_id,
-      metrics.week_of(c.at, g.time_zone) as week,
+      metrics.week_of(w.at, g.time_zone) as week,
       c.environment,
       c.repository_id,
       u.n,
-      c.outcome = 'success' as is_deployed,
+      w.is_end,
+      not w.is_end and c.outcome = 'success' as is_deployed,
+      not w.is_end and c.outcome = 'failure' as is_failed_attempt,
+      not w.is_end and c.causes is not null as is_failed_change,
       extract(isodow from c.at at time zone g.time_zone) as day,
-      c.is_redeploy,
-      c.is_first,
+      not w.is_end and c.is_redeploy as is_redeploy,
+      not w.is_end and c.is_first as is_first,
+      not w.is_end and c.is_rework as is_rework,
       c.position,
       c.causes,
       c.recovered_at,
-      c.is_rework
+      c.recovery_seconds
     from (
       select o as c, -1 as n
       from unnest(gone) as o
@@ -5009,6 +5625,10 @@ AS $function$
       from unnest(come) as o
     ) as u
     cross join lateral (select (u.c).*) as c
+    -- Once where it was done, and once where its failure ended.
+    join lateral (values (c.at, false), (c.recovered_at, true)) as w (at, is_end)
+      on not w.is_end
+      or (c.causes is not null and c.recovery_seconds is not null)
     join metrics.generations as g
       on g.id = c.generation
       and g.state <> 'retired'
@@ -5024,12 +5644,12 @@ AS $function$
       coalesce(sum(c.n) filter (where c.is_redeploy), 0) as redeploys,
       coalesce(sum(c.n) filter (where c.is_first), 0) as firsts,
       coalesce(sum(c.n) filter (where c.is_deployed and c.position is null), 0) as unknown_commits,
-      coalesce(sum(c.n) filter (where not c.is_deployed), 0) as failed_attempts,
-      coalesce(sum(c.n) filter (where c.causes is not null), 0) as failed_changes,
-      coalesce(sum(c.n) filter (where c.causes is not null and c.recovered_at is null), 0) as open_failures,
-      coalesce(sum(c.n) filter (where 'rolled_back' = any(c.causes)), 0) as rolled_back,
-      coalesce(sum(c.n) filter (where 'incident' = any(c.causes)), 0) as incidents,
-      coalesce(sum(c.n) filter (where 'fixed_forward' = any(c.causes)), 0) as fixed_forward,
+      coalesce(sum(c.n) filter (where c.is_failed_attempt), 0) as failed_attempts,
+      coalesce(sum(c.n) filter (where c.is_failed_change), 0) as failed_changes,
+      coalesce(sum(c.n) filter (where c.is_failed_change and c.recovered_at is null), 0) as open_failures,
+      coalesce(sum(c.n) filter (where c.is_failed_change and 'rolled_back' = any(c.causes)), 0) as rolled_back,
+      coalesce(sum(c.n) filter (where c.is_failed_change and 'incident' = any(c.causes)), 0) as incidents,
+      coalesce(sum(c.n) filter (where c.is_failed_change and 'fixed_forward' = any(c.causes)), 0) as fixed_forward,
       coalesce(sum(c.n) filter (where c.is_rework), 0) as rework,
       array[
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 1), 0),
@@ -5039,22 +5659,25 @@ AS $function$
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 5), 0),
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 6), 0),
         coalesce(sum(c.n) filter (where c.is_deployed and c.day = 7), 0)
-      ] as by_day
+      ] as by_day,
+      coalesce(sum(c.n) filter (where c.is_end), 0) as recovered,
+      coalesce(sum(c.n * metrics.tally_of(metrics.bucket_of(c.recovery_seconds))) filter (where c.is_end), 0) as recovery_tally
     from counted as c
     group by c.generation, c.service_id, c.week, c.environment
   )
   insert into metrics.service_weeks as t (
     generation, service_id, week, environment, repository_id, deployments, redeploys, firsts, unknown_commits, failed_attempts,
-    failed_changes, open_failures, rolled_back, incidents, fixed_forward, rework, by_day
+    failed_changes, open_failures, rolled_back, incidents, fixed_forward, rework, by_day, recovered, recovery_tally
   )
   select
     a.generation, a.service_id, a.week, a.environment, a.repository_id, a.deployments, a.redeploys, a.firsts, a.unknown_commits,
-    a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents, a.fixed_forward, a.rework, a.by_day
+    a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents, a.fixed_forward, a.rework, a.by_day, a.recovered,
+    a.recovery_tally
   from added as a
   where (
     a.deployments, a.redeploys, a.firsts, a.unknown_commits, a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents,
-    a.fixed_forward, a.rework, a.by_day
-  ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, array[0, 0, 0, 0, 0, 0, 0]::bigint[])
+    a.fixed_forward, a.rework, a.by_day, a.recovered, a.recovery_tally
+  ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, array[0, 0, 0, 0, 0, 0, 0]::bigint[], 0, 0)
   order by 1, 2, 3, 4
   on conflict on constraint service_weeks_pkey do update set
     deployments = t.deployments + excluded.deployments,
@@ -5076,13 +5699,17 @@ AS $function$
       t.by_day[5] + excluded.by_day[5],
       t.by_day[6] + excluded.by_day[6],
       t.by_day[7] + excluded.by_day[7]
-    ];
+    ],
+    recovered = t.recovered + excluded.recovered,
+    recovery_tally = t.recovery_tally + excluded.recovery_tally;
 
   -- A week in which nothing is left has no row.
   delete from metrics.service_weeks as t
   using (
-    select distinct o.generation, o.service_id, metrics.week_of(o.at, g.time_zone) as week, o.environment
+    select distinct o.generation, o.service_id, metrics.week_of(w.at, g.time_zone) as week, o.environment
     from unnest(gone) as o
+    join lateral (values (o.at), (o.recovered_at)) as w (at)
+      on w.at is not null
     join metrics.generations as g
       on g.id = o.generation
       and g.state <> 'retired'
@@ -5093,247 +5720,70 @@ AS $function$
     and t.environment = k.environment
     and t.deployments = 0
     and t.failed_attempts = 0
+    and t.recovered = 0
 $function$;
 comment on function metrics.count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[]) is 'Keeps service_weeks equal to service_deployments, of which these rows went and these came.';
 
--- function metrics.count_week(generation integer, week date)
-CREATE OR REPLACE FUNCTION metrics.count_week(generation integer, week date)
+-- function metrics.count_test_runs(counted metrics.counted_test_run[])
+CREATE OR REPLACE FUNCTION metrics.count_test_runs(counted metrics.counted_test_run[])
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
-declare
-  time_zone text;
-  starts_at timestamptz;
-  ends_at timestamptz;
 begin
-  select g.time_zone
-  into time_zone
-  from metrics.generations as g
-  where g.id = count_week.generation;
-  if not found or extract(isodow from count_week.week) <> 1 then
-    raise exception using
-      errcode = '22023',
-      message = format('no week %s of a generation %s', count_week.week, count_week.generation),
-      hint = 'A week is named by its Monday.';
-  end if;
-  starts_at := metrics.midnight(count_week.week, time_zone);
-  ends_at := metrics.midnight(count_week.week + 7, time_zone);
-
-  -- Right already wherever the triggers saw each run come.
-  perform metrics.mark_tries(array_agg(p.reference_id), array_agg(p.rerun_group))
-  from metrics.repository_references as r
-  cross join lateral (
-    select f.reference_id, f.rerun_group
-    from metrics.pipeline_runs as f
-    where f.reference_id = r.id
-      and f.ended_at >= starts_at
-      and f.ended_at < ends_at
-    offset 0
-  ) as p
-  where p.rerun_group is not null;
-
-  insert into metrics.pipeline_weeks (
-    generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
-    unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
-  )
-  with runs as materialized (
-    select
-      r.id as reference_id,
-      coalesce(p.pipeline, '') as pipeline,
-      s.only_default_branch,
-      s.only_humans,
-      p.outcome,
-      p.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided,
-      p.is_first_try,
-      p.is_last_try,
-      metrics.bucket_of(p.duration_seconds) as duration,
-      metrics.bucket_of(p.queue_seconds) as queue
-    from metrics.repository_references as r
-    cross join lateral (
-      select *
-      from metrics.pipeline_runs as f
-      where f.reference_id = r.id
-        and f.ended_at >= starts_at
-        and f.ended_at < ends_at
-      offset 0
-    ) as p
-    join (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
-      on (p.on_default_branch is true or not s.only_default_branch)
-      and not (p.actor_is_bot is true and s.only_humans)
-  ),
-  tallies as (
-    select
-      b.reference_id,
-      b.pipeline,
-      b.only_default_branch,
-      b.only_humans,
-      sum(b.runs * metrics.tally_of(b.bucket)) filter (where b.measure = 'duration') as duration,
-      sum(b.runs * metrics.tally_of(b.bucket)) filter (where b.measure = 'queue') as queue
-    from (
-      select n.reference_id, n.pipeline, n.only_default_branch, n.only_humans, m.measure, m.bucket, count(*) as runs
-      from runs as n
-      cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
-      where m.bucket is not null
-      group by n.reference_id, n.pipeline, n.only_default_branch, n.only_humans, m.measure, m.bucket
-    ) as b
-    group by b.reference_id, b.pipeline, b.only_default_branch, b.only_humans
-  )
-  select
-    count_week.generation,
-    c.only_default_branch,
-    c.only_humans,
-    c.reference_id,
-    count_week.week,
-    c.pipeline,
-    c.success,
-    c.failure,
-    c.timed_out,
-    c.error,
-    c.cancelled,
-    c.skipped,
-    c.neutral,
-    c.unknown,
-    c.reruns,
-    c.first_decided,
-    c.first_success,
-    c.last_decided,
-    c.last_success,
-    coalesce(t.duration, 0),
-    coalesce(t.queue, 0)
+  insert into metrics.test_weeks as t (generation, reference_id, week, runs, passed, failed, skipped)
+  select *
   from (
     select
-      n.reference_id,
-      n.pipeline,
-      n.only_default_branch,
-      n.only_humans,
-      count(*) filter (where n.outcome = 'success') as success,
-      count(*) filter (where n.outcome = 'failure') as failure,
-      count(*) filter (where n.outcome = 'timed_out') as timed_out,
-      count(*) filter (where n.outcome = 'error') as error,
-      count(*) filter (where n.outcome = 'cancelled') as cancelled,
-      count(*) filter (where n.outcome = 'skipped') as skipped,
-      count(*) filter (where n.outcome = 'neutral') as neutral,
-      count(*) filter (where n.outcome = 'unknown') as unknown,
-      count(*) filter (where not n.is_first_try) as reruns,
-      count(*) filter (where n.is_first_try and n.is_decided) as first_decided,
-      count(*) filter (where n.is_first_try and n.outcome = 'success') as first_success,
-      count(*) filter (where n.is_last_try and n.is_decided) as last_decided,
-      count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success
-    from runs as n
-    group by n.reference_id, n.pipeline, n.only_default_branch, n.only_humans
-  ) as c
-  left join tallies as t
-    on t.reference_id = c.reference_id
-    and t.pipeline = c.pipeline
-    and t.only_default_branch = c.only_default_branch
-    and t.only_humans = c.only_humans;
+      g.id,
+      c.reference_id,
+      metrics.week_of(c.at, g.time_zone),
+      sum(c.times),
+      sum(c.times * c.passed),
+      sum(c.times * c.failed),
+      sum(c.times * c.skipped)
+    from unnest(counted) as c
+    join metrics.generations as g
+      on g.state = 'current'
+      or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
+    group by 1, 2, 3
+  ) as n (generation, reference_id, week, runs, passed, failed, skipped)
+  where (n.runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0)
+  order by n.generation, n.reference_id, n.week
+  on conflict on constraint test_weeks_pkey do update set
+    runs = t.runs + excluded.runs,
+    passed = t.passed + excluded.passed,
+    failed = t.failed + excluded.failed,
+    skipped = t.skipped + excluded.skipped;
 
-  -- Jobs of weeks before the horizon may be gone: see metrics.copy_frozen_weeks.
-  if exists (
-    select
-    from metrics.horizons as h
-    where h.fact = 'jobs'
-      and h.before > count_week.week
-  ) then
-    return;
+  if exists (select from unnest(counted) as c where c.times < 0) then
+    delete from metrics.test_weeks as t
+    using (
+      select distinct g.id, c.reference_id, metrics.week_of(c.at, g.time_zone) as week
+      from unnest(counted) as c
+      cross join metrics.generations as g
+      where c.times < 0
+    ) as k
+    where t.generation = k.id
+      and t.reference_id = k.reference_id
+      and t.week = k.week
+      and (t.runs, t.passed, t.failed, t.skipped) = (0, 0, 0, 0);
   end if;
-
-  insert into metrics.job_weeks (
-    generation, reference_id, week, pipeline, job, runner, success, failure, timed_out, error, cancelled, skipped, neutral, unknown, seconds,
-    rounded_minutes, duration_tally, queue_tally
-  )
-  with jobs as materialized (
-    select
-      r.id as reference_id,
-      coalesce(j.pipeline, '') as pipeline,
-      coalesce(j.name, '') as job,
-      metrics.runner_of(j.runner_labels) as runner,
-      j.outcome,
-      j.duration_seconds::numeric as seconds,
-      metrics.bucket_of(j.duration_seconds) as duration,
-      metrics.bucket_of(j.queue_seconds) as queue
-    from metrics.repository_references as r
-    cross join lateral (
-      select f.pipeline, f.name, f.runner_labels, f.outcome, f.duration_seconds, f.queue_seconds
-      from metrics.jobs as f
-      where f.reference_id = r.id
-        and f.ended_at >= starts_at
-        and f.ended_at < ends_at
-      offset 0
-    ) as j
-  ),
-  tallies as (
-    select
-      b.reference_id,
-      b.pipeline,
-      b.job,
-      b.runner,
-      sum(b.jobs * metrics.tally_of(b.bucket)) filter (where b.measure = 'duration') as duration,
-      sum(b.jobs * metrics.tally_of(b.bucket)) filter (where b.measure = 'queue') as queue
-    from (
-      select n.reference_id, n.pipeline, n.job, n.runner, m.measure, m.bucket, count(*) as jobs
-      from jobs as n
-      cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
-      where m.bucket is not null
-      group by n.reference_id, n.pipeline, n.job, n.runner, m.measure, m.bucket
-    ) as b
-    group by b.reference_id, b.pipeline, b.job, b.runner
-  )
-  select
-    count_week.generation,
-    c.reference_id,
-    count_week.week,
-    c.pipeline,
-    c.job,
-    c.runner,
-    c.success,
-    c.failure,
-    c.timed_out,
-    c.error,
-    c.cancelled,
-    c.skipped,
-    c.neutral,
-    c.unknown,
-    c.seconds,
-    c.rounded_minutes,
-    coalesce(t.duration, 0),
-    coalesce(t.queue, 0)
-  from (
-    select
-      n.reference_id,
-      n.pipeline,
-      n.job,
-      n.runner,
-      count(*) filter (where n.outcome = 'success') as success,
-      count(*) filter (where n.outcome = 'failure') as failure,
-      count(*) filter (where n.outcome = 'timed_out') as timed_out,
-      count(*) filter (where n.outcome = 'error') as error,
-      count(*) filter (where n.outcome = 'cancelled') as cancelled,
-      count(*) filter (where n.outcome = 'skipped') as skipped,
-      count(*) filter (where n.outcome = 'neutral') as neutral,
-      count(*) filter (where n.outcome = 'unknown') as unknown,
-      coalesce(sum(n.seconds), 0) as seconds,
-      coalesce(sum(ceil(n.seconds / 60)), 0) as rounded_minutes
-    from jobs as n
-    group by n.reference_id, n.pipeline, n.job, n.runner
-  ) as c
-  left join tallies as t
-    on t.reference_id = c.reference_id
-    and t.pipeline = c.pipeline
-    and t.job = c.job
-    and t.runner = c.runner;
 end
 $function$;
-comment on function metrics.count_week(generation integer, week date) is 'Counts the pipeline runs and jobs of one week into a generation that has nothing of that week yet. Nothing may be stored meanwhile.';
+comment on function metrics.count_test_runs(counted metrics.counted_test_run[]) is 'Adds what test runs count, in every generation that is kept.';
 
 -- function metrics.counts_of(tally numeric)
 CREATE OR REPLACE FUNCTION metrics.counts_of(tally numeric)
  RETURNS TABLE(bucket smallint, count integer)
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE ROWS 60
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select
     (case when d.places = p.place then -32768 else d.places - p.place - 146 end)::smallint,
     convert_from(c.digits, 'UTF8')::integer
@@ -5352,7 +5802,8 @@ AS $function$
   ) as d
   cross join lateral generate_series(1, d.last_place) as p (place)
   cross join lateral (select substr(d.digits, 8 * p.place - 7, 8) as digits offset 0) as c
-  where c.digits <> '00000000'::bytea
+  where c.digits <> '00000000'::bytea;
+end
 $function$;
 grant execute on function metrics.counts_of(tally numeric) to authenticated;
 grant execute on function metrics.counts_of(tally numeric) to metrics_reader;
@@ -5410,59 +5861,32 @@ comment on function metrics.create_token(name text, sources text[], repositories
 -- function metrics.current_generation()
 CREATE OR REPLACE FUNCTION metrics.current_generation()
  RETURNS integer
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
 AS $function$
-  select g.id
-  from metrics.generations as g
-  where g.state = 'current'
+begin
+  return (
+    select g.id
+    from metrics.generations as g
+    where g.state = 'current'
+  );
+end
 $function$;
 grant execute on function metrics.current_generation() to authenticated;
 grant execute on function metrics.current_generation() to metrics_reader;
 comment on function metrics.current_generation() is 'The generation that numbers are read from.';
 
--- function metrics.days_beside_weeks_of(asked metrics.period)
-CREATE OR REPLACE FUNCTION metrics.days_beside_weeks_of(asked metrics.period)
- RETURNS TABLE(bucket_start date, starts_at timestamp with time zone, ends_at timestamp with time zone)
- LANGUAGE sql
- IMMUTABLE ROWS 60
- SET search_path TO ''
-AS $function$
-  select
-    b.bucket_start,
-    d.first_day::timestamp at time zone asked.time_zone,
-    d.end_day::timestamp at time zone asked.time_zone
-  from metrics.buckets_of(asked) as b
-  cross join lateral (
-    select
-      date_trunc('week', (b.first_day + 6)::timestamp)::date as first_monday,
-      date_trunc('week', b.end_day::timestamp)::date as last_monday
-  ) as m
-  cross join lateral (
-    select b.first_day, b.end_day
-    where m.first_monday >= m.last_monday
-    union all
-    select b.first_day, m.first_monday
-    where m.first_monday < m.last_monday
-      and b.first_day < m.first_monday
-    union all
-    select m.last_monday, b.end_day
-    where m.first_monday < m.last_monday
-      and m.last_monday < b.end_day
-  ) as d (first_day, end_day)
-$function$;
-grant execute on function metrics.days_beside_weeks_of(asked metrics.period) to authenticated;
-grant execute on function metrics.days_beside_weeks_of(asked metrics.period) to metrics_reader;
-comment on function metrics.days_beside_weeks_of(asked metrics.period) is 'The stretches of a period that no whole week within one bucket covers, as moments, with their bucket.';
-
 -- function metrics.days_off_weeks_of(asked metrics.period)
 CREATE OR REPLACE FUNCTION metrics.days_off_weeks_of(asked metrics.period)
  RETURNS TABLE(bucket_start date, week date, starts_at timestamp with time zone, ends_at timestamp with time zone, times integer)
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE ROWS 60
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select w.bucket_start, w.week, metrics.midnight(d.first_day, asked.time_zone), metrics.midnight(d.end_day, asked.time_zone), d.times
   from metrics.nearest_weeks_of(asked) as w
   cross join lateral (
@@ -5472,7 +5896,8 @@ AS $function$
       (w.end_day, w.week + 7, case when w.is_counted then -1 end)
   ) as d (first_day, end_day, times)
   where d.times is not null
-    and d.first_day < d.end_day
+    and d.first_day < d.end_day;
+end
 $function$;
 grant execute on function metrics.days_off_weeks_of(asked metrics.period) to authenticated;
 grant execute on function metrics.days_off_weeks_of(asked metrics.period) to metrics_reader;
@@ -5584,14 +6009,14 @@ begin
       e.value,
       e.unit,
       e.reason,
-      e.url,
+      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
       e.detail,
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
     from (
       select
         t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, null::double precision as value, null as unit, case when t.outcome = 'failure' then 'failed_attempt' when t.is_first then 'first_deployment' when t.is_redeploy then 'redeploy' end as reason, t.url, jsonb_strip_nulls(jsonb_build_object('began_at', t.began_at, 'outcome', t.outcome, 'rollout', t.member_ids, 'has_place', t.position is not null)) as detail, t.place
+        t.environment as title, null::double precision as value, null as unit, case when t.outcome = 'failure' then 'failed_attempt' when t.is_first then 'first_deployment' when t.is_redeploy then 'redeploy' end as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('began_at', t.began_at, 'outcome', t.outcome, 'rollout', t.member_ids, 'has_place', t.position is not null)) as detail, t.place
       from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
       cross join lateral (
         select t.*, (t.external_id || ' ' || c.label) as place
@@ -5654,7 +6079,7 @@ begin
       e.value,
       e.unit,
       e.reason,
-      e.url,
+      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
       e.detail,
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
@@ -5663,11 +6088,11 @@ begin
       from (
       select
         t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, (t.causes is not null)::integer::double precision as value, 'failed' as unit, array_to_string(t.causes, ', ') as reason, t.url, jsonb_strip_nulls(jsonb_build_object('failures', (
+        t.environment as title, (t.causes is not null)::integer::double precision as value, 'failed' as unit, array_to_string(t.causes, ', ') as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('failures', (
           select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
             'cause', f.cause,
             'mended_by', m.external_id,
-            'mended_by_url', m.url,
+            'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
             'incident', f.incident_external_id,
             'incident_source', f.incident_source,
             'incident_url', i.url,
@@ -5712,6 +6137,7 @@ begin
           null,
           null,
           'unlinked',
+          null,
           i.url,
           jsonb_strip_nulls(jsonb_build_object('source', f.incident_source, 'ended_at', f.ended_at)),
           f.incident_source || ' ' || f.incident_external_id
@@ -5776,7 +6202,7 @@ begin
       e.value,
       e.unit,
       e.reason,
-      e.url,
+      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
       e.detail,
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
@@ -5785,11 +6211,11 @@ begin
       from (
         select
           t.recovered_at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-          t.environment as title, t.recovery_seconds as value, 'seconds' as unit, array_to_string(t.causes, ', ') as reason, t.url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
+          t.environment as title, t.recovery_seconds as value, 'seconds' as unit, array_to_string(t.causes, ', ') as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
             select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
               'cause', f.cause,
               'mended_by', m.external_id,
-              'mended_by_url', m.url,
+              'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
               'incident', f.incident_external_id,
               'incident_source', f.incident_source,
               'incident_url', i.url,
@@ -5825,11 +6251,11 @@ begin
         union all
         select
           t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-          t.environment as title, null as value, 'seconds' as unit, 'open' as reason, t.url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
+          t.environment as title, null as value, 'seconds' as unit, 'open' as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
             select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
               'cause', f.cause,
               'mended_by', m.external_id,
-              'mended_by_url', m.url,
+              'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
               'incident', f.incident_external_id,
               'incident_source', f.incident_source,
               'incident_url', i.url,
@@ -5893,15 +6319,15 @@ begin
       e.value,
       e.unit,
       e.reason,
-      e.url,
+      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
       e.detail,
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
     from (
       select
         t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, t.is_rework::integer::double precision as value, 'rework' as unit, case when t.is_rework then 'rework' end as reason, t.url, jsonb_strip_nulls(jsonb_build_object('mended', (
-          select jsonb_agg(jsonb_build_object('cause', f.cause, 'failed', o.external_id, 'failed_url', o.url) order by o.at, f.cause)
+        t.environment as title, t.is_rework::integer::double precision as value, 'rework' as unit, case when t.is_rework then 'rework' end as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('mended', (
+          select jsonb_agg(jsonb_build_object('cause', f.cause, 'failed', o.external_id, 'failed_url', metrics.deployment_url(o.kind, o.reference_id, o.external_id)) order by o.at, f.cause)
           from metrics.deployment_failures as f
           join metrics.service_deployments as o
             on o.id = f.failed_id
@@ -5966,27 +6392,38 @@ begin
       e.kind,
       e.external_id,
       e.commit_sha,
-      e.title,
+      (
+        select min(m.title collate "C")
+        from metrics.repository_references as f
+        join metrics.repository_references as r
+          on r.repository_id = f.repository_id
+        join metrics.commits as m
+          on m.reference_id = r.id
+          and m.sha = e.commit_sha
+        where f.id = e.reference_id
+      ),
       e.value,
       e.unit,
       e.reason,
-      e.url,
-      e.detail,
+      coalesce(e.url, d.url),
+      e.detail || jsonb_strip_nulls(jsonb_build_object('deployment_url', d.url)),
       metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
       rows_in_all
     from (
       select *
       from (
         select
-          t.shipped_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.title,
+          t.shipped_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.reference_id,
           case when t.exclusion is null then t.lead_seconds end as value, 'seconds' as unit, t.exclusion as reason,
-          coalesce(p.url, d.url) as url,
+          p.url,
+          d.kind as deployment_kind,
+          d.reference_id as deployment_reference_id,
+          d.external_id as deployment_id,
           jsonb_strip_nulls(jsonb_build_object(
             'basis', t.basis,
             'started_at', t.started_at,
             'pull_request', t.pull_request_number,
-            'deployment', d.external_id,
-            'deployment_url', d.url
+            'deployment', d.external_id
           )) as detail,
           t.place
         from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
@@ -6012,15 +6449,17 @@ begin
           and p.number = t.pull_request_number
         union all
         select
-          t.started_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.title,
+          t.started_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.reference_id,
           case when t.exclusion is null then t.lead_seconds end as value, 'seconds' as unit, t.exclusion as reason,
-          coalesce(p.url, d.url) as url,
+          p.url,
+          d.kind as deployment_kind,
+          d.reference_id as deployment_reference_id,
+          d.external_id as deployment_id,
           jsonb_strip_nulls(jsonb_build_object(
             'basis', t.basis,
             'started_at', t.started_at,
             'pull_request', t.pull_request_number,
-            'deployment', d.external_id,
-            'deployment_url', d.url
+            'deployment', d.external_id
           )) as detail,
           t.place
         from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
@@ -6045,9 +6484,14 @@ begin
           on p.reference_id = t.pull_request_reference_id
           and p.number = t.pull_request_number
       ) as u
+      order by happened_at, repository collate "C", kind collate "C", place collate "C"
+      limit (asked).page_size
     ) as e
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C"
-    limit (asked).page_size;
+    cross join lateral (
+      select metrics.deployment_url(e.deployment_kind, e.deployment_reference_id, e.deployment_id) as url
+      offset 0
+    ) as d
+    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C";
     return;
   end if;
 end
@@ -6097,7 +6541,7 @@ begin
   return query
   select p.name, c, p.page_key, p.total
   from metrics.page_of(asked, groups, array['']) with ordinality as p (name, bucket_start, part, page_key, total, n)
-  join metrics.count_deliveries(asked, wanted, by, service, repository, team, environment, bots, shown) as c
+  join metrics.count_deliveries(asked, null, wanted, by, service, repository, team, environment, bots, shown) as c
     on c.name = coalesce(p.name, '')
     and c.bucket_start is not distinct from p.bucket_start
   order by p.n;
@@ -6225,9 +6669,44 @@ grant execute on function metrics.deployment_rework_rate_evidence(since date, un
 grant execute on function metrics.deployment_rework_rate_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) to metrics_reader;
 comment on function metrics.deployment_rework_rate_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) is 'The successful production deployments behind deployment_rework_rate: value 1 for one that rolled back or fixed another, named in detail.';
 
+-- function metrics.deployment_url(kind text, reference bigint, id text)
+CREATE OR REPLACE FUNCTION metrics.deployment_url(kind text, reference bigint, id text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return case kind
+    when 'deployment' then (
+      select d.url
+      from metrics.deployments as d
+      where d.reference_id = reference
+        and d.external_id = id
+    )
+    when 'release' then (
+      select l.url
+      from metrics.releases as l
+      where l.reference_id = reference
+        and l.external_id = id
+    )
+    when 'pipeline_run' then (
+      select p.url
+      from metrics.pipeline_runs as p
+      where p.reference_id = reference
+        and p.external_id = regexp_replace(id, '#[0-9]+$', '')
+        and p.attempt = substring(id from '#([0-9]+)$')::integer
+    )
+  end;
+end
+$function$;
+grant execute on function metrics.deployment_url(kind text, reference bigint, id text) to authenticated;
+grant execute on function metrics.deployment_url(kind text, reference bigint, id text) to metrics_reader;
+comment on function metrics.deployment_url(kind text, reference bigint, id text) is 'The provider''s link to a deployment of a service: what stands with the fact that told of it.';
+
 -- function metrics.deployments_of(generation integer, repository bigint, commits text[], ids text[])
 CREATE OR REPLACE FUNCTION metrics.deployments_of(generation integer, repository bigint, commits text[], ids text[])
- RETURNS TABLE(service_id bigint, kind text, reference_id bigint, external_id text, reference text, environment text, commit_sha text, outcome text, began_at timestamp with time zone, at timestamp with time zone, url text, member_ids text[])
+ RETURNS TABLE(service_id bigint, kind text, reference_id bigint, external_id text, reference text, environment text, commit_sha text, outcome text, began_at timestamp with time zone, at timestamp with time zone, member_ids text[])
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
@@ -6262,7 +6741,7 @@ begin
         if has_failed or has_succeeded then
           return query select
             first_of.service_id, first_of.kind, first_of.reference_id, first_of.external_id, first_of.reference, first_of.environment,
-            first_of.commit_sha, case when has_failed then 'failure' else 'success' end, least_began_at, last_at, first_of.url,
+            first_of.commit_sha, case when has_failed then 'failure' else 'success' end, least_began_at, last_at,
             case when cardinality(members) > 1 then members end;
         end if;
         is_open := false;
@@ -6272,7 +6751,7 @@ begin
       if one.outcome is not null then
         return query select
           one.service_id, one.kind, one.reference_id, one.external_id, one.reference, one.environment, one.commit_sha, one.outcome,
-          one.began_at, one.at, one.url, null::text[];
+          one.began_at, one.at, null::text[];
       end if;
     elsif is_open then
       members := members || one.external_id;
@@ -6293,7 +6772,7 @@ begin
   if is_open and (has_failed or has_succeeded) then
     return query select
       first_of.service_id, first_of.kind, first_of.reference_id, first_of.external_id, first_of.reference, first_of.environment,
-      first_of.commit_sha, case when has_failed then 'failure' else 'success' end, least_began_at, last_at, first_of.url,
+      first_of.commit_sha, case when has_failed then 'failure' else 'success' end, least_began_at, last_at,
       case when cardinality(members) > 1 then members end;
   end if;
 end
@@ -6314,159 +6793,132 @@ declare
   is_rebranched boolean;
   told metrics.touched;
 begin
+  for repository in
+    select unnest(moved)
+  loop
+    perform metrics.forget_delivery(g.id, repository)
+    from metrics.generations as g
+    where g.state <> 'retired';
+  end loop;
+  for repository in
+    select distinct r.id
+    from unnest(concerned || moved) as u (id)
+    join metrics.repositories as r
+      on r.id = u.id
+    order by r.id
+  loop
+    siblings := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+    is_rebranched := repository = any(renamed) and exists (
+      select
+      from metrics.pushes as p
+      where p.reference_id = any(siblings)
+        and p.on_default_branch is null
+    );
+    told := null;
+    told.is_whole := repository = any(moved) or is_rebranched;
+    told.is_renamed := repository = any(renamed);
+    if not told.is_whole then
+      if facts ? 'pushes' then
+        select
+          min(p.pushed_at),
+          coalesce(array_agg(p.id) filter (where p.pushed_at is null), '{}')
+        into told.pushed_since, told.untimed_pushes
+        from jsonb_array_elements(facts -> 'pushes') as f (said)
+        join metrics.repository_references as r
+          on r.reference = f.said ->> 'repository'
+          and r.repository_id = repository
+        join metrics.pushes as p
+          on p.reference_id = r.id
+          and p.ref = f.said ->> 'ref'
+          and p.before = f.said ->> 'before'
+          and p.after = f.said ->> 'after'
+          and p.pushed_at is not distinct from (f.said ->> 'pushed_at')::timestamptz
+        where p.on_default_branch is not false
+          or exists (
+            select
+            from metrics.branch_moves as m
+            where m.push_id = p.id
+          );
+      end if;
+      told.shas := array(
+        select f.said ->> 'sha'
+        from jsonb_array_elements(facts -> 'commits') as f (said)
+        join metrics.repository_references as r
+          on r.reference = f.said ->> 'repository'
+          and r.repository_id = repository
+      );
+      select
+        coalesce(array_agg(t.reference_id), '{}'),
+        coalesce(array_agg(t.number), '{}')
+      into told.pull_request_references, told.pull_request_numbers
+      from (
+        select distinct u.reference_id, u.number
+        from unnest(pull_request_references, pull_request_numbers) as u (reference_id, number)
+        where u.reference_id = any(siblings)
+      ) as t;
+      if facts ?| array['deployments', 'releases', 'pipeline_runs'] then
+        select
+          coalesce(array_agg(distinct u.commit_sha) filter (where u.commit_sha is not null), '{}'),
+          coalesce(array_agg(distinct u.external_id), '{}')
+        into told.deployed_shas, told.deployment_ids
+        from (
+          select d.commit_sha, d.external_id
+          from jsonb_array_elements(facts -> 'deployments') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+          join metrics.deployments as d
+            on d.reference_id = r.id
+            and d.external_id = f.said ->> 'external_id'
+          union all
+          select null, f.said ->> 'external_id'
+          from jsonb_array_elements(facts -> 'releases') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+          union all
+          select null, f.said ->> 'external_id'
+          from jsonb_array_elements(facts -> 'pipeline_runs') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+          where exists (
+            select
+            from metrics.services as s
+            where s.repository_id = repository
+              and s.source = 'pipeline'
+          )
+        ) as u;
+      end if;
+    end if;
+    for generation in
+      select *
+      from metrics.generations as g
+      where g.state <> 'retired'
+      order by g.id
+    loop
+      if repository <= generation.repositories_up_to then
+        perform metrics.derive_delivery(generation.id, repository, told);
+      elsif exists (
+        select
+        from metrics.under_way as w
+        where w.generation = generation.id
+          and w.repository_id = repository
+      ) then
+        -- What is being derived just now may have seen this, or not: it is looked at once that is done.
+        insert into metrics.postponed (generation, repository_id, told)
+        values (generation.id, repository, told);
+      end if;
+    end loop;
+  end loop;
   for generation in
     select *
     from metrics.generations as g
     where g.state <> 'retired'
     order by g.id
   loop
-    foreach repository in array moved loop
-      perform metrics.forget_delivery(generation.id, repository);
-    end loop;
-    for repository in
-      select distinct r.id
-      from unnest(concerned || moved) as u (id)
-      join metrics.repositories as r
-        on r.id = u.id
-      where r.id <= generation.repositories_up_to
-      order by r.id
-    loop
-      siblings := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
-      is_rebranched := repository = any(renamed) and exists (
-        select
-        from metrics.pushes as p
-        where p.reference_id = any(siblings)
-          and p.on_default_branch is null
-      );
-      told := null;
-      told.is_whole := repository = any(moved) or is_rebranched;
-      told.is_renamed := repository = any(renamed);
-      if not told.is_whole then
-        if facts ? 'pushes' then
-          select
-            min(p.pushed_at),
-            coalesce(array_agg(p.id) filter (where p.pushed_at is null), '{}')
-          into told.pushed_since, told.untimed_pushes
-          from jsonb_array_elements(facts -> 'pushes') as f (said)
-          join metrics.repository_references as r
-            on r.reference = f.said ->> 'repository'
-            and r.repository_id = repository
-          join metrics.pushes as p
-            on p.reference_id = r.id
-            and p.ref = f.said ->> 'ref'
-            and p.before = f.said ->> 'before'
-            and p.after = f.said ->> 'after'
-            and p.pushed_at is not distinct from (f.said ->> 'pushed_at')::timestamptz
-          where p.on_default_branch is not false
-            or exists (
-              select
-              from metrics.branch_moves as m
-              where m.push_id = p.id
-            );
-        end if;
-        told.shas := array(
-          select f.said ->> 'sha'
-          from jsonb_array_elements(facts -> 'commits') as f (said)
-          join metrics.repository_references as r
-            on r.reference = f.said ->> 'repository'
-            and r.repository_id = repository
-          join metrics.changes as c
-            on c.generation = generation.id
-            and c.repository_id = repository
-            and c.sha = f.said ->> 'sha'
-          union
-          select c.sha
-          from unnest(pull_request_references, pull_request_numbers) as t (reference_id, number)
-          join metrics.pull_requests as p
-            on p.reference_id = t.reference_id
-            and p.number = t.number
-          join metrics.changes as c
-            on c.generation = generation.id
-            and c.repository_id = repository
-            and c.sha = p.merge_sha
-          where t.reference_id = any(siblings)
-          union
-          select c.sha
-          from unnest(pull_request_references, pull_request_numbers) as t (reference_id, number)
-          join metrics.changes as c
-            on c.pull_request_reference_id = t.reference_id
-            and c.pull_request_number = t.number
-            and c.generation = generation.id
-            and c.repository_id = repository
-        );
-        if facts ?| array['deployments', 'releases', 'pipeline_runs'] then
-          select
-            coalesce(array_agg(distinct u.commit_sha) filter (where u.commit_sha is not null), '{}'),
-            coalesce(array_agg(distinct u.external_id), '{}')
-          into told.deployed_shas, told.deployment_ids
-          from (
-            select d.commit_sha, d.external_id
-            from jsonb_array_elements(facts -> 'deployments') as f (said)
-            join metrics.repository_references as r
-              on r.reference = f.said ->> 'repository'
-              and r.repository_id = repository
-            join metrics.deployments as d
-              on d.reference_id = r.id
-              and d.external_id = f.said ->> 'external_id'
-            union all
-            select l.commit_sha, l.external_id
-            from jsonb_array_elements(facts -> 'releases') as f (said)
-            join metrics.repository_references as r
-              on r.reference = f.said ->> 'repository'
-              and r.repository_id = repository
-            join metrics.releases as l
-              on l.reference_id = r.id
-              and l.external_id = f.said ->> 'external_id'
-            union all
-            select p.commit_sha, p.external_id
-            from jsonb_array_elements(facts -> 'pipeline_runs') as f (said)
-            join metrics.repository_references as r
-              on r.reference = f.said ->> 'repository'
-              and r.repository_id = repository
-            join metrics.pipeline_runs as p
-              on p.reference_id = r.id
-              and p.external_id = f.said ->> 'external_id'
-            where exists (
-              select
-              from metrics.services as s
-              where s.generation = generation.id
-                and s.repository_id = repository
-                and s.source = 'pipeline'
-            )
-          ) as u;
-          -- What was there under these ids before may have been of another commit.
-          told.deployed_shas := array(
-            select unnest(told.deployed_shas)
-            union
-            select d.commit_sha
-            from metrics.service_deployments as d
-            where d.generation = generation.id
-              and d.reference_id = any(siblings)
-              and d.external_id = any(told.deployment_ids)
-              and d.commit_sha is not null
-            union
-            select d.commit_sha
-            from metrics.service_deployments as d
-            where d.generation = generation.id
-              and d.repository_id = repository
-              and d.member_ids && told.deployment_ids
-            union
-            select d.commit_sha
-            from unnest(told.deployment_ids) as i (external_id)
-            join metrics.service_deployments as d
-              on d.generation = generation.id
-              and d.repository_id = repository
-              and d.kind = 'pipeline_run'
-              and split_part(d.external_id, '#', 1) = i.external_id
-            where facts ? 'pipeline_runs'
-              and d.commit_sha is not null
-          );
-        end if;
-      end if;
-      perform metrics.derive_delivery(generation.id, repository, told);
-    end loop;
     if cardinality(moved) > 0 then
-      perform metrics.link_lost_incidents(generation.id);
+      perform metrics.link_all_lost_incidents(generation.id);
     end if;
     -- Once for all repositories, those about nothing that is known among them. What a deployment of this call changes is found above.
     if facts ? 'incidents' then
@@ -6488,27 +6940,68 @@ CREATE OR REPLACE FUNCTION metrics.derive_delivery(generation integer, repositor
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+  place jsonb;
   has_untimed boolean;
+  has_fallen_back boolean;
   tail record;
   first_line integer;
   first_ordinal integer;
   placed text[];
-  told_shas text[] := coalesce(told.shas, '{}');
+  told_shas text[];
+  deployed_shas text[];
   changed text[] := '{}';
   mended_since timestamptz;
   began_since timestamptz;
-  since timestamptz;
   sinces jsonb := '{}';
   one record;
 begin
+  if told.is_whole then
+    perform metrics.forget_delivery(derive_delivery.generation, repository);
+    loop
+      place := metrics.derive_slice(derive_delivery.generation, repository, place, 1000);
+      exit when place is null;
+    end loop;
+    perform metrics.link_all_lost_incidents(derive_delivery.generation);
+    return;
+  end if;
   perform metrics.ensure_service(derive_delivery.generation, repository);
 
+  -- Commits of which something was told, those that pull requests became of which it was, and those that they were before.
+  told_shas := array(
+    select s.sha
+    from (
+      select unnest(told.shas) as sha
+      union
+      select p.merge_sha
+      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+      join metrics.pull_requests as p
+        on p.reference_id = t.reference_id
+        and p.number = t.number
+      union
+      select c.sha
+      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+      join metrics.changes as c
+        on c.pull_request_reference_id = t.reference_id
+        and c.pull_request_number = t.number
+        and c.generation = derive_delivery.generation
+        and c.repository_id = repository
+    ) as s
+    where exists (
+      select
+      from metrics.changes as c
+      where c.sha = s.sha
+        and c.generation + 0 = derive_delivery.generation
+        and c.repository_id + 0 = repository
+    )
+  );
+
   -- Where commits stand.
-  if told.is_whole or told.pushed_since is not null or cardinality(told.untimed_pushes) > 0 then
-    if not told.is_whole and told.pushed_since is null and cardinality(told.untimed_pushes) = 1 then
+  if told.pushed_since is not null or cardinality(told.untimed_pushes) > 0 then
+    if told.pushed_since is null and cardinality(told.untimed_pushes) = 1 then
       select *
       into tail
       from metrics.append_move(derive_delivery.generation, repository, told.untimed_pushes[1]);
@@ -6528,7 +7021,8 @@ begin
       from metrics.order_moves(
         derive_delivery.generation,
         repository,
-        case when told.is_whole then '-infinity' else coalesce(told.pushed_since, '-infinity') end,
+        case when cardinality(told.untimed_pushes) > 0 then '-infinity' else told.pushed_since end,
+        'infinity',
         has_untimed
       );
       first_line := tail.first_line;
@@ -6536,17 +7030,14 @@ begin
     end if;
   end if;
   if first_ordinal is not null or cardinality(told_shas) > 0 then
-    placed := metrics.place_changes(derive_delivery.generation, repository, first_line, first_ordinal, told_shas);
-    if cardinality(told_shas) > 0 then
-      changed := array(select unnest(placed) union select unnest(told_shas));
-    else
-      changed := placed;
+    select p.written, p.fallen_back
+    into placed, has_fallen_back
+    from metrics.place_changes(derive_delivery.generation, repository, first_line, first_ordinal, 2147483647, told_shas) as p;
+    if first_ordinal is not null then
+      placed := placed || metrics.take_off_all(derive_delivery.generation, repository, first_line, first_ordinal, has_fallen_back);
+      placed := array(select distinct p from unnest(placed) as p);
     end if;
-    -- What a plan knows of a table is from before all this was written to it.
-    if cardinality(placed) > 1000 then
-      analyze metrics.changes;
-      analyze metrics.branch_moves;
-    end if;
+    changed := array(select unnest(placed) union select unnest(told_shas));
     -- A part at a time, so that it takes as long for each whatever their number.
     for part in 0 .. (cardinality(changed) - 1) / 500 loop
       mended_since := least(
@@ -6566,80 +7057,95 @@ begin
     end if;
   end if;
 
-  -- What was deployed.
-  if told.is_whole or cardinality(told.deployed_shas) > 0 or cardinality(told.deployment_ids) > 0 then
+  -- What was deployed. What was there under these ids before may have been of another commit.
+  if cardinality(told.deployed_shas) > 0 or cardinality(told.deployment_ids) > 0 then
+    deployed_shas := array(
+      select unnest(told.deployed_shas)
+      union
+      select d.commit_sha
+      from unnest(siblings) as r (id)
+      cross join unnest(told.deployment_ids) as i (external_id)
+      join metrics.service_deployments as d
+        on d.generation + 0 = derive_delivery.generation
+        and d.reference_id = r.id
+        and d.external_id = i.external_id
+      where d.commit_sha is not null
+      union
+      select d.commit_sha
+      from metrics.service_deployments as d
+      where d.generation + 0 = derive_delivery.generation
+        and d.repository_id + 0 = repository
+        and d.member_ids is not null
+        and d.member_ids && told.deployment_ids
+    );
     for one in
       select w.service_id, w.since, w.began_since
-      from metrics.write_deployments(
-        derive_delivery.generation,
-        repository,
-        case when not told.is_whole then coalesce(told.deployed_shas, '{}') end,
-        coalesce(told.deployment_ids, '{}')
-      ) as w
+      from metrics.write_deployments(derive_delivery.generation, repository, deployed_shas, coalesce(told.deployment_ids, '{}')) as w
     loop
       sinces := sinces || jsonb_build_object(one.service_id, least(one.since, (sinces ->> one.service_id::text)::timestamptz));
       began_since := least(began_since, one.began_since);
     end loop;
   end if;
 
-  if told.is_whole and (
-    select count(*)
-    from metrics.service_deployments as d
-    where d.generation = derive_delivery.generation
-      and d.repository_id = repository
-  ) > 1000 then
-    analyze metrics.service_deployments;
-  end if;
-
   -- A commit that stands elsewhere now: what was deployed of it, and whatever was deployed from there on.
   if cardinality(placed) > 0 then
     for one in
-      with elsewhere as (
-        update metrics.service_deployments as d
-        set
-          line = c.line,
-          position = c.position
-        from (
-          select p.sha, o.line, o.position
-          from unnest(placed) as p (sha)
-          left join lateral (
-            select v.line, v.position
-            from metrics.changes as v
-            where v.generation = derive_delivery.generation
-              and v.repository_id = repository
-              and v.sha = p.sha
-            limit 1
-          ) as o
-            on true
+      with stands as materialized (
+        select p.sha, c.line, c.position, c.service_id, c.shipped_at
+        from unnest(placed) as p (sha)
+        left join lateral (
+          select v.line, v.position, v.service_id, v.shipped_at
+          from metrics.changes as v
+          where v.sha = p.sha
+            and v.generation + 0 = derive_delivery.generation
+            and v.repository_id + 0 = repository
           offset 0
         ) as c
-        where d.generation = derive_delivery.generation
-          and d.repository_id = repository
-          and d.commit_sha = c.sha
-          and (d.line, d.position) is distinct from (c.line, c.position)
+          on true
+      ),
+      elsewhere as (
+        update metrics.service_deployments as d
+        set
+          line = o.line,
+          position = o.position
+        from (
+          select d.row_id, c.line, c.position
+          from (select distinct s.sha, s.line, s.position from stands as s) as c
+          cross join lateral (
+            select t.ctid as row_id, t.line, t.position
+            from metrics.service_deployments as t
+            where t.commit_sha = c.sha
+              and t.generation + 0 = derive_delivery.generation
+              and t.repository_id + 0 = repository
+            offset 0
+          ) as d
+          where (d.line, d.position) is distinct from (c.line, c.position)
+        ) as o
+        where d.ctid = o.row_id
         returning d.service_id, d.at
       ),
       least_place as (
-        select c.line, min(c.position) as position
-        from unnest(placed) as p (sha)
-        join metrics.changes as c
-          on c.generation = derive_delivery.generation
-          and c.repository_id = repository
-          and c.sha = p.sha
-        group by c.line
+        select s.line, min(s.position) as position
+        from stands as s
+        where s.line is not null
+        group by s.line
       ),
       beyond as (
-        select d.service_id, d.at
+        select s.id as service_id, d.at
         from metrics.services as s
         cross join least_place as l
-        join metrics.service_deployments as d
-          on d.generation = derive_delivery.generation
-          and d.service_id = s.id
-          and d.outcome = 'success'
-          and d.line = l.line
-          and d.position >= l.position
+        cross join lateral (
+          select min(t.at) as at
+          from metrics.service_deployments as t
+          where t.generation = derive_delivery.generation
+            and t.service_id = s.id
+            and t.outcome = 'success'
+            and t.line = l.line
+            and t.position >= l.position
+        ) as d
         where s.generation = derive_delivery.generation
           and s.repository_id = repository
+          and d.at is not null
       )
       select u.service_id, min(u.at) as since
       from (
@@ -6650,13 +7156,9 @@ begin
         from beyond as b
         union all
         -- Its place was there before.
-        select c.service_id, c.shipped_at
-        from unnest(placed) as p (sha)
-        join metrics.changes as c
-          on c.generation = derive_delivery.generation
-          and c.repository_id = repository
-          and c.sha = p.sha
-        where c.shipped_at is not null
+        select s.service_id, s.shipped_at
+        from stands as s
+        where s.shipped_at is not null
         union all
         -- Nothing of it is deployed, but whether it may be is to be asked.
         select s.id, 'infinity'
@@ -6672,10 +7174,14 @@ begin
     for one in
       select distinct c.service_id
       from unnest(told_shas) as t (sha)
-      join metrics.changes as c
-        on c.generation = derive_delivery.generation
-        and c.repository_id = repository
-        and c.sha = t.sha
+      cross join lateral (
+        select v.service_id, v.shipped_at
+        from metrics.changes as v
+        where v.sha = t.sha
+          and v.generation + 0 = derive_delivery.generation
+          and v.repository_id + 0 = repository
+        offset 0
+      ) as c
       where c.shipped_at is null
         and c.service_id > 0
         and exists (
@@ -6696,11 +7202,12 @@ begin
     where s.key <> '0'
     order by s.key::bigint
   loop
-    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since);
+    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity', null);
+    perform metrics.mark_unknown_order(derive_delivery.generation, repository, one.service_id, null);
   end loop;
 
   -- What went wrong.
-  if told.is_whole or told.is_renamed then
+  if told.is_renamed then
     perform metrics.link_incidents(derive_delivery.generation, repository, '-infinity', '{}', '{}');
   elsif began_since is not null then
     perform metrics.link_incidents(derive_delivery.generation, repository, began_since, '{}', '{}');
@@ -6708,6 +7215,61 @@ begin
 end
 $function$;
 comment on function metrics.derive_delivery(generation integer, repository bigint, told metrics.touched) is 'Derives what joins facts of a repository in one generation: the order of its commits, what each deployment shipped, and what failed.';
+
+-- function metrics.derive_postponed(generation integer, repository bigint, most integer)
+CREATE OR REPLACE FUNCTION metrics.derive_postponed(generation integer, repository bigint, most integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+declare
+  ids bigint[];
+  told metrics.touched;
+begin
+  ids := array(
+    select p.id
+    from metrics.postponed as p
+    where p.generation = derive_postponed.generation
+      and p.repository_id = repository
+    order by p.id
+    limit most
+  );
+  if cardinality(ids) = 0 then
+    return false;
+  end if;
+  select
+    false,
+    min((p.told).pushed_since),
+    array(select distinct u from metrics.postponed as o, unnest((o.told).untimed_pushes) as u where o.id = any(ids)),
+    array(select distinct u from metrics.postponed as o, unnest((o.told).shas) as u where o.id = any(ids)),
+    array(select distinct u from metrics.postponed as o, unnest((o.told).deployed_shas) as u where o.id = any(ids)),
+    array(
+      select u.reference_id
+      from metrics.postponed as o
+      cross join lateral unnest((o.told).pull_request_references, (o.told).pull_request_numbers) as u (reference_id, number)
+      where o.id = any(ids)
+      order by u.reference_id, u.number
+    ),
+    array(
+      select u.number
+      from metrics.postponed as o
+      cross join lateral unnest((o.told).pull_request_references, (o.told).pull_request_numbers) as u (reference_id, number)
+      where o.id = any(ids)
+      order by u.reference_id, u.number
+    ),
+    array(select distinct u from metrics.postponed as o, unnest((o.told).deployment_ids) as u where o.id = any(ids)),
+    bool_or((p.told).is_renamed)
+  into told
+  from metrics.postponed as p
+  where p.id = any(ids);
+  perform metrics.derive_delivery(derive_postponed.generation, repository, told);
+  delete from metrics.postponed as p
+  where p.id = any(ids);
+  return true;
+end
+$function$;
+comment on function metrics.derive_postponed(generation integer, repository bigint, most integer) is 'Derives what was told of a repository while it was derived in slices: what the first so many deliveries told. False when there is none.';
 
 -- function metrics.derive_pull_requests(reference_ids bigint[], numbers integer[])
 CREATE OR REPLACE FUNCTION metrics.derive_pull_requests(reference_ids bigint[], numbers integer[])
@@ -6793,126 +7355,341 @@ end
 $function$;
 comment on function metrics.derive_pull_requests(reference_ids bigint[], numbers integer[]) is 'Derives the moments of these pull requests again from the facts. The repository''s lock must be held.';
 
+-- function metrics.derive_slice(generation integer, repository bigint, place jsonb, most integer)
+CREATE OR REPLACE FUNCTION metrics.derive_slice(generation integer, repository bigint, place jsonb, most integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository order by r.id);
+  stage constant text := coalesce(place ->> 'stage', 'moves');
+  -- The stage after this one. Services are gone through one after the other.
+  service constant bigint := place ->> 'service';
+  next_service bigint;
+  since timestamptz;
+  until timestamptz;
+  this_line integer;
+  first_ordinal integer;
+  last_ordinal integer;
+  this_reference bigint;
+  last_id text;
+  seen integer;
+  reached jsonb;
+  shas text[];
+  ids text[];
+  sources text[];
+begin
+  if stage in ('taken_off_shipped', 'shipped', 'unknown_order') then
+    select min(s.id)
+    into next_service
+    from metrics.services as s
+    where s.generation = derive_slice.generation
+      and s.repository_id = repository
+      and s.id > service;
+  end if;
+
+  case stage
+    when 'moves' then
+      perform metrics.ensure_service(derive_slice.generation, repository);
+      if exists (
+        select
+        from metrics.pushes as p
+        where p.reference_id = any(siblings)
+          and p.on_default_branch is not false
+          and p.pushed_at is null
+      ) then
+        -- Each may follow any other: all at once.
+        perform metrics.order_moves(derive_slice.generation, repository, '-infinity', 'infinity', true);
+        return '{"stage": "places", "line": -1, "ordinal": 0}';
+      end if;
+      since := coalesce(place ->> 'since', '-infinity');
+      select min(u.pushed_at)
+      into until
+      from unnest(siblings) as r (id)
+      cross join lateral (
+        select p.pushed_at
+        from metrics.pushes as p
+        where p.reference_id = r.id
+          and p.on_default_branch is not false
+          and p.pushed_at > since
+        order by p.pushed_at
+        offset most
+        limit 1
+      ) as u;
+      perform metrics.order_moves(derive_slice.generation, repository, since, coalesce(until, 'infinity'), false);
+      return case
+        when until is null then '{"stage": "places", "line": -1, "ordinal": 0}'::jsonb
+        else jsonb_build_object('stage', 'moves', 'since', until)
+      end;
+
+    when 'places' then
+      -- Moves with about so many commits, of one line.
+      select m.line, m.ordinal
+      into this_line, first_ordinal
+      from metrics.branch_moves as m
+      where m.generation = derive_slice.generation
+        and m.repository_id = repository
+        and (m.line, m.ordinal) > ((place ->> 'line')::integer, (place ->> 'ordinal')::integer)
+      order by m.line, m.ordinal
+      limit 1;
+      if not found then
+        return '{"stage": "taken_off", "line": -1, "ordinal": 0}';
+      end if;
+      select max(u.ordinal)
+      into last_ordinal
+      from (
+        select m.ordinal, sum(coalesce(cardinality(p.commits), 0) + 1) over (order by m.ordinal) - coalesce(cardinality(p.commits), 0) as commits
+        from (
+          select o.ordinal, o.push_id
+          from metrics.branch_moves as o
+          where o.generation = derive_slice.generation
+            and o.repository_id = repository
+            and o.line = this_line
+            and o.ordinal >= first_ordinal
+          order by o.ordinal
+          limit most
+        ) as m
+        join metrics.pushes as p
+          on p.id = m.push_id
+      ) as u
+      where u.commits <= most
+        or u.ordinal = first_ordinal;
+      perform metrics.place_changes(derive_slice.generation, repository, this_line, first_ordinal, last_ordinal, '{}');
+      return jsonb_build_object('stage', 'places', 'line', this_line, 'ordinal', last_ordinal);
+
+    when 'taken_off' then
+      select m.line, m.ordinal
+      into this_line, first_ordinal
+      from metrics.branch_moves as m
+      where m.generation = derive_slice.generation
+        and m.repository_id = repository
+        and m.is_forced
+        and (m.line, m.ordinal) > ((place ->> 'line')::integer, (place ->> 'ordinal')::integer)
+      order by m.line, m.ordinal
+      limit 1;
+      if not found then
+        return '{"stage": "described", "after": []}';
+      end if;
+      shas := metrics.take_off_changes(derive_slice.generation, repository, this_line, first_ordinal, most);
+      return jsonb_build_object(
+        'stage', 'taken_off',
+        'line', this_line,
+        'ordinal', case when cardinality(shas) < most then first_ordinal else first_ordinal - 1 end
+      );
+
+    when 'described' then
+      select array_agg(distinct c.sha), (array_agg(jsonb_build_array(c.line, c.position) order by c.line desc, c.position desc))[1]
+      into shas, reached
+      from (
+        select t.sha, t.line, t.position
+        from metrics.changes as t
+        where t.generation = derive_slice.generation
+          and t.repository_id = repository
+          and (t.line, t.position) > (coalesce((place -> 'after' ->> 0)::integer, -1), coalesce((place -> 'after' ->> 1)::bigint, -1))
+        order by t.line, t.position
+        limit most
+      ) as c;
+      if shas is null then
+        return '{"stage": "deployments"}';
+      end if;
+      perform metrics.describe_changes(derive_slice.generation, repository, shas);
+      return jsonb_build_object('stage', 'described', 'after', reached);
+
+    when 'deployments', 'pipeline_runs', 'releases' then
+      this_reference := coalesce((place ->> 'reference')::bigint, siblings[1]);
+      -- From the last one on, which is written once more: there may be no other way to say where the first is.
+      if stage = 'deployments' then
+        select
+          array_agg(distinct d.commit_sha) filter (where d.commit_sha is not null),
+          array_agg(d.external_id) filter (where d.commit_sha is null),
+          max(d.external_id),
+          count(*)
+        into shas, ids, last_id, seen
+        from (
+          select f.external_id, f.commit_sha
+          from metrics.deployments as f
+          where f.reference_id = this_reference
+            and f.external_id >= coalesce(place ->> 'external_id', '')
+          order by f.external_id
+          limit most + 1
+        ) as d;
+      elsif stage = 'releases' then
+        select array_agg(d.external_id), max(d.external_id), count(*)
+        into ids, last_id, seen
+        from (
+          select f.external_id
+          from metrics.releases as f
+          where f.reference_id = this_reference
+            and f.external_id >= coalesce(place ->> 'external_id', '')
+          order by f.external_id
+          limit most + 1
+        ) as d;
+      elsif exists (
+        select
+        from metrics.services as s
+        where s.generation = derive_slice.generation
+          and s.repository_id = repository
+          and s.source = 'pipeline'
+      ) then
+        select array_agg(distinct d.external_id), max(d.external_id), count(distinct d.external_id)
+        into ids, last_id, seen
+        from (
+          select f.external_id
+          from metrics.pipeline_runs as f
+          where f.reference_id = this_reference
+            and f.external_id >= coalesce(place ->> 'external_id', '')
+          order by f.external_id
+          limit most + 1
+        ) as d;
+      end if;
+      if cardinality(shas) > 0 or cardinality(ids) > 0 then
+        perform metrics.write_deployments(derive_slice.generation, repository, coalesce(shas, '{}'), coalesce(ids, '{}'));
+      end if;
+      if seen > 1 and last_id is distinct from place ->> 'external_id' then
+        return jsonb_build_object('stage', stage, 'reference', this_reference, 'external_id', last_id);
+      end if;
+      select min(u.id)
+      into this_reference
+      from unnest(siblings) as u (id)
+      where u.id > coalesce((place ->> 'reference')::bigint, siblings[1]);
+      if this_reference is not null then
+        return jsonb_build_object('stage', stage, 'reference', this_reference);
+      end if;
+      if stage <> 'releases' then
+        return jsonb_build_object('stage', case stage when 'deployments' then 'pipeline_runs' else 'releases' end);
+      end if;
+      select min(s.id)
+      into next_service
+      from metrics.services as s
+      where s.generation = derive_slice.generation
+        and s.repository_id = repository;
+      return jsonb_build_object('stage', 'taken_off_shipped', 'service', next_service, 'after', '[]'::jsonb);
+
+    when 'taken_off_shipped' then
+      reached := metrics.ship_taken_off(derive_slice.generation, repository, service, place -> 'after', most);
+      return case
+        when reached is not null then jsonb_build_object('stage', 'taken_off_shipped', 'service', service, 'after', reached)
+        else jsonb_build_object('stage', 'shipped', 'service', service)
+      end;
+
+    when 'shipped' then
+      since := coalesce(place ->> 'since', '-infinity');
+      select d.at
+      into until
+      from metrics.service_deployments as d
+      where d.generation = derive_slice.generation
+        and d.service_id = service
+        and d.at > since
+      order by d.at
+      offset most / 2
+      limit 1;
+      -- No end of time: that would say that what follows from later ones is there.
+      if not metrics.ship(derive_slice.generation, repository, service, since, coalesce(until, '294276-01-01'), most) then
+        return place;
+      end if;
+      return case
+        when until is not null then jsonb_build_object('stage', 'shipped', 'service', service, 'since', until)
+        else jsonb_build_object('stage', 'unknown_order', 'service', service)
+      end;
+
+    when 'unknown_order' then
+      if metrics.mark_unknown_order(derive_slice.generation, repository, service, most) >= most then
+        return place;
+      end if;
+      return case
+        when next_service is not null then jsonb_build_object('stage', 'taken_off_shipped', 'service', next_service, 'after', '[]'::jsonb)
+        else '{"stage": "incidents", "after": []}'::jsonb
+      end;
+
+    when 'incidents' then
+      select
+        array_agg(i.source order by i.source, i.external_id),
+        array_agg(i.external_id order by i.source, i.external_id)
+      into sources, ids
+      from (
+        select o.source, o.external_id
+        from (
+          select f.source, f.external_id
+          from metrics.incidents as f
+          where f.reference_id = any(siblings)
+          union
+          select f.source, f.external_id
+          from metrics.services as s
+          cross join lateral (select lower(metrics.service_label(s.id)) as label offset 0) as l
+          join metrics.incidents as f
+            on lower(f.service) = l.label
+            and f.reference_id is null
+          where s.generation = derive_slice.generation
+            and s.repository_id = repository
+        ) as o
+        where place -> 'after' = '[]'
+          or (o.source, o.external_id) > (place -> 'after' ->> 0, place -> 'after' ->> 1)
+        order by o.source, o.external_id
+        limit most / 4 + 1
+      ) as i;
+      if sources is null then
+        return null;
+      end if;
+      perform metrics.link_incidents(derive_slice.generation, null, 'infinity', sources, ids);
+      return jsonb_build_object(
+        'stage', 'incidents', 'after', jsonb_build_array(sources[cardinality(sources)], ids[cardinality(ids)])
+      );
+  end case;
+end
+$function$;
+comment on function metrics.derive_slice(generation integer, repository bigint, place jsonb, most integer) is 'Derives the next so many facts of a repository of which nothing was derived before, from a place on (NULL: the beginning). Returns where to go on; NULL when nothing is left.';
+
 -- function metrics.describe_changes(generation integer, repository bigint, shas text[])
 CREATE OR REPLACE FUNCTION metrics.describe_changes(generation integer, repository bigint, shas text[])
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'on'
 AS $function$
 #variable_conflict use_column
 declare
-  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
-  hotfix_labels constant text[] := (
-    select array(select lower(l) from unnest(g.hotfix_labels) as l)
-    from metrics.generations as g
-    where g.id = describe_changes.generation
-  );
   since timestamptz;
 begin
-  with said as materialized (
-    select
-      c.sha,
-      min(c.reference_id) as reference_id,
-      min(c.authored_at) as authored_at,
-      coalesce(bool_or(c.author_is_bot), false) as is_bot,
-      min(c.title collate "C") as title,
-      min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
-    from metrics.commits as c
-    where c.reference_id = any(siblings)
-      and c.sha = any(shas)
-    group by c.sha
+  with described as materialized (
+    select *
+    from metrics.described(describe_changes.generation, repository, shas)
   ),
-  merged as materialized (
-    select distinct on (p.merge_sha)
-      p.merge_sha,
-      p.reference_id,
-      p.number,
-      p.author_is_bot is true as is_bot,
-      p.merged_at,
-      p.first_commit_at,
-      p.opened_at,
-      coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
-    from metrics.pull_requests as p
-    where p.reference_id = any(siblings)
-      and p.merge_sha = any(shas)
-    order by p.merge_sha, p.number, p.reference_id
-  ),
-  own as materialized (
-    select o.reference_id, o.number, o.shas
-    from metrics.own_commits_of(
-      array(select m.reference_id from merged as m order by m.merge_sha),
-      array(select m.number from merged as m order by m.merge_sha)
-    ) as o
-  ),
-  described as (
-    select
-      s.sha,
-      d.reference_id,
-      b.basis,
-      case b.basis
-        when 'first_commit' then m.first_commit_at
-        when 'pull_request_opened' then m.opened_at
-        else d.authored_at
-      end as started_at,
-      coalesce(case when b.basis <> 'commit' then m.is_bot else d.is_bot end, false) as is_bot,
-      coalesce(k.joins, false) as is_merge_commit,
-      coalesce(m.is_hotfix, false) as is_hotfix,
-      d.reverts,
-      d.title,
-      m.reference_id as pull_request_reference_id,
-      m.number as pull_request_number,
-      m.is_bot as pull_request_is_bot,
-      m.merged_at
+  -- Each looked up by its commit, as above.
+  present as materialized (
+    select c.*
     from unnest(shas) as s (sha)
-    left join said as d
-      on d.sha = s.sha
-    left join merged as m
-      on m.merge_sha = s.sha
-    left join own as o
-      on o.reference_id = m.reference_id
-      and o.number = m.number
-    left join lateral (
-      select
-        s.sha = any(o.shas)
-        or exists (
-          select
-          from metrics.commits as c
-          where c.reference_id = any(siblings)
-            and c.sha = any(o.shas)
-            and c.authored_at = d.authored_at
-        ) as is_own,
-        exists (
-          select
-          from metrics.changes as c
-          where c.generation = describe_changes.generation
-            and c.repository_id = repository
-            and c.sha = any(o.shas)
-        ) as is_there
-      where m.number is not null
-    ) as w
-      on true
     cross join lateral (
       select
-        m.number is not null and not w.is_own and w.is_there as joins,
-        m.number is not null and not w.is_own and not w.is_there as squashes
-    ) as k
-    cross join lateral (
-      select case
-        when not k.squashes then 'commit'
-        when m.first_commit_at is not null then 'first_commit'
-        else 'pull_request_opened'
-      end as basis
-    ) as b
+        t.ctid as row_id, t.generation, t.repository_id, t.sha, t.shipped_at, t.reference_id, t.started_at, t.basis, t.is_bot, t.is_merge_commit,
+        t.is_hotfix, t.reverts, t.pull_request_reference_id, t.pull_request_number, t.pull_request_is_bot, t.merged_at
+      from metrics.changes as t
+      where t.sha = s.sha
+        and t.generation + 0 = describe_changes.generation
+        and t.repository_id + 0 = repository
+      offset 0
+    ) as c
+  ),
+  differing as materialized (
+    select c.row_id, c.shipped_at, (c.reverts, c.is_hotfix) is distinct from (d.reverts, d.is_hotfix) as mends_otherwise, d.*
+    from described as d
+    join present as c
+      on c.sha = d.sha
+    where (
+        c.reference_id, c.started_at, c.basis, c.is_bot, c.is_merge_commit, c.is_hotfix, c.reverts, c.pull_request_reference_id,
+        c.pull_request_number, c.pull_request_is_bot, c.merged_at
+      ) is distinct from (
+        d.reference_id, d.started_at, d.basis, d.is_bot, d.is_merge_commit, d.is_hotfix, d.reverts, d.pull_request_reference_id,
+        d.pull_request_number, d.pull_request_is_bot, d.merged_at
+      )
   ),
   mending as (
-    select min(c.shipped_at) as at
-    from described as d
-    join metrics.changes as c
-      on c.generation = describe_changes.generation
-      and c.repository_id = repository
-      and c.sha = d.sha
-    where (c.reverts, c.is_hotfix) is distinct from (d.reverts, d.is_hotfix)
+    select min(d.shipped_at) as at
+    from differing as d
+    where d.mends_otherwise
   ),
   written as (
     update metrics.changes as c
@@ -6924,22 +7701,12 @@ begin
       is_merge_commit = d.is_merge_commit,
       is_hotfix = d.is_hotfix,
       reverts = d.reverts,
-      title = d.title,
       pull_request_reference_id = d.pull_request_reference_id,
       pull_request_number = d.pull_request_number,
       pull_request_is_bot = d.pull_request_is_bot,
       merged_at = d.merged_at
-    from described as d
-    where c.generation = describe_changes.generation
-      and c.repository_id = repository
-      and c.sha = d.sha
-      and (
-        c.reference_id, c.started_at, c.basis, c.is_bot, c.is_merge_commit, c.is_hotfix, c.reverts, c.title, c.pull_request_reference_id,
-        c.pull_request_number, c.pull_request_is_bot, c.merged_at
-      ) is distinct from (
-        d.reference_id, d.started_at, d.basis, d.is_bot, d.is_merge_commit, d.is_hotfix, d.reverts, d.title, d.pull_request_reference_id,
-        d.pull_request_number, d.pull_request_is_bot, d.merged_at
-      )
+    from differing as d
+    where c.ctid = d.row_id
   )
   select m.at
   into since
@@ -6948,6 +7715,117 @@ begin
 end
 $function$;
 comment on function metrics.describe_changes(generation integer, repository bigint, shas text[]) is 'Derives again when these changes began, on what basis, and by which pull request they came. Returns the first shipping of one that reverts or mends something else than before.';
+
+-- function metrics.described(generation integer, repository bigint, shas text[])
+CREATE OR REPLACE FUNCTION metrics.described(generation integer, repository bigint, shas text[])
+ RETURNS TABLE(sha text, reference_id bigint, basis text, started_at timestamp with time zone, is_bot boolean, is_merge_commit boolean, is_hotfix boolean, reverts text[], pull_request_reference_id bigint, pull_request_number integer, pull_request_is_bot boolean, merged_at timestamp with time zone)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+  hotfix_labels constant text[] := (
+    select array(select lower(l) from unnest(g.hotfix_labels) as l)
+    from metrics.generations as g
+    where g.id = described.generation
+  );
+begin
+  return query
+  select
+    s.sha,
+    d.reference_id,
+    b.basis,
+    case b.basis
+      when 'first_commit' then m.first_commit_at
+      when 'pull_request_opened' then m.opened_at
+      else d.authored_at
+    end as started_at,
+    coalesce(case when b.basis <> 'commit' then m.is_bot else d.is_bot end, false) as is_bot,
+    coalesce(k.joins, false) as is_merge_commit,
+    coalesce(m.is_hotfix, false) as is_hotfix,
+    d.reverts,
+    m.reference_id as pull_request_reference_id,
+    m.number as pull_request_number,
+    m.is_bot as pull_request_is_bot,
+    m.merged_at
+  from unnest(shas) as s (sha)
+  -- Each looked up by its commit, however many there are.
+  cross join lateral (
+    select
+      min(c.reference_id) as reference_id,
+      min(c.authored_at) as authored_at,
+      coalesce(bool_or(c.author_is_bot), false) as is_bot,
+      min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
+    from metrics.commits as c
+    where c.reference_id = any(siblings)
+      and c.sha = s.sha
+  ) as d
+  left join lateral (
+    select
+      p.reference_id,
+      p.number,
+      p.author_is_bot is true as is_bot,
+      p.merged_at,
+      p.first_commit_at,
+      p.opened_at,
+      coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
+    from metrics.pull_requests as p
+    where p.reference_id = any(siblings)
+      and p.merge_sha = s.sha
+    order by p.number, p.reference_id
+    limit 1
+  ) as m
+    on true
+  left join lateral (
+    select w.shas
+    from metrics.own_commits_of(array[m.reference_id], array[m.number]) as w
+    where m.number is not null
+    offset 0
+  ) as o
+    on true
+  left join lateral (
+    select
+      s.sha = any(o.shas)
+      or exists (
+        select
+        from metrics.commits as c
+        where c.reference_id = any(siblings)
+          and c.sha = any(o.shas)
+          and c.authored_at = d.authored_at
+      ) as is_own,
+      exists (
+        select
+        from unnest(o.shas) as h (sha)
+        cross join lateral (
+          select c.generation, c.repository_id
+          from metrics.changes as c
+          where c.sha = h.sha
+          offset 0
+        ) as c
+        where c.generation = described.generation
+          and c.repository_id = repository
+      ) as is_there
+    where m.number is not null
+  ) as w
+    on true
+  cross join lateral (
+    select
+      m.number is not null and not w.is_own and w.is_there as joins,
+      m.number is not null and not w.is_own and not w.is_there as squashes
+  ) as k
+  cross join lateral (
+    select case
+      when not k.squashes then 'commit'
+      when m.first_commit_at is not null then 'first_commit'
+      else 'pull_request_opened'
+    end as basis
+  ) as b;
+end
+$function$;
+comment on function metrics.described(generation integer, repository bigint, shas text[]) is 'When these commits began as changes, on what basis, and by which pull request they came, as the facts and the places of commits say now.';
 
 -- function metrics.dora(since date, until date, bucket text, by text, service text, repository text, team text, environment text, bots boolean, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.dora(since date DEFAULT NULL::date, until date DEFAULT NULL::date, bucket text DEFAULT 'none'::text, by text DEFAULT 'nothing'::text, service text DEFAULT NULL::text, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, environment text DEFAULT NULL::text, bots boolean DEFAULT true, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -6984,15 +7862,16 @@ begin
 
   return query
   with counted as materialized (
-    select c.*, true as is_asked
+    select *
     from metrics.count_deliveries(
-      asked, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
-    ) as c
-    union all
-    select c.*, false
-    from metrics.count_deliveries(
-      earlier, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
-    ) as c
+      asked, earlier, array['frequency', 'lead', 'failures', 'recovery'], grouped, service, repository, team, environment, bots, shown
+    )
+  ),
+  -- Read once: each look would ask for the caller's rights.
+  bounds as materialized (
+    select b.metric, b.band, b.rank, b.at_most, b.below, b.at_least
+    from metrics.bands as b
+    where b.report_year = band_year
   ),
   valued as (
     select
@@ -7013,13 +7892,8 @@ begin
             when not c.has_deployed then 'no_deployments'
             when c.days = 0 then 'too_few'
           end,
-          case
-            when c.days_per_week is null then null
-            else coalesce(
-              metrics.band_of('deployment_frequency', c.days_per_week, band_year),
-              metrics.band_of('deployments_per_month', c.deployments * 30 / nullif(c.days, 0)::double precision, band_year)
-            )
-          end,
+          c.days_per_week,
+          case when c.days_per_week is not null then c.deployments * 30 / nullif(c.days, 0)::double precision end,
           case when c.has_deployed then c.deployments end,
           true,
           jsonb_build_object(
@@ -7042,7 +7916,8 @@ begin
             when not c.has_changes then 'no_changes_seen'
             else 'too_few'
           end,
-          metrics.band_of('change_lead_time', c.lead_p50, band_year),
+          c.lead_p50,
+          null,
           c.changes,
           c.is_lead_exact,
           jsonb_build_object(
@@ -7064,10 +7939,8 @@ begin
             when c.deployments = 0 then 'no_deployments'
             when c.failed_changes = 0 and not c.has_incidents then 'no_incident_source'
           end,
-          case
-            when c.failed_changes > 0 or c.has_incidents
-              then metrics.band_of('change_fail_rate', c.failed_changes / nullif(c.deployments, 0)::double precision, band_year)
-          end,
+          case when c.failed_changes > 0 or c.has_incidents then c.failed_changes / nullif(c.deployments, 0)::double precision end,
+          null,
           c.deployments,
           true,
           jsonb_build_object(
@@ -7092,7 +7965,8 @@ begin
             when not c.has_ever_deployed then 'no_deployments'
             else 'too_few'
           end,
-          metrics.band_of('failed_deployment_recovery_time', c.recovery_p50, band_year),
+          c.recovery_p50,
+          null,
           c.recovered,
           c.is_recovery_exact,
           jsonb_build_object('p75_seconds', c.recovery_p75, 'p95_seconds', c.recovery_p95, 'recovered', c.recovered, 'open_failures', c.open_failures)
@@ -7104,11 +7978,12 @@ begin
           c.rework / nullif(c.deployments, 0)::double precision,
           case when c.deployments = 0 then 'no_deployments' end,
           null,
+          null,
           c.deployments,
           true,
           jsonb_build_object('deployments', c.deployments, 'rework_deployments', c.rework)
         )
-    ) as v (part, metric, unit, value, reason, band, sample_size, is_exact, notes)
+    ) as v (part, metric, unit, value, reason, banded, banded_a_month, sample_size, is_exact, notes)
   )
   select
     p.bucket_start,
@@ -7117,9 +7992,9 @@ begin
     v.value,
     v.unit,
     case when c.is_unknown then 'unknown_service' else v.reason end,
-    v.band,
+    b.band,
     case
-      when v.band is not null then null
+      when b.band is not null then null
       when v.metric = 'deployment_rework_rate' then 'no_band'
       when c.is_unknown then 'unknown_service'
       else coalesce(v.reason, 'too_few')
@@ -7141,6 +8016,20 @@ begin
     on c.is_asked
     and c.name = v.name
     and c.bucket_start is not distinct from v.bucket_start
+  left join lateral (
+    select o.band
+    from bounds as o
+    cross join lateral (
+      select case o.metric when v.metric then v.banded when 'deployments_per_month' then v.banded_a_month end as value
+    ) as u
+    where u.value <= o.at_most
+      or u.value < o.below
+      or u.value >= o.at_least
+    -- What a month holds says something only where weeks do not.
+    order by o.metric = v.metric desc, o.rank
+    limit 1
+  ) as b
+    on true
   order by p.n;
 end
 $function$;
@@ -7186,6 +8075,160 @@ $function$;
 grant execute on function metrics.dora_evidence(metric text, since date, until date, service text, repository text, team text, environment text, bots boolean, page_after text, page_size integer) to authenticated;
 grant execute on function metrics.dora_evidence(metric text, since date, until date, service text, repository text, team text, environment text, bots boolean, page_after text, page_size integer) to metrics_reader;
 comment on function metrics.dora_evidence(metric text, since date, until date, service text, repository text, team text, environment text, bots boolean, page_after text, page_size integer) is 'The rows behind one of the five numbers of dora, as its own evidence shows them.';
+
+-- function metrics.end_of_slice(generation integer, reference bigint, after timestamp with time zone, most integer)
+CREATE OR REPLACE FUNCTION metrics.end_of_slice(generation integer, reference bigint, after timestamp with time zone, most integer)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+  time_zone constant text := (
+    select g.time_zone
+    from metrics.generations as g
+    where g.id = end_of_slice.generation
+  );
+  ends_at timestamptz;
+  week_begins_at timestamptz;
+begin
+  ends_at := least(
+    (
+      select p.ended_at
+      from metrics.pipeline_runs as p
+      where p.reference_id = end_of_slice.reference
+        and p.ended_at > end_of_slice.after
+      order by p.ended_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select j.ended_at
+      from metrics.jobs as j
+      where j.reference_id = end_of_slice.reference
+        and j.ended_at > end_of_slice.after
+      order by j.ended_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select p.merged_at
+      from metrics.pull_requests as p
+      where p.reference_id = end_of_slice.reference
+        and p.merged_at > end_of_slice.after
+      order by p.merged_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select t.started_at
+      from metrics.test_runs as t
+      where t.reference_id = end_of_slice.reference
+        and t.started_at > end_of_slice.after
+      order by t.started_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select c.checked_at
+      from metrics.rule_checks as c
+      where c.reference_id = end_of_slice.reference
+        and c.checked_at > end_of_slice.after
+      order by c.checked_at
+      offset most - 1
+      limit 1
+    ),
+    (
+      select metrics.midnight(w.week, time_zone)
+      from metrics.job_weeks as w
+      where w.generation = metrics.current_generation()
+        and w.reference_id = end_of_slice.reference
+        and w.week > metrics.week_of(end_of_slice.after, time_zone)
+        and w.week < (select h.before from metrics.horizons as h where h.fact = 'jobs')
+      order by w.week
+      offset most - 1
+      limit 1
+    ),
+    'infinity'
+  );
+  if isfinite(ends_at) then
+    week_begins_at := metrics.midnight(metrics.week_of(ends_at, time_zone), time_zone);
+    if week_begins_at - interval '1 microsecond' > end_of_slice.after then
+      return week_begins_at - interval '1 microsecond';
+    end if;
+  end if;
+  return ends_at;
+end
+$function$;
+comment on function metrics.end_of_slice(generation integer, reference bigint, after timestamp with time zone, most integer) is 'Up to when a reference has no more than so many facts of a kind after a moment, and frozen rows of weeks: what metrics.count_facts is to count next. All of one moment, and all rows of one frozen week, belong together.';
+
+-- function metrics.ended_runs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, with_bots boolean)
+CREATE OR REPLACE FUNCTION metrics.ended_runs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, with_bots boolean)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  from_weeks constant boolean := coalesce(ended_runs.branch, 'default') = 'default';
+begin
+  return (
+    select coalesce(sum(c.runs), 0)
+    from (
+      select n.runs
+      from unnest(ended_runs.reference_ids) as r (id)
+      cross join metrics.nearest_weeks_of(asked) as w
+      cross join lateral (
+        select sum(f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown) as runs
+        from metrics.pipeline_weeks as f
+        where f.generation = asked.generation
+          and f.only_default_branch = (ended_runs.branch is not null)
+          and f.only_humans = not with_bots
+          and f.reference_id = r.id
+          and f.week = w.week
+          and (ended_runs.pipeline is null or f.pipeline = ended_runs.pipeline)
+      ) as n
+      where from_weeks
+        and w.is_counted
+      union all
+      select d.times * n.runs
+      from (
+        select o.starts_at, o.ends_at, o.times
+        from metrics.days_off_weeks_of(asked) as o
+        where from_weeks
+        union all
+        select o.starts_at, o.ends_at, 1
+        from metrics.stretches_of(asked) as o
+        where not from_weeks
+      ) as d
+      cross join unnest(ended_runs.reference_ids) as r (id)
+      cross join lateral (
+        select count(*) as runs
+        from metrics.pipeline_runs as f
+        where f.reference_id = r.id
+          and f.ended_at >= d.starts_at
+          and f.ended_at < d.ends_at
+          and (ended_runs.pipeline is null or coalesce(f.pipeline, '') = ended_runs.pipeline)
+          and (
+            ended_runs.branch is null
+            or (ended_runs.branch = 'default' and f.on_default_branch)
+            or (ended_runs.branch <> 'default' and f.branch = ended_runs.branch)
+          )
+          and (with_bots or f.actor_is_bot is not true)
+      ) as n
+    ) as c
+  );
+end
+$function$;
+grant execute on function metrics.ended_runs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, with_bots boolean) to authenticated;
+grant execute on function metrics.ended_runs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, with_bots boolean) to metrics_reader;
+comment on function metrics.ended_runs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, with_bots boolean) is 'How many pipeline runs ended in a period, which is to have one bucket.';
 
 -- function metrics.ensure_references(names text[])
 CREATE OR REPLACE FUNCTION metrics.ensure_references(names text[])
@@ -7398,11 +8441,13 @@ comment on function metrics.failed_deployment_recovery_time_evidence(since date,
 -- function metrics.first_readable_id()
 CREATE OR REPLACE FUNCTION metrics.first_readable_id()
  RETURNS bigint
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select case when metrics.is_member() then -9223372036854775808 end
+begin
+  return case when metrics.is_member() then -9223372036854775808 end;
+end
 $function$;
 grant execute on function metrics.first_readable_id() to authenticated;
 comment on function metrics.first_readable_id() is 'Where a scan in the order of an index that begins with a number may begin: at the first for members, nowhere for everyone else.';
@@ -7410,11 +8455,13 @@ comment on function metrics.first_readable_id() is 'Where a scan in the order of
 -- function metrics.first_readable_row()
 CREATE OR REPLACE FUNCTION metrics.first_readable_row()
  RETURNS tid
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select case when metrics.is_member() then '(0,0)'::tid else '(4294967295,65535)'::tid end
+begin
+  return case when metrics.is_member() then '(0,0)'::tid else '(4294967295,65535)'::tid end;
+end
 $function$;
 grant execute on function metrics.first_readable_row() to authenticated;
 comment on function metrics.first_readable_row() is 'Where a scan may begin: at the first row for members, behind the last for everyone else. A policy that only says is_member() is evaluated once and then filters every row; this one ends the scan before it reads a page.';
@@ -7422,11 +8469,13 @@ comment on function metrics.first_readable_row() is 'Where a scan may begin: at 
 -- function metrics.first_readable_text()
 CREATE OR REPLACE FUNCTION metrics.first_readable_text()
  RETURNS text
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select case when metrics.is_member() then '' end
+begin
+  return case when metrics.is_member() then '' end;
+end
 $function$;
 grant execute on function metrics.first_readable_text() to authenticated;
 comment on function metrics.first_readable_text() is 'Where a scan in the order of an index that begins with a text may begin: at the first for members, nowhere for everyone else.';
@@ -7553,10 +8602,7 @@ begin
   select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
   into reference_ids, labels
   from metrics.selected_references(flaky_jobs.repository, flaky_jobs.team) as r;
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
+  horizon := metrics.job_horizon();
 
   return query
   select l.label, l.pipeline, l.job, l.commits, l.failures, l.first_at, l.last_at, null::text, l.page_key, l.total
@@ -10514,8 +11560,8 @@ begin
   end loop;
 
   -- What was derived of it. Changes and deployments last: as they go, so does what was counted of them.
-  foreach fact_table in array array['deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_weeks',
-    'lead_time_week_buckets', 'service_weeks', 'services'
+  foreach fact_table in array array['postponed', 'deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_weeks',
+    'service_weeks', 'services'
   ] loop
     exit when erased >= step;
     execute format(
@@ -10528,7 +11574,7 @@ begin
   end loop;
 
   -- What was counted of facts that were dropped before, or in a generation that nobody reads any more.
-  foreach fact_table in array array['pipeline_weeks', 'job_weeks', 'pull_request_weeks', 'pull_request_week_counts'] loop
+  foreach fact_table in array array['pipeline_weeks', 'job_weeks', 'pull_request_weeks', 'test_weeks', 'rule_weeks'] loop
     exit when erased >= step;
     execute format(
       'delete from metrics.%1$I where ctid in (
@@ -10599,7 +11645,7 @@ begin
   end if;
 
   if erased < step then
-    perform metrics.link_lost_incidents(g.id)
+    perform metrics.link_all_lost_incidents(g.id)
     from metrics.generations as g
     where g.state <> 'retired';
     delete from metrics.repository_references as r
@@ -10645,6 +11691,52 @@ AS $function$
   ) || '$'
 $function$;
 comment on function metrics.glob_pattern(glob text) is 'A glob as a regular expression: * and ? within a folder, ** over folders.';
+
+-- function metrics.has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text)
+CREATE OR REPLACE FUNCTION metrics.has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  first_week constant date := date_trunc('week', asked.since::timestamp)::date;
+  has_more boolean;
+  are_many boolean;
+  rows_looked_at integer;
+begin
+  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
+    select count(*) = rows_looked_at, sum(c.runs) > 2000
+    into has_more, are_many
+    from (
+      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
+      from unnest(has_many_jobs.reference_ids) as r (reference_id)
+      cross join lateral (
+        select *
+        from metrics.job_weeks as f
+        where f.generation = asked.generation
+          and f.reference_id = r.reference_id
+          and f.week >= first_week
+          and f.week < asked.until
+          and (has_many_jobs.pipeline is null or f.pipeline = has_many_jobs.pipeline)
+          and (has_many_jobs.job is null or f.job = has_many_jobs.job)
+        offset 0
+      ) as w
+      limit rows_looked_at
+    ) as c;
+    exit when are_many or not has_more;
+  end loop;
+  return coalesce(are_many, false);
+end
+$function$;
+grant execute on function metrics.has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text) to authenticated;
+grant execute on function metrics.has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text) to metrics_reader;
+comment on function metrics.has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text) is 'Whether so many jobs ended in the weeks of a period that they are not looked at one by one.';
 
 -- function metrics.health()
 CREATE OR REPLACE FUNCTION metrics.health()
@@ -11442,16 +12534,18 @@ comment on function metrics.ingest_together(calls jsonb) is 'Stores those of sev
 -- function metrics.is_admin()
 CREATE OR REPLACE FUNCTION metrics.is_admin()
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select exists (
+begin
+  return exists (
     select
     from metrics.members as m
     where m.user_id = (select auth.uid())
       and m.role = 'admin'
-  )
+  );
+end
 $function$;
 grant execute on function metrics.is_admin() to authenticated;
 grant execute on function metrics.is_admin() to metrics_reader;
@@ -11460,15 +12554,17 @@ comment on function metrics.is_admin() is 'Whether the signed-in user is an admi
 -- function metrics.is_member()
 CREATE OR REPLACE FUNCTION metrics.is_member()
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO ''
 AS $function$
-  select exists (
+begin
+  return exists (
     select
     from metrics.members as m
     where m.user_id = (select auth.uid())
-  )
+  );
+end
 $function$;
 grant execute on function metrics.is_member() to authenticated;
 grant execute on function metrics.is_member() to metrics_reader;
@@ -11507,417 +12603,355 @@ CREATE OR REPLACE FUNCTION metrics.job_health(since date DEFAULT NULL::date, unt
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_nestloop TO 'off'
  SET enable_sort TO 'off'
  SET jit TO 'off'
- SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
 #variable_conflict use_column
 declare
+  fractions constant double precision[] := array[0.5, 0.75, 0.95];
   asked metrics.period;
-  after jsonb;
   grouping text;
   horizon date;
   reference_ids bigint[];
-  labels text[];
   default_branches text[];
+  labels text[];
+  places integer[];
+  is_unknown boolean;
+  by_pipeline boolean;
+  by_job boolean;
   first_week date;
   end_week date;
   from_weeks boolean;
-  has_more boolean;
-  rows_looked_at integer;
-  is_unknown boolean;
+  is_exact boolean;
+  all_jobs bigint;
+  groups text[];
+  groups_shown text[];
+  first_bucket date;
+  last_bucket date;
+  lines metrics.health_line[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(job_health.since, job_health.until, job_health.bucket, page_after, page_size);
-  after := metrics.key_of_page(asked, array['string', 'string']);
   grouping := metrics.checked_word('by', job_health.by, array['nothing', 'repository', 'pipeline', 'job']);
-  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}'), coalesce(array_agg(t.default_branch), '{}')
-  into reference_ids, labels, default_branches
-  from metrics.selected_references(job_health.repository, job_health.team) as r
-  join metrics.repositories as t
-    on t.id = r.repository_id;
+  select
+    coalesce(array_agg(r.reference_id), '{}'),
+    coalesce(array_agg(r.default_branch), '{}'),
+    coalesce(array_agg(r.place), '{}'),
+    coalesce(array_agg(distinct r.label) filter (where grouping <> 'nothing'), array[''])
+  into reference_ids, default_branches, places, labels
+  from (
+    select
+      s.reference_id,
+      s.default_branch,
+      s.label,
+      case when grouping = 'nothing' then 1 else dense_rank() over (order by s.label) end as place
+    from (
+      select o.reference_id, t.default_branch, o.label collate "C" as label
+      from metrics.selected_references(job_health.repository, job_health.team) as o
+      join metrics.repositories as t
+        on t.id = o.repository_id
+    ) as s
+  ) as r;
   is_unknown := reference_ids = '{}' and (job_health.repository is not null or job_health.team is not null);
   if is_unknown then
     grouping := 'nothing';
+    labels := array[''];
   end if;
-  horizon := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  by_pipeline := grouping in ('pipeline', 'job');
+  by_job := grouping = 'job';
+  horizon := metrics.job_horizon();
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
   -- Few jobs are read one by one, and their percentiles are exact. Branches are not counted by weeks.
-  foreach rows_looked_at in array array[2000, 1000000] loop
-    select count(*) = rows_looked_at, sum(c.runs) > 10000
-    into has_more, from_weeks
+  from_weeks := job_health.branch is null and metrics.has_many_jobs(asked, reference_ids, job_health.pipeline, job_health.job);
+
+  is_exact := not from_weeks and (
+    job_health.branch is not null
+    or not exists (
+      select
+      from metrics.kept_weeks_of(asked, from_weeks) as w
+    )
+  );
+
+  -- What ran in the period, whatever its weeks and the days beside them say by themselves.
+  if by_pipeline or (is_exact and job_health.branch is not null) then
+    select coalesce(array_agg(distinct n.name collate "C"), '{}'), coalesce(sum(n.jobs), 0)
+    into groups, all_jobs
     from (
-      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
-      from unnest(reference_ids) as r (reference_id)
-      cross join lateral (
-        select *
-        from metrics.job_weeks as w
-        where w.generation = asked.generation
-          and w.reference_id = r.reference_id
-          and w.week >= first_week
-          and w.week < end_week
-          and (job_health.pipeline is null or w.pipeline = job_health.pipeline)
-          and (job_health.job is null or w.job = job_health.job)
-        offset 0
-      ) as w
-      limit rows_looked_at
-    ) as c;
-    exit when from_weeks or not has_more;
-  end loop;
-  from_weeks := coalesce(from_weeks and job_health.branch is null, false);
+      select labels[k.place] || ' / ' || k.pipeline || case when by_job then ' / ' || k.job else '' end as name, sum(k.jobs) as jobs
+      from (
+        select r.place, n.pipeline, case when by_job then n.job end as job, n.jobs
+        from unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            f.week,
+            f.pipeline,
+            f.job,
+            f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown as jobs
+          from metrics.job_weeks as f
+          where f.generation = asked.generation
+            and f.reference_id = r.reference_id
+            and f.week >= first_week
+            and f.week < end_week
+            and (from_weeks or f.week < horizon)
+            and (job_health.pipeline is null or f.pipeline = job_health.pipeline)
+            and (job_health.job is null or f.job = job_health.job)
+          offset 0
+        ) as n
+        where job_health.branch is null
+          and n.week in (
+            select w.week
+            from metrics.kept_weeks_of(asked, from_weeks) as w
+          )
+        union all
+        select r.place, j.pipeline, case when by_job then j.job end, s.times * j.jobs
+        from metrics.kept_days_of(asked, from_weeks) as s
+        cross join unnest(reference_ids, places, default_branches) as r (reference_id, place, default_branch)
+        cross join lateral (
+          select coalesce(f.pipeline, '') as pipeline, coalesce(f.name, '') as job, count(*) as jobs
+          from metrics.jobs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= s.starts_at
+            and f.ended_at < s.ends_at
+            and (job_health.pipeline is null or coalesce(f.pipeline, '') = job_health.pipeline)
+            and (job_health.job is null or coalesce(f.name, '') = job_health.job)
+            and (
+              job_health.branch is null
+              or f.branch = case when job_health.branch = 'default' then r.default_branch else job_health.branch end
+            )
+          group by 1, 2
+          offset 0
+        ) as j
+      ) as k
+      group by k.place, k.pipeline, k.job
+      having sum(k.jobs) > 0
+    ) as n;
+    is_exact := is_exact and all_jobs <= 2000;
+  end if;
+  if not by_pipeline then
+    groups := labels;
+  end if;
+
+  -- Only what stands on the page is read.
+  select array_agg(distinct coalesce(g.name, '')), min(g.bucket_start), max(g.bucket_start)
+  into groups_shown, first_bucket, last_bucket
+  from metrics.page_of(asked, groups, array['']) as g;
+  if grouping <> 'nothing' then
+    select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.place), '{}'), coalesce(array_agg(r.default_branch), '{}')
+    into reference_ids, places, default_branches
+    from unnest(reference_ids, places, default_branches) as r (reference_id, place, default_branch)
+    where exists (
+      select
+      from unnest(groups_shown) as g (name)
+      where case when by_pipeline then starts_with(g.name, labels[r.place] || ' / ') else g.name = labels[r.place] end
+    );
+  end if;
+
+  lines := array(
+    with weeks as materialized (
+      select w.week, w.bucket_start
+      from metrics.kept_weeks_of(asked, from_weeks) as w
+      where job_health.branch is null
+        and (w.bucket_start between first_bucket and last_bucket) is not false
+    ),
+    stretches as materialized (
+      select d.bucket_start, d.starts_at, d.ends_at, d.times
+      from metrics.kept_days_of(asked, from_weeks) as d
+      where (d.bucket_start between first_bucket and last_bucket) is not false
+    ),
+    counted as (
+      select
+        labels[n.place] || case when by_pipeline then ' / ' || n.pipeline else '' end || case when by_job then ' / ' || n.job else '' end as name,
+        n.*
+      from (
+        select
+          r.place,
+          case when by_pipeline then n.pipeline end as pipeline,
+          case when by_job then n.job end as job,
+          w.bucket_start,
+          sum(n.success) as success,
+          sum(n.failure) as failure,
+          sum(n.timed_out) as timed_out,
+          sum(n.error) as error,
+          sum(n.cancelled) as cancelled,
+          sum(n.skipped) as skipped,
+          sum(n.neutral) as neutral,
+          sum(n.unknown) as unknown,
+          sum(n.duration_tally) as duration_tally,
+          sum(n.queue_tally) as queue_tally,
+          null::double precision[] as durations,
+          null::double precision[] as queues
+        from unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            f.week, f.pipeline, f.job, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
+            f.duration_tally, f.queue_tally
+          from metrics.job_weeks as f
+          where f.generation = asked.generation
+            and f.reference_id = r.reference_id
+            and f.week >= first_week
+            and f.week < end_week
+            and (from_weeks or f.week < horizon)
+            and (job_health.pipeline is null or f.pipeline = job_health.pipeline)
+            and (job_health.job is null or f.job = job_health.job)
+          offset 0
+        ) as n
+        join weeks as w
+          on w.week = n.week
+        group by 1, 2, 3, 4
+      ) as n
+      union all
+      select
+        labels[p.place] || case when by_pipeline then ' / ' || p.pipeline else '' end || case when by_job then ' / ' || p.job else '' end,
+        p.place,
+        p.pipeline,
+        p.job,
+        p.bucket_start,
+        p.times * p.success,
+        p.times * p.failure,
+        p.times * p.timed_out,
+        p.times * p.error,
+        p.times * p.cancelled,
+        p.times * p.skipped,
+        p.times * p.neutral,
+        p.times * p.unknown,
+        case when not is_exact then p.times * metrics.tally_of_all(p.durations) end,
+        case when not is_exact then p.times * metrics.tally_of_all(p.queues) end,
+        case
+          when is_exact then (
+            select percentile_disc(fractions) within group (order by v.seconds)
+            from unnest(p.durations) as v (seconds)
+          )
+        end,
+        case
+          when is_exact then (
+            select percentile_disc(fractions) within group (order by v.seconds)
+            from unnest(p.queues) as v (seconds)
+          )
+        end
+      from (
+        select
+          r.place,
+          case when by_pipeline then n.pipeline end as pipeline,
+          case when by_job then n.job end as job,
+          s.bucket_start,
+          s.times,
+          count(*) filter (where n.outcome = 'success') as success,
+          count(*) filter (where n.outcome = 'failure') as failure,
+          count(*) filter (where n.outcome = 'timed_out') as timed_out,
+          count(*) filter (where n.outcome = 'error') as error,
+          count(*) filter (where n.outcome = 'cancelled') as cancelled,
+          count(*) filter (where n.outcome = 'skipped') as skipped,
+          count(*) filter (where n.outcome = 'neutral') as neutral,
+          count(*) filter (where n.outcome = 'unknown') as unknown,
+          array_agg(n.duration_seconds) as durations,
+          array_agg(n.queue_seconds) as queues
+        from stretches as s
+        cross join unnest(reference_ids, places, default_branches) as r (reference_id, place, default_branch)
+        cross join lateral (
+          select coalesce(f.pipeline, '') as pipeline, coalesce(f.name, '') as job, f.outcome, f.duration_seconds, f.queue_seconds
+          from metrics.jobs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= s.starts_at
+            and f.ended_at < s.ends_at
+            and (job_health.pipeline is null or coalesce(f.pipeline, '') = job_health.pipeline)
+            and (job_health.job is null or coalesce(f.name, '') = job_health.job)
+            and (
+              job_health.branch is null
+              or f.branch = case when job_health.branch = 'default' then r.default_branch else job_health.branch end
+            )
+          offset 0
+        ) as n
+        group by 1, 2, 3, 4, 5
+      ) as p
+    )
+    select
+      row(
+        c.name, c.bucket_start, c.success, c.failure, c.timed_out, c.error, c.cancelled, c.skipped, c.neutral, c.unknown, null, null, null, null,
+        null,
+        case when is_exact then c.durations else (select q.percentiles from metrics.percentiles_of(c.duration_tally, fractions) as q) end,
+        case when is_exact then c.queues else (select q.percentiles from metrics.percentiles_of(c.queue_tally, fractions) as q) end
+      )::metrics.health_line
+    from (
+      select
+        c.name,
+        c.bucket_start,
+        sum(c.success)::bigint as success,
+        sum(c.failure)::bigint as failure,
+        sum(c.timed_out)::bigint as timed_out,
+        sum(c.error)::bigint as error,
+        sum(c.cancelled)::bigint as cancelled,
+        sum(c.skipped)::bigint as skipped,
+        sum(c.neutral)::bigint as neutral,
+        sum(c.unknown)::bigint as unknown,
+        sum(c.duration_tally) as duration_tally,
+        sum(c.queue_tally) as queue_tally,
+        max(c.durations) as durations,
+        max(c.queues) as queues
+      from counted as c
+      group by c.name, c.bucket_start
+    ) as c
+    where c.name = any(groups_shown)
+  );
 
   return query
-  with repositories as materialized (
-    select r.reference_id, r.label, r.default_branch
-    from unnest(reference_ids, labels, default_branches) as r (reference_id, label, default_branch)
-  ),
-  -- Of what lies before the horizon only whole weeks are left.
-  weeks as materialized (
-    select w.week, w.bucket_start
-    from metrics.nearest_weeks_of(asked) as w
-    where (from_weeks and w.is_counted and w.week >= horizon)
-      or (
-        job_health.branch is null
-        and w.end_day - w.first_day = 7
-        and w.week in (
-          select z.week
-          from metrics.frozen_weeks as z
-          where z.fact = 'jobs'
-        )
-        and w.week < horizon
-      )
-  ),
-  stretches as materialized (
-    select d.bucket_start, d.starts_at, d.ends_at, d.times
-    from metrics.days_off_weeks_of(asked) as d
-    where from_weeks
-      and d.week >= horizon
-    union all
-    select s.bucket_start, greatest(s.starts_at, h.at), s.ends_at, 1
-    from metrics.stretches_of(asked) as s
-    cross join (select metrics.midnight(horizon, asked.time_zone) as at) as h
-    where not from_weeks
-      and s.ends_at > h.at
-  ),
-  rows_read as materialized (
-    select
-      case when grouping = 'nothing' then 0 else r.reference_id end as reference_id,
-      case when grouping in ('pipeline', 'job') then coalesce(j.pipeline, '') else '' end as pipeline,
-      case when grouping = 'job' then coalesce(j.name, '') else '' end as job,
-      s.bucket_start,
-      s.times,
-      j.outcome,
-      j.duration_seconds,
-      j.queue_seconds
-    from repositories as r
-    cross join stretches as s
-    cross join lateral (
-      select f.pipeline, f.name, f.outcome, f.duration_seconds, f.queue_seconds
-      from metrics.jobs as f
-      where f.reference_id = r.reference_id
-        and f.ended_at >= s.starts_at
-        and f.ended_at < s.ends_at
-        and (job_health.pipeline is null or coalesce(f.pipeline, '') = job_health.pipeline)
-        and (job_health.job is null or coalesce(f.name, '') = job_health.job)
-        and (
-          job_health.branch is null
-          or f.branch = case when job_health.branch = 'default' then r.default_branch else job_health.branch end
-        )
-      offset 0
-    ) as j
-  ),
-  exactness as materialized (
-    select
-      not from_weeks
-        and count(*) <= 10000
-        and not exists (
-          select
-          from weeks as w
-        ) as is_exact
-    from rows_read as p
-  ),
-  -- What ran in the period, whatever its week and the days beside say by themselves.
-  occurring as materialized (
-    select k.reference_id, k.pipeline, k.job
-    from (
-      select
-        n.reference_id,
-        case when grouping in ('pipeline', 'job') then n.pipeline else '' end as pipeline,
-        case when grouping = 'job' then n.job else '' end as job,
-        n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown as runs
-      from repositories as r
-      cross join lateral (
-        select *
-        from metrics.job_weeks as f
-        where f.generation = asked.generation
-          and f.reference_id = r.reference_id
-          and f.week >= first_week
-          and f.week < end_week
-          and (from_weeks or f.week < horizon)
-          and (job_health.pipeline is null or f.pipeline = job_health.pipeline)
-          and (job_health.job is null or f.job = job_health.job)
-          and grouping in ('pipeline', 'job')
-        offset 0
-      ) as n
-      where n.week in (select w.week from weeks as w)
-      union all
-      select p.reference_id, p.pipeline, p.job, p.times
-      from rows_read as p
-      where grouping in ('pipeline', 'job')
-    ) as k
-    group by k.reference_id, k.pipeline, k.job
-    having sum(k.runs) > 0
-  ),
-  named as materialized (
-    select 0::bigint as reference_id, '' as pipeline, '' as job, null::text as name
-    where grouping = 'nothing'
-    union all
-    select r.reference_id, '', '', r.label
-    from repositories as r
-    where grouping = 'repository'
-    union all
-    select p.reference_id, p.pipeline, p.job, r.label || ' / ' || p.pipeline || case when grouping = 'job' then ' / ' || p.job else '' end
-    from occurring as p
-    join repositories as r
-      on r.reference_id = p.reference_id
-  ),
-  lines as materialized (
-    select
-      coalesce(n.name, '') collate "C" as sort_name,
-      coalesce(b.bucket_start::text, '') collate "C" as sort_bucket,
-      n.name,
-      b.bucket_start,
-      b.end_day,
-      count(*) over () as total
-    from (select distinct d.name from named as d) as n
-    cross join metrics.buckets_of(asked) as b
-  ),
-  page as materialized (
-    select *
-    from lines as l
-    where after is null
-      or (l.sort_name, l.sort_bucket) > ((after ->> 0) collate "C", (after ->> 1) collate "C")
-    order by l.sort_name, l.sort_bucket
-    limit asked.page_size
-  ),
-  members as materialized (
-    select distinct n.reference_id, n.pipeline, n.job, p.name
-    from (select distinct l.sort_name, l.name from page as l) as p
-    join named as n
-      on coalesce(n.name, '') = p.sort_name
-  ),
-  by_week as materialized (
-    select
-      m.name,
-      w.bucket_start,
-      sum(n.success) as success,
-      sum(n.failure) as failure,
-      sum(n.timed_out) as timed_out,
-      sum(n.error) as error,
-      sum(n.cancelled) as cancelled,
-      sum(n.skipped) as skipped,
-      sum(n.neutral) as neutral,
-      sum(n.unknown) as unknown,
-      sum(n.duration_tally) as duration_tally,
-      sum(n.queue_tally) as queue_tally
-    from repositories as r
-    cross join lateral (
-      select f.week, f.pipeline, f.job, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral,
-        f.unknown, f.duration_tally, f.queue_tally
-      from metrics.job_weeks as f
-      where f.generation = asked.generation
-        and f.reference_id = r.reference_id
-        and f.week >= first_week
-        and f.week < end_week
-        and (from_weeks or f.week < horizon)
-        and (job_health.pipeline is null or f.pipeline = job_health.pipeline)
-        and (job_health.job is null or f.job = job_health.job)
-      offset 0
-    ) as n
-    join weeks as w
-      on w.week = n.week
-    join members as m
-      on m.reference_id = case when grouping = 'nothing' then 0 else r.reference_id end
-      and m.pipeline = case when grouping in ('pipeline', 'job') then n.pipeline else '' end
-      and m.job = case when grouping = 'job' then n.job else '' end
-    where grouping = 'nothing'
-      or r.reference_id in (select m.reference_id from members as m)
-    group by m.name, w.bucket_start
-  ),
-  by_row as materialized (
-    select
-      m.name,
-      p.bucket_start,
-      sum(p.times) filter (where p.outcome = 'success') as success,
-      sum(p.times) filter (where p.outcome = 'failure') as failure,
-      sum(p.times) filter (where p.outcome = 'timed_out') as timed_out,
-      sum(p.times) filter (where p.outcome = 'error') as error,
-      sum(p.times) filter (where p.outcome = 'cancelled') as cancelled,
-      sum(p.times) filter (where p.outcome = 'skipped') as skipped,
-      sum(p.times) filter (where p.outcome = 'neutral') as neutral,
-      sum(p.times) filter (where p.outcome = 'unknown') as unknown
-    from (
-      select q.reference_id, q.pipeline, q.job, q.bucket_start, q.outcome, sum(q.times) as times
-      from rows_read as q
-      group by q.reference_id, q.pipeline, q.job, q.bucket_start, q.outcome
-    ) as p
-    join members as m
-      on m.reference_id = p.reference_id
-      and m.pipeline = p.pipeline
-      and m.job = p.job
-    group by m.name, p.bucket_start
-  ),
-  sizes as (
-    select t.name, t.bucket_start, v.measure, metrics.seconds_of(c.bucket) as seconds, c.count as times
-    from by_week as t
-    cross join lateral (values ('duration', t.duration_tally), ('queue', t.queue_tally)) as v (measure, tally)
-    cross join lateral metrics.counts_of(v.tally) as c
-    union all
-    select m.name, p.bucket_start, p.measure, case when x.is_exact then p.seconds else metrics.seconds_of(metrics.bucket_of(p.seconds)) end, p.times
-    from exactness as x
-    cross join lateral (
-      select q.reference_id, q.pipeline, q.job, q.bucket_start, 'duration' as measure, q.duration_seconds as seconds, sum(q.times) as times
-      from rows_read as q
-      where q.duration_seconds is not null
-      group by q.reference_id, q.pipeline, q.job, q.bucket_start, q.duration_seconds
-      union all
-      select q.reference_id, q.pipeline, q.job, q.bucket_start, 'queue', q.queue_seconds, sum(q.times)
-      from rows_read as q
-      where q.queue_seconds is not null
-      group by q.reference_id, q.pipeline, q.job, q.bucket_start, q.queue_seconds
-    ) as p
-    join members as m
-      on m.reference_id = p.reference_id
-      and m.pipeline = p.pipeline
-      and m.job = p.job
-  ),
-  ranked as (
-    select
-      s.name,
-      s.bucket_start,
-      s.measure,
-      s.seconds,
-      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure order by s.seconds) as rank,
-      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure) as values
-    from sizes as s
-    group by s.name, s.bucket_start, s.measure, s.seconds
-    having sum(s.times) > 0
-  ),
-  percentiles as materialized (
-    select
-      r.name,
-      r.bucket_start,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 50) as duration_p50,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 75) as duration_p75,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 95) as duration_p95,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 50) as queue_p50,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 75) as queue_p75,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 95) as queue_p95
-    from ranked as r
-    group by r.name, r.bucket_start
-  ),
-  sums as materialized (
-    select
-      c.name,
-      c.bucket_start,
-      sum(c.success)::bigint as success,
-      sum(c.failure)::bigint as failure,
-      sum(c.timed_out)::bigint as timed_out,
-      sum(c.error)::bigint as error,
-      sum(c.cancelled)::bigint as cancelled,
-      sum(c.skipped)::bigint as skipped,
-      sum(c.neutral)::bigint as neutral,
-      sum(c.unknown)::bigint as unknown
-    from (
-      select
-        w.name, w.bucket_start, w.success, w.failure, w.timed_out, w.error, w.cancelled, w.skipped, w.neutral, w.unknown
-      from by_week as w
-      union all
-      select *
-      from by_row as p
-    ) as c
-    group by c.name, c.bucket_start
-  ),
-  numbers as (
-    select
-      l.*,
-      n.runs,
-      coalesce(s.success, 0) as success,
-      coalesce(s.failure, 0) as failure,
-      coalesce(s.timed_out, 0) as timed_out,
-      coalesce(s.error, 0) as error,
-      coalesce(s.cancelled, 0) as cancelled,
-      coalesce(s.skipped, 0) as skipped,
-      coalesce(s.neutral, 0) as neutral,
-      coalesce(s.unknown, 0) as unknown,
-      coalesce(s.success, 0)::double precision / nullif(n.decided, 0) as success_rate,
-      q.duration_p50, q.duration_p75, q.duration_p95, q.queue_p50, q.queue_p75, q.queue_p95,
-      f.is_frozen,
-      -- Nothing is known of it: neither its jobs are left nor what was counted of them.
-      l.end_day <= horizon and not f.is_frozen as is_outside
-    from page as l
-    left join sums as s
-      on s.name is not distinct from l.name
-      and s.bucket_start is not distinct from l.bucket_start
-    left join percentiles as q
-      on q.name is not distinct from l.name
-      and q.bucket_start is not distinct from l.bucket_start
-    cross join lateral (
-      select
-        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) as decided,
-        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) + coalesce(s.cancelled, 0)
-          + coalesce(s.skipped, 0) + coalesce(s.neutral, 0) + coalesce(s.unknown, 0) as runs
-    ) as n
-    cross join lateral (
-      select exists (
-        select
-        from weeks as w
-        where w.bucket_start is not distinct from l.bucket_start
-          and w.week < horizon
-      ) as is_frozen
-    ) as f
-  )
   select
-    o.bucket_start,
-    o.name,
-    case when h.has_numbers then o.runs end,
-    case when h.has_numbers then o.success end,
-    case when h.has_numbers then o.failure end,
-    case when h.has_numbers then o.timed_out end,
-    case when h.has_numbers then o.error end,
-    case when h.has_numbers then o.cancelled end,
-    case when h.has_numbers then o.skipped end,
-    case when h.has_numbers then o.neutral end,
-    case when h.has_numbers then o.unknown end,
-    o.success_rate,
-    o.duration_p50,
-    o.duration_p75,
-    o.duration_p95,
-    o.queue_p50,
-    o.queue_p75,
-    o.queue_p95,
+    g.bucket_start,
+    g.name,
+    case when h.has_numbers then n.jobs end,
+    case when h.has_numbers then coalesce(l.success, 0) end,
+    case when h.has_numbers then coalesce(l.failure, 0) end,
+    case when h.has_numbers then coalesce(l.timed_out, 0) end,
+    case when h.has_numbers then coalesce(l.error, 0) end,
+    case when h.has_numbers then coalesce(l.cancelled, 0) end,
+    case when h.has_numbers then coalesce(l.skipped, 0) end,
+    case when h.has_numbers then coalesce(l.neutral, 0) end,
+    case when h.has_numbers then coalesce(l.unknown, 0) end,
+    n.success_rate,
+    l.durations[1],
+    l.durations[2],
+    l.durations[3],
+    l.queues[1],
+    l.queues[2],
+    l.queues[3],
     case
       when is_unknown then 'unknown_service'
-      when o.is_outside then 'outside_retention'
-      when num_nulls(o.success_rate, o.duration_p50, o.queue_p50) > 0 then 'too_few'
+      when not h.has_numbers then 'outside_retention'
+      when num_nulls(n.success_rate, l.durations[1], l.queues[1]) > 0 then 'too_few'
     end,
-    case when not is_unknown then x.is_exact end,
-    case when not is_unknown then o.is_frozen end,
-    jsonb_build_array(o.sort_name, o.sort_bucket)::text,
-    o.total
-  from numbers as o
-  cross join exactness as x
-  cross join lateral (select not is_unknown and not o.is_outside as has_numbers) as h
-  order by o.sort_name, o.sort_bucket;
+    case when not is_unknown then is_exact end,
+    case when not is_unknown then z.is_frozen end,
+    g.page_key,
+    g.total
+  from metrics.page_of(asked, groups, array['']) as g
+  join metrics.buckets_of(asked) as b
+    on b.bucket_start is not distinct from g.bucket_start
+  left join unnest(lines) as l
+    on l.name = coalesce(g.name, '')
+    and l.bucket_start is not distinct from g.bucket_start
+  cross join lateral (
+    select
+      coalesce(l.success + l.failure + l.timed_out + l.error + l.cancelled + l.skipped + l.neutral + l.unknown, 0) as jobs,
+      l.success::double precision / nullif(l.success + l.failure + l.timed_out + l.error, 0) as success_rate
+  ) as n
+  cross join lateral (
+    select exists (
+      select
+      from metrics.kept_weeks_of(asked, from_weeks) as w
+      where w.week < horizon
+        and job_health.branch is null
+        and w.bucket_start is not distinct from g.bucket_start
+    ) as is_frozen
+  ) as z
+  -- Else nothing is known of it: neither its jobs are left nor what was counted of them.
+  cross join lateral (select not is_unknown and (b.end_day > horizon or z.is_frozen) as has_numbers) as h
+  order by g.name collate "C" nulls first, g.bucket_start;
 end
 $function$;
 grant execute on function metrics.job_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text) to authenticated;
@@ -11946,10 +12980,7 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(job_health_evidence.since, job_health_evidence.until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
+  horizon := metrics.job_horizon();
   asked.since := greatest(asked.since, horizon);
   if asked.since >= asked.until then
     return;
@@ -12027,6 +13058,56 @@ grant execute on function metrics.job_health_evidence(since date, until date, re
 grant execute on function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text) to metrics_reader;
 comment on function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text) is 'The jobs behind job_health that are still kept, by the time at which they ended; value is the seconds that each took.';
 
+-- function metrics.job_horizon()
+CREATE OR REPLACE FUNCTION metrics.job_horizon()
+ RETURNS date
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return coalesce(
+    (
+      select h.before
+      from metrics.horizons as h
+      where h.fact = 'jobs'
+    ),
+    '-infinity'
+  );
+end
+$function$;
+grant execute on function metrics.job_horizon() to authenticated;
+grant execute on function metrics.job_horizon() to metrics_reader;
+comment on function metrics.job_horizon() is 'Jobs of weeks before this Monday may be gone; -infinity while all are kept.';
+
+-- function metrics.kept_days_of(asked metrics.period, from_weeks boolean)
+CREATE OR REPLACE FUNCTION metrics.kept_days_of(asked metrics.period, from_weeks boolean)
+ RETURNS TABLE(bucket_start date, week date, starts_at timestamp with time zone, ends_at timestamp with time zone, times integer)
+ LANGUAGE plpgsql
+ STABLE ROWS 60
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+declare
+  horizon constant date := metrics.job_horizon();
+  begins_at constant timestamptz := metrics.midnight(horizon, asked.time_zone);
+begin
+  return query
+  select d.bucket_start, d.week, d.starts_at, d.ends_at, d.times
+  from metrics.days_off_weeks_of(asked) as d
+  where from_weeks
+    and d.week >= horizon
+  union all
+  select s.bucket_start, null, greatest(s.starts_at, begins_at), s.ends_at, 1
+  from metrics.stretches_of(asked) as s
+  where not from_weeks
+    and s.ends_at > begins_at;
+end
+$function$;
+grant execute on function metrics.kept_days_of(asked metrics.period, from_weeks boolean) to authenticated;
+grant execute on function metrics.kept_days_of(asked metrics.period, from_weeks boolean) to metrics_reader;
+comment on function metrics.kept_days_of(asked metrics.period, from_weeks boolean) is 'The stretches whose jobs are read one by one: beside the weeks of a period with many (from_weeks), else all of it from the horizon on.';
+
 -- function metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)
 CREATE OR REPLACE FUNCTION metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text)
  RETURNS bigint
@@ -12038,14 +13119,7 @@ CREATE OR REPLACE FUNCTION metrics.kept_jobs(asked metrics.period, reference_ids
 AS $function$
 #variable_conflict use_column
 declare
-  horizon constant date := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon constant date := metrics.job_horizon();
   from_weeks constant boolean := kept_jobs.branch is null;
 begin
   asked.since := greatest(asked.since, horizon);
@@ -12113,6 +13187,36 @@ $function$;
 grant execute on function metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text) to authenticated;
 grant execute on function metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text) to metrics_reader;
 comment on function metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text) is 'How many finished jobs of a period are still kept.';
+
+-- function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean)
+CREATE OR REPLACE FUNCTION metrics.kept_weeks_of(asked metrics.period, from_weeks boolean)
+ RETURNS TABLE(bucket_start date, week date)
+ LANGUAGE plpgsql
+ STABLE ROWS 60
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+declare
+  horizon constant date := metrics.job_horizon();
+begin
+  return query
+  select w.bucket_start, w.week
+  from metrics.nearest_weeks_of(asked) as w
+  where (from_weeks and w.is_counted and w.week >= horizon)
+    or (
+      w.week < horizon
+      and w.end_day - w.first_day = 7
+      and w.week in (
+        select z.week
+        from metrics.frozen_weeks as z
+        where z.fact = 'jobs'
+      )
+    );
+end
+$function$;
+grant execute on function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean) to authenticated;
+grant execute on function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean) to metrics_reader;
+comment on function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean) is 'The weeks whose jobs are read as they were counted: those of a period with many (from_weeks), and those of which nothing else is left.';
 
 -- function metrics.key_of_page(asked metrics.period, kinds text[])
 CREATE OR REPLACE FUNCTION metrics.key_of_page(asked metrics.period, kinds text[])
@@ -12229,6 +13333,22 @@ grant execute on function metrics.latest_jobs_with_steps(asked metrics.period, r
 grant execute on function metrics.latest_jobs_with_steps(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text) to metrics_reader;
 comment on function metrics.latest_jobs_with_steps(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text) is 'The latest 5000 finished jobs of a period that tell their steps.';
 
+-- function metrics.link_all_lost_incidents(generation integer)
+CREATE OR REPLACE FUNCTION metrics.link_all_lost_incidents(generation integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  reached jsonb := '[]';
+begin
+  while reached is not null loop
+    reached := metrics.link_lost_incidents(link_all_lost_incidents.generation, reached ->> 0, reached ->> 1, 1000);
+  end loop;
+end
+$function$;
+comment on function metrics.link_all_lost_incidents(generation integer) is 'The same, all of them.';
+
 -- function metrics.link_incidents(generation integer, repository bigint, since timestamp with time zone, sources text[], external_ids text[])
 CREATE OR REPLACE FUNCTION metrics.link_incidents(generation integer, repository bigint, since timestamp with time zone, sources text[], external_ids text[])
  RETURNS void
@@ -12329,14 +13449,29 @@ begin
       left join lateral (
         -- The deployment that it names, or the last of the commit that it names.
         select d.id, d.service_id, d.repository_id
-        from metrics.service_deployments as d
-        where d.generation = link_incidents.generation
-          and d.outcome = 'success'
+        from (
+          select o.*
+          from metrics.repository_references as f
+          join metrics.service_deployments as o
+            on o.generation + 0 = link_incidents.generation
+            and o.reference_id = f.id
+            and o.external_id = i.deployment_external_id
+          where f.repository_id in (i.about_repository, a.repository_id)
+          union
+          select o.*
+          from metrics.service_deployments as o
+          where o.member_ids is not null
+            and o.member_ids @> array[i.deployment_external_id]
+            and o.generation + 0 = link_incidents.generation
+            and i.deployment_external_id is not null
+          union
+          select o.*
+          from metrics.service_deployments as o
+          where o.commit_sha = i.commit_sha
+            and o.generation + 0 = link_incidents.generation
+        ) as d
+        where d.outcome = 'success'
           and (d.repository_id = i.about_repository or d.service_id = a.service_id)
-          and (
-            (i.deployment_external_id is not null and (d.external_id = i.deployment_external_id or d.member_ids @> array[i.deployment_external_id]))
-            or (i.commit_sha is not null and d.commit_sha = i.commit_sha)
-          )
         order by
           (d.external_id = i.deployment_external_id or d.member_ids @> array[i.deployment_external_id]) is true desc,
           (d.began_at <= i.opened_at) desc,
@@ -12400,15 +13535,15 @@ begin
     where m.failed_id is not null
     group by m.service_id
   loop
-    perform metrics.mark_failures(link_incidents.generation, marked.service_id, 'infinity', marked.ids);
+    perform metrics.mark_failures(link_incidents.generation, marked.service_id, 'infinity', 'infinity', marked.ids);
   end loop;
 end
 $function$;
 comment on function metrics.link_incidents(generation integer, repository bigint, since timestamp with time zone, sources text[], external_ids text[]) is 'Finds again what incidents belong to: those of a repository opened since a moment or naming something, and these.';
 
--- function metrics.link_lost_incidents(generation integer)
-CREATE OR REPLACE FUNCTION metrics.link_lost_incidents(generation integer)
- RETURNS void
+-- function metrics.link_lost_incidents(generation integer, after_source text, after_external_id text, most integer)
+CREATE OR REPLACE FUNCTION metrics.link_lost_incidents(generation integer, after_source text, after_external_id text, most integer)
+ RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
@@ -12417,25 +13552,33 @@ declare
   external_ids text[];
 begin
   select
-    array_agg(i.source order by i.source, i.external_id),
-    array_agg(i.external_id order by i.source, i.external_id)
+    array_agg(p.source order by p.source, p.external_id),
+    array_agg(p.external_id order by p.source, p.external_id)
   into sources, external_ids
-  from metrics.incidents as i
-  where i.reference_id is null
-    and not exists (
-      select
-      from metrics.deployment_failures as t
-      where t.generation = link_lost_incidents.generation
-        and t.cause = 'incident'
-        and t.incident_source = i.source
-        and t.incident_external_id = i.external_id
-    );
-  if sources is not null then
-    perform metrics.link_incidents(link_lost_incidents.generation, null, 'infinity', sources, external_ids);
+  from (
+    select i.source, i.external_id
+    from metrics.incidents as i
+    where i.reference_id is null
+      and (after_source is null or (i.source, i.external_id) > (after_source, after_external_id))
+      and not exists (
+        select
+        from metrics.deployment_failures as t
+        where t.generation = link_lost_incidents.generation
+          and t.cause = 'incident'
+          and t.incident_source = i.source
+          and t.incident_external_id = i.external_id
+      )
+    order by i.source, i.external_id
+    limit most
+  ) as p;
+  if sources is null then
+    return null;
   end if;
+  perform metrics.link_incidents(link_lost_incidents.generation, null, 'infinity', sources, external_ids);
+  return jsonb_build_array(sources[cardinality(sources)], external_ids[cardinality(external_ids)]);
 end
 $function$;
-comment on function metrics.link_lost_incidents(generation integer) is 'Finds what incidents belong to that name no repository and were linked to nothing, not even to that.';
+comment on function metrics.link_lost_incidents(generation integer, after_source text, after_external_id text, most integer) is 'Finds what incidents belong to that name no repository and were linked to nothing, not even to that: so many after one. Returns the last, to go on after; NULL when there is none.';
 
 -- function metrics.list_identities()
 CREATE OR REPLACE FUNCTION metrics.list_identities()
@@ -12604,14 +13747,6 @@ declare
   horizon timestamptz;
   rows integer;
 begin
-  begin
-    perform metrics.rebuild(2);
-  exception
-    when lock_not_available then
-      -- Deliveries come first: tried again at the next call.
-      null;
-  end;
-
   select *
   into chosen
   from metrics.settings;
@@ -12687,7 +13822,7 @@ begin
 
   deleted := deleted || jsonb_build_object('retired', metrics.delete_retired(step));
 
-  -- Last, because each takes a lock that every delivery with a body waits for until this ends.
+  -- Late, because each takes a lock that every delivery with a body waits for until this ends.
   for partition_name in
     select c.relname
     from pg_catalog.pg_inherits as i
@@ -12711,6 +13846,15 @@ begin
   select *
   into ahead
   from metrics.make_body_partitions();
+
+  -- The very last, because deliveries wait for it.
+  begin
+    perform metrics.rebuild();
+  exception
+    when lock_not_available then
+      -- Deliveries come first: tried again at the next call.
+      null;
+  end;
 
   return jsonb_build_object(
     'partitions_made', ahead.made,
@@ -12770,12 +13914,35 @@ end
 $function$;
 comment on function metrics.make_body_partitions(OUT made integer, OUT waiting integer) is 'Makes the partitions of bodies for as long as one that comes in the next weeks may live.';
 
--- function metrics.mark_failures(generation integer, service bigint, since timestamp with time zone, ids bigint[])
-CREATE OR REPLACE FUNCTION metrics.mark_failures(generation integer, service bigint, since timestamp with time zone, ids bigint[])
+-- function metrics.mark_failures(generation integer, service bigint, since timestamp with time zone, until timestamp with time zone, ids bigint[])
+CREATE OR REPLACE FUNCTION metrics.mark_failures(generation integer, service bigint, since timestamp with time zone, until timestamp with time zone, ids bigint[])
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
 AS $function$
+#variable_conflict use_column
+begin
+  with causing as materialized (
+    select f.failed_id, array_agg(distinct f.cause) as causes, min(f.ended_at) as recovered_at
+    from (
+      select d.id
+      from metrics.service_deployments as d
+      where d.generation = mark_failures.generation
+        and d.service_id = service
+        and d.at >= since
+        and d.at < until
+      union
+      select unnest(ids)
+    ) as o
+    cross join lateral (
+      select t.failed_id, t.cause, t.ended_at
+      from metrics.deployment_failures as t
+      where t.failed_id = o.id
+      offset 0
+    ) as f
+    group by f.failed_id
+  )
   update metrics.service_deployments as d
   set
     causes = m.causes,
@@ -12784,35 +13951,31 @@ AS $function$
   from (
     select
       o.id,
-      (
-        select array_agg(distinct f.cause)
-        from metrics.deployment_failures as f
-        where f.failed_id = o.id
-      ) as causes,
-      (
-        select min(f.ended_at)
-        from metrics.deployment_failures as f
-        where f.failed_id = o.id
-      ) as recovered_at,
+      c.causes,
+      c.recovered_at,
       exists (
         select
         from metrics.deployment_failures as f
         where f.mended_by = o.id
       ) as is_rework
     from (
-      select d.id
-      from metrics.service_deployments as d
-      where d.generation = mark_failures.generation
-        and d.service_id = service
-        and d.at >= since
+      select e.id
+      from metrics.service_deployments as e
+      where e.generation = mark_failures.generation
+        and e.service_id = service
+        and e.at >= since
+        and e.at < until
       union
       select unnest(ids)
     ) as o
+    left join causing as c
+      on c.failed_id = o.id
   ) as m
   where d.id = m.id
-    and (d.causes, d.recovered_at, d.is_rework) is distinct from (m.causes, m.recovered_at, m.is_rework)
+    and (d.causes, d.recovered_at, d.is_rework) is distinct from (m.causes, m.recovered_at, m.is_rework);
+end
 $function$;
-comment on function metrics.mark_failures(generation integer, service bigint, since timestamp with time zone, ids bigint[]) is 'Writes into deployments whether and by what they failed, when that ended, and whether they mended another: those since a moment, and these.';
+comment on function metrics.mark_failures(generation integer, service bigint, since timestamp with time zone, until timestamp with time zone, ids bigint[]) is 'Writes into deployments whether and by what they failed, when that ended, and whether they mended another: those since a moment and before another, and these.';
 
 -- function metrics.mark_tries(reference_ids bigint[], rerun_groups text[])
 CREATE OR REPLACE FUNCTION metrics.mark_tries(reference_ids bigint[], rerun_groups text[])
@@ -12847,7 +14010,7 @@ begin
   end if;
 
   with touched as (
-    select distinct u.reference_id, u.rerun_group collate "C" as rerun_group
+    select distinct u.reference_id, u.rerun_group
     from unnest(mark_tries.reference_ids, mark_tries.rerun_groups) as u (reference_id, rerun_group)
   ),
   tries as (
@@ -12919,6 +14082,66 @@ begin
 end
 $function$;
 comment on function metrics.mark_tries(reference_ids bigint[], rerun_groups text[]) is 'Says again of each finished try of these things whether it is the first or the last; returns what that changes in what is counted.';
+
+-- function metrics.mark_unknown_order(generation integer, repository bigint, service bigint, most integer)
+CREATE OR REPLACE FUNCTION metrics.mark_unknown_order(generation integer, repository bigint, service bigint, most integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  -- There is something that nothing else is known to stand before or after.
+  has_lines constant boolean := exists (
+    select
+    from metrics.branch_moves as m
+    where m.generation = mark_unknown_order.generation
+      and m.repository_id = repository
+      and m.line > 1
+  ) or exists (
+    select
+    from metrics.branch_moves as m
+    where m.generation = mark_unknown_order.generation
+      and m.repository_id = repository
+      and m.line = 1
+  ) and exists (
+    select
+    from metrics.branch_moves as m
+    where m.generation = mark_unknown_order.generation
+      and m.repository_id = repository
+      and m.line = 0
+  );
+  changed integer;
+begin
+  update metrics.changes as c
+  set is_order_unknown = not c.is_order_unknown
+  where c.ctid in (
+    select t.ctid
+    from metrics.changes as t
+    where t.generation = mark_unknown_order.generation
+      and t.service_id = service
+      and t.shipped_at is null
+      and t.is_order_unknown <> (
+        has_lines
+        and exists (
+          select
+          from metrics.service_deployments as d
+          where d.generation = mark_unknown_order.generation
+            and d.service_id = service
+            and d.outcome = 'success'
+            and d.line <> t.line
+            and d.position is not null
+            and d.at >= coalesce(t.started_at, '-infinity')
+        )
+      )
+    limit most
+  );
+  get diagnostics changed = row_count;
+  return changed;
+end
+$function$;
+comment on function metrics.mark_unknown_order(generation integer, repository bigint, service bigint, most integer) is 'Marks what may or may not have been deployed since, because the order of two lines is unknown; at most so many changes, and how many that were.';
 
 -- function metrics.measurement_series(name text, attributes jsonb, since date, until date, bucket text, by text, repository text, team text, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.measurement_series(name text, attributes jsonb DEFAULT NULL::jsonb, since date DEFAULT NULL::date, until date DEFAULT NULL::date, bucket text DEFAULT 'none'::text, by text DEFAULT 'nothing'::text, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -13119,6 +14342,52 @@ grant execute on function metrics.measurement_series_evidence(name text, attribu
 grant execute on function metrics.measurement_series_evidence(name text, attributes jsonb, since date, until date, repository text, team text, page_after text, page_size integer) to metrics_reader;
 comment on function metrics.measurement_series_evidence(name text, attributes jsonb, since date, until date, repository text, team text, page_after text, page_size integer) is 'The measurements behind measurement_series, in their order in time.';
 
+-- function metrics.merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean)
+CREATE OR REPLACE FUNCTION metrics.merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_tidscan TO 'off'
+AS $function$
+begin
+  return (
+    select coalesce(sum(n.pull_requests), 0)
+    from (
+      select c.pull_requests
+      from unnest(merged_pull_requests.reference_ids) as r (reference_id)
+      cross join metrics.nearest_weeks_of(asked) as w
+      cross join lateral (
+        select sum(o.pull_requests) as pull_requests
+        from metrics.pull_request_weeks as o
+        where o.generation = asked.generation
+          and o.reference_id = r.reference_id
+          and o.week = w.week
+          and (with_bots or not o.is_bot)
+      ) as c
+      where w.is_counted
+      union all
+      select d.times * p.pull_requests
+      from metrics.days_off_weeks_of(asked) as d
+      cross join unnest(merged_pull_requests.reference_ids) as r (reference_id)
+      cross join lateral (
+        select count(*) as pull_requests
+        from metrics.pull_requests as o
+        where o.reference_id = r.reference_id
+          and o.merged_at >= d.starts_at
+          and o.merged_at < d.ends_at
+          and (with_bots or o.author_is_bot is not true)
+      ) as p
+    ) as n
+  );
+end
+$function$;
+grant execute on function metrics.merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean) to authenticated;
+grant execute on function metrics.merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean) to metrics_reader;
+comment on function metrics.merged_pull_requests(asked metrics.period, reference_ids bigint[], with_bots boolean) is 'How many pull requests were merged in a period, which is to have one bucket.';
+
 -- function metrics.midnight(day date, time_zone text)
 CREATE OR REPLACE FUNCTION metrics.midnight(day date, time_zone text)
  RETURNS timestamp with time zone
@@ -13173,8 +14442,8 @@ end
 $function$;
 comment on function metrics.move_job_horizon(before date) is 'Moves the horizon of jobs forward to this Monday and freezes the weeks before it; returns where it is now. Stands still while a generation is built.';
 
--- function metrics.moves_of(repository bigint, since timestamp with time zone)
-CREATE OR REPLACE FUNCTION metrics.moves_of(repository bigint, since timestamp with time zone)
+-- function metrics.moves_of(repository bigint, since timestamp with time zone, until timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.moves_of(repository bigint, since timestamp with time zone, until timestamp with time zone)
  RETURNS TABLE(push_id bigint, before text, after text, pushed_at timestamp with time zone, is_forced boolean, is_truncated boolean)
  LANGUAGE plpgsql
  STABLE
@@ -13186,11 +14455,21 @@ begin
   with moves as materialized (
     select p.id, p.before, p.after, p.pushed_at, p.forced, p.created, p.truncated, p.commits
     from metrics.repository_references as r
-    join metrics.pushes as p
-      on p.reference_id = r.id
+    cross join lateral (
+      select f.*
+      from metrics.pushes as f
+      where f.reference_id = r.id
+        and f.on_default_branch is not false
+        and f.pushed_at >= since
+        and f.pushed_at < until
+      union all
+      select f.*
+      from metrics.pushes as f
+      where f.reference_id = r.id
+        and f.on_default_branch is not false
+        and f.pushed_at is null
+    ) as p
     where r.repository_id = repository
-      and p.on_default_branch is not false
-      and (p.pushed_at >= since or p.pushed_at is null or since = '-infinity')
       and p.deleted is not true
       and (
         p.on_default_branch
@@ -13217,23 +14496,27 @@ begin
   order by m.before collate "C", m.after collate "C", m.pushed_at, m.truncated is true, coalesce(cardinality(m.commits), 0) desc, m.commits::text collate "C", m.id;
 end
 $function$;
-comment on function metrics.moves_of(repository bigint, since timestamp with time zone) is 'Pushes that moved the default branch since a moment, and all whose time is unknown.';
+comment on function metrics.moves_of(repository bigint, since timestamp with time zone, until timestamp with time zone) is 'Pushes that moved the default branch since a moment and before another, and all whose time is unknown.';
 
 -- function metrics.nearest_weeks_of(asked metrics.period)
 CREATE OR REPLACE FUNCTION metrics.nearest_weeks_of(asked metrics.period)
  RETURNS TABLE(bucket_start date, week date, first_day date, end_day date, is_counted boolean)
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE ROWS 60
  SET search_path TO ''
 AS $function$
-  select b.bucket_start, w.week::date, d.first_day, d.end_day, d.end_day - d.first_day >= 4
+#variable_conflict use_column
+begin
+  return query
+  select b.bucket_start, w.week::date, d.first_day, d.end_day, least(d.end_day - w.week::date, 5) - least(d.first_day - w.week::date, 5) >= 3
   from metrics.buckets_of(asked) as b
   cross join lateral generate_series(
     date_trunc('week', b.first_day::timestamp),
     (b.end_day - 1)::timestamp,
     interval '7 days'
   ) as w (week)
-  cross join lateral (select greatest(w.week::date, b.first_day) as first_day, least(w.week::date + 7, b.end_day) as end_day) as d
+  cross join lateral (select greatest(w.week::date, b.first_day) as first_day, least(w.week::date + 7, b.end_day) as end_day) as d;
+end
 $function$;
 grant execute on function metrics.nearest_weeks_of(asked metrics.period) to authenticated;
 grant execute on function metrics.nearest_weeks_of(asked metrics.period) to metrics_reader;
@@ -13288,56 +14571,6 @@ AS $function$
 $function$;
 comment on function metrics.next_identity_id() is 'The id of the identity that is made next: a token holds it before its row is there.';
 
--- function metrics.next_week_with_facts(since date, time_zone text)
-CREATE OR REPLACE FUNCTION metrics.next_week_with_facts(since date, time_zone text)
- RETURNS date
- LANGUAGE plpgsql
- STABLE
- SET search_path TO ''
- SET enable_seqscan TO 'off'
-AS $function$
-declare
-  from_at constant timestamptz := case when isfinite(since) then metrics.midnight(since, time_zone) else '-infinity' end;
-begin
-  return metrics.week_of(
-    (
-      select least(min(p.at), min(j.at), min(m.at))
-      from metrics.repository_references as r
-      left join lateral (
-        select t.ended_at as at
-        from metrics.pipeline_runs as t
-        where t.reference_id = r.id
-          and t.ended_at >= from_at
-        order by t.ended_at
-        limit 1
-      ) as p
-        on true
-      left join lateral (
-        select t.ended_at as at
-        from metrics.jobs as t
-        where t.reference_id = r.id
-          and t.ended_at >= from_at
-        order by t.ended_at
-        limit 1
-      ) as j
-        on true
-      left join lateral (
-        select t.merged_at as at
-        from metrics.pull_requests as t
-        where t.reference_id = r.id
-          and t.merged_at is not null
-          and t.merged_at >= from_at
-        order by t.merged_at
-        limit 1
-      ) as m
-        on true
-    ),
-    time_zone
-  );
-end
-$function$;
-comment on function metrics.next_week_with_facts(since date, time_zone text) is 'The first week, from a Monday on, in which runs or jobs ended or pull requests were merged.';
-
 -- function metrics.normalised_url(url text)
 CREATE OR REPLACE FUNCTION metrics.normalised_url(url text)
  RETURNS text
@@ -13369,8 +14602,8 @@ AS $function$
 $function$;
 comment on function metrics.note(action text, before jsonb, after jsonb) is 'Leaves one row in the audit trail.';
 
--- function metrics.order_moves(generation integer, repository bigint, since timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer)
-CREATE OR REPLACE FUNCTION metrics.order_moves(generation integer, repository bigint, since timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer)
+-- function metrics.order_moves(generation integer, repository bigint, since timestamp with time zone, until timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer)
+CREATE OR REPLACE FUNCTION metrics.order_moves(generation integer, repository bigint, since timestamp with time zone, until timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -13403,19 +14636,33 @@ declare
 begin
   if has_untimed then
     since := '-infinity';
+    until := 'infinity';
   end if;
-  delete from metrics.branch_moves as m
-  where m.generation = order_moves.generation
-    and m.repository_id = repository
-    and (has_untimed or m.pushed_at >= since or since = '-infinity');
-  select m.after, m.ordinal + 1
-  into tip, next_ordinal
-  from metrics.branch_moves as m
-  where m.generation = order_moves.generation
-    and m.repository_id = repository
-    and m.line = 0
-  order by m.ordinal desc
-  limit 1;
+  if isfinite(since) then
+    -- Those of line 0 stand in the order of their times.
+    select p.after, m.ordinal + 1
+    into tip, next_ordinal
+    from metrics.branch_moves as m
+    join metrics.pushes as p
+      on p.id = m.push_id
+    where m.generation = order_moves.generation
+      and m.repository_id = repository
+      and m.line = 0
+      and m.pushed_at < since
+    order by m.ordinal desc
+    limit 1;
+  end if;
+  if next_ordinal is null then
+    delete from metrics.branch_moves as m
+    where m.generation = order_moves.generation
+      and m.repository_id = repository;
+  else
+    delete from metrics.branch_moves as m
+    where m.generation = order_moves.generation
+      and m.repository_id = repository
+      and m.line = 0
+      and m.ordinal >= next_ordinal;
+  end if;
   next_ordinal := coalesce(next_ordinal, 1);
   first_ordinal := next_ordinal;
 
@@ -13429,7 +14676,7 @@ begin
     count(m.pushed_at),
     count(*)
   into ids, befores, afters, times, are_forced, timed, total
-  from metrics.moves_of(repository, since) as m
+  from metrics.moves_of(repository, since, until) as m
   where m.pushed_at is not null
     or has_untimed;
   is_taken := array_fill(false, array[total]);
@@ -13529,15 +14776,13 @@ begin
     tip := afters[pick];
   end loop;
 
-  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, before, after, pushed_at, is_forced, is_truncated)
+  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
   select
     order_moves.generation,
     repository,
     u.line,
     u.ordinal,
     p.id,
-    p.before,
-    p.after,
     p.pushed_at,
     u.is_forced,
     p.truncated is true
@@ -13550,7 +14795,7 @@ begin
   end if;
 end
 $function$;
-comment on function metrics.order_moves(generation integer, repository bigint, since timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer) is 'Orders the moves of a default branch again from a moment on, or all. Returns from where on they may stand elsewhere: ordinal 0 when all may.';
+comment on function metrics.order_moves(generation integer, repository bigint, since timestamp with time zone, until timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer) is 'Orders the moves of a default branch again from a moment on, or all; with an end, those before it, where none is ordered yet. Returns from where on they may stand elsewhere: ordinal 0 when all may.';
 
 -- function metrics.overview(since date, until date, repository text, team text, bots boolean)
 CREATE OR REPLACE FUNCTION metrics.overview(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, bots boolean DEFAULT true)
@@ -13563,9 +14808,21 @@ AS $function$
 #variable_conflict use_column
 declare
   asked metrics.period;
+  reference_ids bigint[];
+  is_unknown boolean;
+  tests metrics.test_counts;
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, 'none', null, 500);
+  -- Of tests only counts are shown, which need no look at each report.
+  reference_ids := array(
+    select s.reference_id
+    from metrics.selected_references(repository, team) as s
+  );
+  is_unknown := reference_ids = '{}' and num_nonnulls(repository, team) > 0;
+  if not is_unknown then
+    tests := metrics.tests_of(asked, reference_ids);
+  end if;
   -- Few rows, but more than an API may give at once: who reads them sees how many there are.
   return query
   select o.section, o.metric, o.value, o.unit, o.reason, o.band, o.sample_size, o.previous_value, o.trend, o.detail, count(*) over ()
@@ -13627,17 +14884,19 @@ begin
     select
       'tests',
       'pass_rate',
-      t.pass_rate,
+      tests.passed::double precision / nullif(tests.passed + tests.failed, 0),
       'ratio',
-      case when t.pass_rate is null then t.reason end,
+      case
+        when is_unknown then 'unknown_service'
+        when tests.passed + tests.failed = 0 then 'too_few'
+      end,
       null::text,
-      t.passed + t.failed,
+      tests.passed + tests.failed,
       null::double precision,
       null::double precision,
-      jsonb_build_object('runs', t.runs, 'passed', t.passed, 'failed', t.failed, 'skipped', t.skipped),
+      jsonb_build_object('runs', tests.runs, 'passed', tests.passed, 'failed', tests.failed, 'skipped', tests.skipped),
       4,
-      row_number() over ()
-    from metrics.test_health(asked.since, asked.until, repository => repository, team => team) as t
+      1
     union all
     select
       'rules',
@@ -13865,10 +15124,13 @@ comment on function metrics.page_of(asked metrics.period, groups text[], parts t
 -- function metrics.percentiles_of(tally numeric, fractions double precision[])
 CREATE OR REPLACE FUNCTION metrics.percentiles_of(tally numeric, fractions double precision[])
  RETURNS TABLE(sample_size bigint, percentiles double precision[])
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE ROWS 1
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   with cumulated as (
     select
       c.bucket,
@@ -13889,7 +15151,8 @@ AS $function$
       from unnest(fractions) with ordinality as f (fraction, place)
       order by f.place
     )
-  from cumulated as c
+  from cumulated as c;
+end
 $function$;
 grant execute on function metrics.percentiles_of(tally numeric, fractions double precision[]) to authenticated;
 grant execute on function metrics.percentiles_of(tally numeric, fractions double precision[]) to metrics_reader;
@@ -13994,14 +15257,7 @@ begin
   if is_unknown then
     grouping := 'nothing';
   end if;
-  horizon := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon := metrics.job_horizon();
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
@@ -14010,20 +15266,9 @@ begin
     select r.reference_id, r.label
     from unnest(reference_ids, labels) as r (reference_id, label)
   ),
-  -- Of what lies before the horizon only whole weeks are left.
   weeks as materialized (
     select w.week, w.bucket_start
-    from metrics.nearest_weeks_of(asked) as w
-    where (w.is_counted and w.week >= horizon)
-      or (
-        w.end_day - w.first_day = 7
-        and w.week < horizon
-        and w.week in (
-          select z.week
-          from metrics.frozen_weeks as z
-          where z.fact = 'jobs'
-        )
-      )
+    from metrics.kept_weeks_of(asked, true) as w
   ),
   used as materialized (
     select
@@ -14079,7 +15324,7 @@ begin
           coalesce(sum(d.times * j.duration_seconds::numeric), 0) as seconds,
           coalesce(sum(d.times * ceil(j.duration_seconds / 60)::numeric), 0) as rounded_minutes
         from repositories as r
-        cross join metrics.days_off_weeks_of(asked) as d
+        cross join metrics.kept_days_of(asked, true) as d
         cross join lateral (
           select f.pipeline, f.name, f.runner_labels, f.duration_seconds
           from metrics.jobs as f
@@ -14090,7 +15335,6 @@ begin
             and (pipeline_cost.job is null or coalesce(f.name, '') = pipeline_cost.job)
           offset 0
         ) as j
-        where d.week >= horizon
         group by 1, 2, 3, 4, 5, 6
       ) as e
       cross join lateral (select metrics.runner_of(e.runner_labels) as runner) as x
@@ -14250,10 +15494,7 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(pipeline_cost_evidence.since, pipeline_cost_evidence.until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
+  horizon := metrics.job_horizon();
   asked.since := greatest(asked.since, horizon);
   if asked.since >= asked.until then
     return;
@@ -14341,42 +15582,67 @@ CREATE OR REPLACE FUNCTION metrics.pipeline_health(since date DEFAULT NULL::date
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_nestloop TO 'off'
  SET enable_sort TO 'off'
  SET jit TO 'off'
- SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
 #variable_conflict use_column
 declare
-  asked metrics.period;
-  after jsonb;
-  grouping text;
+  fractions constant double precision[] := array[0.5, 0.75, 0.95];
   wants_bots constant boolean := coalesce(pipeline_health.bots, true);
+  only_default constant boolean := pipeline_health.branch is not null;
+  asked metrics.period;
+  grouping text;
   reference_ids bigint[];
   labels text[];
+  places integer[];
+  is_unknown boolean;
+  by_pipeline boolean;
   first_week date;
   end_week date;
+  bucket_starts date[];
   from_weeks boolean;
   has_more boolean;
   rows_looked_at integer;
-  is_unknown boolean;
+  is_exact boolean;
+  all_runs bigint;
+  groups text[];
+  groups_shown text[];
+  first_bucket date;
+  last_bucket date;
+  lines metrics.health_line[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(pipeline_health.since, pipeline_health.until, pipeline_health.bucket, page_after, page_size);
-  after := metrics.key_of_page(asked, array['string', 'string']);
   grouping := metrics.checked_word('by', pipeline_health.by, array['nothing', 'repository', 'pipeline']);
-  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
-  into reference_ids, labels
-  from metrics.selected_references(pipeline_health.repository, pipeline_health.team) as r;
+  select
+    coalesce(array_agg(r.reference_id), '{}'),
+    coalesce(array_agg(r.place), '{}'),
+    coalesce(array_agg(distinct r.label) filter (where grouping <> 'nothing'), array[''])
+  into reference_ids, places, labels
+  from (
+    select s.reference_id, s.label, case when grouping = 'nothing' then 1 else dense_rank() over (order by s.label) end as place
+    from (
+      select o.reference_id, o.label collate "C" as label
+      from metrics.selected_references(pipeline_health.repository, pipeline_health.team) as o
+    ) as s
+  ) as r;
   is_unknown := reference_ids = '{}' and (pipeline_health.repository is not null or pipeline_health.team is not null);
   if is_unknown then
     grouping := 'nothing';
+    labels := array[''];
   end if;
+  by_pipeline := grouping = 'pipeline';
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
   -- Few runs are read one by one, and their percentiles are exact. A branch other than the default one is not counted by weeks.
-  foreach rows_looked_at in array array[2000, 1000000] loop
-    select count(*) = rows_looked_at, sum(c.runs) > 10000
+  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
+    select count(*) = rows_looked_at, sum(c.runs) > 2000
     into has_more, from_weeks
     from (
       select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
@@ -14385,7 +15651,7 @@ begin
         select *
         from metrics.pipeline_weeks as w
         where w.generation = asked.generation
-          and w.only_default_branch = (pipeline_health.branch is not null)
+          and w.only_default_branch = only_default
           and w.only_humans = not wants_bots
           and w.reference_id = r.reference_id
           and w.week >= first_week
@@ -14398,340 +15664,310 @@ begin
     exit when from_weeks or not has_more;
   end loop;
   from_weeks := coalesce(from_weeks and coalesce(pipeline_health.branch, 'default') = 'default', false);
+  is_exact := not from_weeks;
+
+  -- What ran in the period, whatever its weeks and the days beside them say by themselves.
+  if by_pipeline or (is_exact and pipeline_health.branch <> 'default') then
+    select coalesce(array_agg(distinct n.name collate "C"), '{}'), coalesce(sum(n.runs), 0)
+    into groups, all_runs
+    from (
+      select labels[k.place] || ' / ' || k.pipeline as name, sum(k.runs) as runs
+      from (
+        select r.place, n.pipeline, n.runs
+        from unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            f.pipeline,
+            f.week,
+            f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown as runs
+          from metrics.pipeline_weeks as f
+          where from_weeks
+            and f.generation = asked.generation
+            and f.only_default_branch = only_default
+            and f.only_humans = not wants_bots
+            and f.reference_id = r.reference_id
+            and f.week >= first_week
+            and f.week < end_week
+            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
+          offset 0
+        ) as n
+        where n.week in (
+          select w.week
+          from metrics.nearest_weeks_of(asked) as w
+          where w.is_counted
+        )
+        union all
+        select r.place, p.pipeline, s.times * p.runs
+        from (
+          select d.starts_at, d.ends_at, d.times
+          from metrics.days_off_weeks_of(asked) as d
+          where from_weeks
+          union all
+          select d.starts_at, d.ends_at, 1
+          from metrics.stretches_of(asked) as d
+          where not from_weeks
+        ) as s
+        cross join unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select coalesce(f.pipeline, '') as pipeline, count(*) as runs
+          from metrics.pipeline_runs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= s.starts_at
+            and f.ended_at < s.ends_at
+            and (pipeline_health.pipeline is null or coalesce(f.pipeline, '') = pipeline_health.pipeline)
+            and (
+              pipeline_health.branch is null
+              or (pipeline_health.branch = 'default' and f.on_default_branch)
+              or (pipeline_health.branch <> 'default' and f.branch = pipeline_health.branch)
+            )
+            and (wants_bots or f.actor_is_bot is not true)
+          group by 1
+          offset 0
+        ) as p
+      ) as k
+      group by k.place, k.pipeline
+      having sum(k.runs) > 0
+    ) as n;
+    is_exact := is_exact and all_runs <= 2000;
+  end if;
+  if not by_pipeline then
+    groups := labels;
+  end if;
+
+  -- Only what stands on the page is read.
+  select array_agg(distinct coalesce(g.name, '')), min(g.bucket_start), max(g.bucket_start)
+  into groups_shown, first_bucket, last_bucket
+  from metrics.page_of(asked, groups, array['']) as g;
+  if grouping <> 'nothing' then
+    select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.place), '{}')
+    into reference_ids, places
+    from unnest(reference_ids, places) as r (reference_id, place)
+    where exists (
+      select
+      from unnest(groups_shown) as g (name)
+      where case when by_pipeline then starts_with(g.name, labels[r.place] || ' / ') else g.name = labels[r.place] end
+    );
+  end if;
+  -- The bucket of each week that is counted.
+  select min(w.week), max(w.week) + 7, array_agg(w.bucket_start order by w.week)
+  into first_week, end_week, bucket_starts
+  from metrics.nearest_weeks_of(asked) as w
+  where w.is_counted
+    and (w.bucket_start between first_bucket and last_bucket) is not false;
+
+  lines := array(
+    with stretches as materialized (
+      select d.bucket_start, d.starts_at, d.ends_at, d.times
+      from metrics.days_off_weeks_of(asked) as d
+      where from_weeks
+        and (d.bucket_start between first_bucket and last_bucket) is not false
+      union all
+      select s.bucket_start, s.starts_at, s.ends_at, 1
+      from metrics.stretches_of(asked) as s
+      where not from_weeks
+        and (s.bucket_start between first_bucket and last_bucket) is not false
+    ),
+    counted as (
+      select case when by_pipeline then labels[n.place] || ' / ' || n.pipeline else labels[n.place] end as name, n.*
+      from (
+        select
+          r.place,
+          case when by_pipeline then n.pipeline end as pipeline,
+          bucket_starts[(n.week - first_week) / 7 + 1] as bucket_start,
+          sum(n.success) as success,
+          sum(n.failure) as failure,
+          sum(n.timed_out) as timed_out,
+          sum(n.error) as error,
+          sum(n.cancelled) as cancelled,
+          sum(n.skipped) as skipped,
+          sum(n.neutral) as neutral,
+          sum(n.unknown) as unknown,
+          sum(n.reruns) as reruns,
+          sum(n.first_decided) as first_decided,
+          sum(n.first_success) as first_success,
+          sum(n.last_decided) as last_decided,
+          sum(n.last_success) as last_success,
+          sum(n.duration_tally) as duration_tally,
+          sum(n.queue_tally) as queue_tally,
+          null::double precision[] as durations,
+          null::double precision[] as queues
+        from unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            f.week, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown, f.reruns,
+            f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
+          from metrics.pipeline_weeks as f
+          where from_weeks
+            and f.generation = asked.generation
+            and f.only_default_branch = only_default
+            and f.only_humans = not wants_bots
+            and f.reference_id = r.reference_id
+            and f.week >= first_week
+            and f.week < end_week
+            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
+          offset 0
+        ) as n
+        group by 1, 2, 3
+      ) as n
+      union all
+      select
+        case when by_pipeline then labels[p.place] || ' / ' || p.pipeline else labels[p.place] end,
+        p.place,
+        p.pipeline,
+        p.bucket_start,
+        p.times * p.success,
+        p.times * p.failure,
+        p.times * p.timed_out,
+        p.times * p.error,
+        p.times * p.cancelled,
+        p.times * p.skipped,
+        p.times * p.neutral,
+        p.times * p.unknown,
+        p.times * p.reruns,
+        p.times * p.first_decided,
+        p.times * p.first_success,
+        p.times * p.last_decided,
+        p.times * p.last_success,
+        case when not is_exact then p.times * metrics.tally_of_all(p.durations) end,
+        case when not is_exact then p.times * metrics.tally_of_all(p.queues) end,
+        case
+          when is_exact then (
+            select percentile_disc(fractions) within group (order by v.seconds)
+            from unnest(p.durations) as v (seconds)
+          )
+        end,
+        case
+          when is_exact then (
+            select percentile_disc(fractions) within group (order by v.seconds)
+            from unnest(p.queues) as v (seconds)
+          )
+        end
+      from (
+        select
+          r.place,
+          case when by_pipeline then n.pipeline end as pipeline,
+          s.bucket_start,
+          s.times,
+          count(*) filter (where n.outcome = 'success') as success,
+          count(*) filter (where n.outcome = 'failure') as failure,
+          count(*) filter (where n.outcome = 'timed_out') as timed_out,
+          count(*) filter (where n.outcome = 'error') as error,
+          count(*) filter (where n.outcome = 'cancelled') as cancelled,
+          count(*) filter (where n.outcome = 'skipped') as skipped,
+          count(*) filter (where n.outcome = 'neutral') as neutral,
+          count(*) filter (where n.outcome = 'unknown') as unknown,
+          count(*) filter (where not n.is_first_try) as reruns,
+          count(*) filter (where n.is_first_try and n.is_decided) as first_decided,
+          count(*) filter (where n.is_first_try and n.outcome = 'success') as first_success,
+          count(*) filter (where n.is_last_try and n.is_decided) as last_decided,
+          count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success,
+          array_agg(n.duration_seconds) as durations,
+          array_agg(n.queue_seconds) as queues
+        from stretches as s
+        cross join unnest(reference_ids, places) as r (reference_id, place)
+        cross join lateral (
+          select
+            coalesce(f.pipeline, '') as pipeline, f.outcome, f.is_first_try, f.is_last_try, f.duration_seconds, f.queue_seconds,
+            f.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided
+          from metrics.pipeline_runs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= s.starts_at
+            and f.ended_at < s.ends_at
+            and (pipeline_health.pipeline is null or coalesce(f.pipeline, '') = pipeline_health.pipeline)
+            and (
+              pipeline_health.branch is null
+              or (pipeline_health.branch = 'default' and f.on_default_branch)
+              or (pipeline_health.branch <> 'default' and f.branch = pipeline_health.branch)
+            )
+            and (wants_bots or f.actor_is_bot is not true)
+          offset 0
+        ) as n
+        group by 1, 2, 3, 4
+      ) as p
+    )
+    select
+      row(
+        c.name, c.bucket_start, c.success, c.failure, c.timed_out, c.error, c.cancelled, c.skipped, c.neutral, c.unknown, c.reruns, c.first_decided,
+        c.first_success, c.last_decided, c.last_success,
+        case when is_exact then c.durations else (select q.percentiles from metrics.percentiles_of(c.duration_tally, fractions) as q) end,
+        case when is_exact then c.queues else (select q.percentiles from metrics.percentiles_of(c.queue_tally, fractions) as q) end
+      )::metrics.health_line
+    from (
+      select
+        c.name,
+        c.bucket_start,
+        sum(c.success)::bigint as success,
+        sum(c.failure)::bigint as failure,
+        sum(c.timed_out)::bigint as timed_out,
+        sum(c.error)::bigint as error,
+        sum(c.cancelled)::bigint as cancelled,
+        sum(c.skipped)::bigint as skipped,
+        sum(c.neutral)::bigint as neutral,
+        sum(c.unknown)::bigint as unknown,
+        sum(c.reruns)::bigint as reruns,
+        sum(c.first_decided)::bigint as first_decided,
+        sum(c.first_success)::bigint as first_success,
+        sum(c.last_decided)::bigint as last_decided,
+        sum(c.last_success)::bigint as last_success,
+        sum(c.duration_tally) as duration_tally,
+        sum(c.queue_tally) as queue_tally,
+        max(c.durations) as durations,
+        max(c.queues) as queues
+      from counted as c
+      group by c.name, c.bucket_start
+    ) as c
+    where c.name = any(groups_shown)
+  );
 
   return query
-  with repositories as materialized (
-    select r.reference_id, r.label
-    from unnest(reference_ids, labels) as r (reference_id, label)
-  ),
-  weeks as materialized (
-    select w.week, w.bucket_start
-    from metrics.nearest_weeks_of(asked) as w
-    where from_weeks
-      and w.is_counted
-  ),
-  stretches as materialized (
-    select d.bucket_start, d.starts_at, d.ends_at, d.times
-    from metrics.days_off_weeks_of(asked) as d
-    where from_weeks
-    union all
-    select s.bucket_start, s.starts_at, s.ends_at, 1
-    from metrics.stretches_of(asked) as s
-    where not from_weeks
-  ),
-  rows_read as materialized (
-    select
-      case when grouping = 'nothing' then 0 else r.reference_id end as reference_id,
-      case when grouping = 'pipeline' then coalesce(p.pipeline, '') else '' end as pipeline,
-      s.bucket_start,
-      s.times,
-      p.outcome,
-      p.is_first_try,
-      p.is_last_try,
-      p.duration_seconds,
-      p.queue_seconds
-    from repositories as r
-    cross join stretches as s
-    cross join lateral (
-      select *
-      from metrics.pipeline_runs as f
-      where f.reference_id = r.reference_id
-        and f.ended_at >= s.starts_at
-        and f.ended_at < s.ends_at
-        and (pipeline_health.pipeline is null or coalesce(f.pipeline, '') = pipeline_health.pipeline)
-        and (
-          pipeline_health.branch is null
-          or (pipeline_health.branch = 'default' and f.on_default_branch)
-          or (pipeline_health.branch <> 'default' and f.branch = pipeline_health.branch)
-        )
-        and (wants_bots or f.actor_is_bot is not true)
-      offset 0
-    ) as p
-  ),
-  exactness as materialized (
-    select not from_weeks and count(*) <= 10000 as is_exact
-    from rows_read as p
-  ),
-  -- What ran in the period, whatever its week and the days beside say by themselves.
-  occurring as materialized (
-    select k.reference_id, k.pipeline
-    from (
-      select
-        n.reference_id,
-        n.pipeline,
-        n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown as runs
-      from repositories as r
-      cross join lateral (
-        select *
-        from metrics.pipeline_weeks as f
-        where from_weeks
-          and f.generation = asked.generation
-          and f.only_default_branch = (pipeline_health.branch is not null)
-          and f.only_humans = not wants_bots
-          and f.reference_id = r.reference_id
-          and f.week >= first_week
-          and f.week < end_week
-          and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
-          and grouping = 'pipeline'
-        offset 0
-      ) as n
-      where n.week in (select w.week from weeks as w)
-      union all
-      select p.reference_id, p.pipeline, p.times
-      from rows_read as p
-      where grouping = 'pipeline'
-    ) as k
-    group by k.reference_id, k.pipeline
-    having sum(k.runs) > 0
-  ),
-  named as materialized (
-    select 0::bigint as reference_id, '' as pipeline, null::text as name
-    where grouping = 'nothing'
-    union all
-    select r.reference_id, '', r.label
-    from repositories as r
-    where grouping = 'repository'
-    union all
-    select p.reference_id, p.pipeline, r.label || ' / ' || p.pipeline
-    from occurring as p
-    join repositories as r
-      on r.reference_id = p.reference_id
-  ),
-  lines as materialized (
-    select
-      coalesce(n.name, '') collate "C" as sort_name,
-      coalesce(b.bucket_start::text, '') collate "C" as sort_bucket,
-      n.name,
-      b.bucket_start,
-      count(*) over () as total
-    from (select distinct d.name from named as d) as n
-    cross join metrics.buckets_of(asked) as b
-  ),
-  page as materialized (
-    select *
-    from lines as l
-    where after is null
-      or (l.sort_name, l.sort_bucket) > ((after ->> 0) collate "C", (after ->> 1) collate "C")
-    order by l.sort_name, l.sort_bucket
-    limit asked.page_size
-  ),
-  members as materialized (
-    select distinct n.reference_id, n.pipeline, p.name
-    from (select distinct l.sort_name, l.name from page as l) as p
-    join named as n
-      on coalesce(n.name, '') = p.sort_name
-  ),
-  by_week as materialized (
-    select
-      m.name,
-      w.bucket_start,
-      sum(n.success) as success,
-      sum(n.failure) as failure,
-      sum(n.timed_out) as timed_out,
-      sum(n.error) as error,
-      sum(n.cancelled) as cancelled,
-      sum(n.skipped) as skipped,
-      sum(n.neutral) as neutral,
-      sum(n.unknown) as unknown,
-      sum(n.reruns) as reruns,
-      sum(n.first_decided) as first_decided,
-      sum(n.first_success) as first_success,
-      sum(n.last_decided) as last_decided,
-      sum(n.last_success) as last_success,
-      sum(n.duration_tally) as duration_tally,
-      sum(n.queue_tally) as queue_tally
-    from repositories as r
-    cross join lateral (
-      select f.week, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
-        f.reruns, f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
-      from metrics.pipeline_weeks as f
-      where from_weeks
-        and f.generation = asked.generation
-        and f.only_default_branch = (pipeline_health.branch is not null)
-        and f.only_humans = not wants_bots
-        and f.reference_id = r.reference_id
-        and f.week >= first_week
-        and f.week < end_week
-        and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
-      offset 0
-    ) as n
-    join weeks as w
-      on w.week = n.week
-    join members as m
-      on m.reference_id = case when grouping = 'nothing' then 0 else r.reference_id end
-      and m.pipeline = case when grouping = 'pipeline' then n.pipeline else '' end
-    where grouping = 'nothing'
-      or r.reference_id in (select m.reference_id from members as m)
-    group by m.name, w.bucket_start
-  ),
-  by_row as materialized (
-    select
-      m.name,
-      p.bucket_start,
-      sum(p.times) filter (where p.outcome = 'success') as success,
-      sum(p.times) filter (where p.outcome = 'failure') as failure,
-      sum(p.times) filter (where p.outcome = 'timed_out') as timed_out,
-      sum(p.times) filter (where p.outcome = 'error') as error,
-      sum(p.times) filter (where p.outcome = 'cancelled') as cancelled,
-      sum(p.times) filter (where p.outcome = 'skipped') as skipped,
-      sum(p.times) filter (where p.outcome = 'neutral') as neutral,
-      sum(p.times) filter (where p.outcome = 'unknown') as unknown,
-      sum(p.times) filter (where not p.is_first_try) as reruns,
-      sum(p.times) filter (where p.is_first_try and p.outcome in ('success', 'failure', 'timed_out', 'error')) as first_decided,
-      sum(p.times) filter (where p.is_first_try and p.outcome = 'success') as first_success,
-      sum(p.times) filter (where p.is_last_try and p.outcome in ('success', 'failure', 'timed_out', 'error')) as last_decided,
-      sum(p.times) filter (where p.is_last_try and p.outcome = 'success') as last_success
-    from (
-      select q.reference_id, q.pipeline, q.bucket_start, q.outcome, q.is_first_try, q.is_last_try, sum(q.times) as times
-      from rows_read as q
-      group by q.reference_id, q.pipeline, q.bucket_start, q.outcome, q.is_first_try, q.is_last_try
-    ) as p
-    join members as m
-      on m.reference_id = p.reference_id
-      and m.pipeline = p.pipeline
-    group by m.name, p.bucket_start
-  ),
-  sizes as (
-    select t.name, t.bucket_start, v.measure, metrics.seconds_of(c.bucket) as seconds, c.count as times
-    from by_week as t
-    cross join lateral (values ('duration', t.duration_tally), ('queue', t.queue_tally)) as v (measure, tally)
-    cross join lateral metrics.counts_of(v.tally) as c
-    union all
-    select m.name, p.bucket_start, p.measure, case when x.is_exact then p.seconds else metrics.seconds_of(metrics.bucket_of(p.seconds)) end, p.times
-    from exactness as x
-    cross join lateral (
-      select q.reference_id, q.pipeline, q.bucket_start, 'duration' as measure, q.duration_seconds as seconds, sum(q.times) as times
-      from rows_read as q
-      where q.duration_seconds is not null
-      group by q.reference_id, q.pipeline, q.bucket_start, q.duration_seconds
-      union all
-      select q.reference_id, q.pipeline, q.bucket_start, 'queue', q.queue_seconds, sum(q.times)
-      from rows_read as q
-      where q.queue_seconds is not null
-      group by q.reference_id, q.pipeline, q.bucket_start, q.queue_seconds
-    ) as p
-    join members as m
-      on m.reference_id = p.reference_id
-      and m.pipeline = p.pipeline
-  ),
-  ranked as (
-    select
-      s.name,
-      s.bucket_start,
-      s.measure,
-      s.seconds,
-      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure order by s.seconds) as rank,
-      sum(sum(s.times)) over (partition by s.name, s.bucket_start, s.measure) as values
-    from sizes as s
-    group by s.name, s.bucket_start, s.measure, s.seconds
-    having sum(s.times) > 0
-  ),
-  percentiles as materialized (
-    select
-      r.name,
-      r.bucket_start,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 50) as duration_p50,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 75) as duration_p75,
-      min(r.seconds) filter (where r.measure = 'duration' and r.rank * 100 >= r.values * 95) as duration_p95,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 50) as queue_p50,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 75) as queue_p75,
-      min(r.seconds) filter (where r.measure = 'queue' and r.rank * 100 >= r.values * 95) as queue_p95
-    from ranked as r
-    group by r.name, r.bucket_start
-  ),
-  sums as materialized (
-    select
-      c.name,
-      c.bucket_start,
-      sum(c.success)::bigint as success,
-      sum(c.failure)::bigint as failure,
-      sum(c.timed_out)::bigint as timed_out,
-      sum(c.error)::bigint as error,
-      sum(c.cancelled)::bigint as cancelled,
-      sum(c.skipped)::bigint as skipped,
-      sum(c.neutral)::bigint as neutral,
-      sum(c.unknown)::bigint as unknown,
-      sum(c.reruns)::bigint as reruns,
-      sum(c.first_decided)::bigint as first_decided,
-      sum(c.first_success)::bigint as first_success,
-      sum(c.last_decided)::bigint as last_decided,
-      sum(c.last_success)::bigint as last_success
-    from (
-      select
-        w.name, w.bucket_start, w.success, w.failure, w.timed_out, w.error, w.cancelled, w.skipped, w.neutral, w.unknown,
-        w.reruns, w.first_decided, w.first_success, w.last_decided, w.last_success
-      from by_week as w
-      union all
-      select *
-      from by_row as p
-    ) as c
-    group by c.name, c.bucket_start
-  ),
-  numbers as (
-    select
-      l.*,
-      n.runs,
-      coalesce(s.success, 0) as success,
-      coalesce(s.failure, 0) as failure,
-      coalesce(s.timed_out, 0) as timed_out,
-      coalesce(s.error, 0) as error,
-      coalesce(s.cancelled, 0) as cancelled,
-      coalesce(s.skipped, 0) as skipped,
-      coalesce(s.neutral, 0) as neutral,
-      coalesce(s.unknown, 0) as unknown,
-      coalesce(s.success, 0)::double precision / nullif(n.decided, 0) as success_rate,
-      coalesce(s.first_success, 0)::double precision / nullif(s.first_decided, 0) as first_try_success_rate,
-      coalesce(s.last_success, 0)::double precision / nullif(s.last_decided, 0) as final_success_rate,
-      coalesce(s.reruns, 0)::double precision / nullif(n.runs, 0) as rerun_rate,
-      q.duration_p50, q.duration_p75, q.duration_p95, q.queue_p50, q.queue_p75, q.queue_p95
-    from page as l
-    left join sums as s
-      on s.name is not distinct from l.name
-      and s.bucket_start is not distinct from l.bucket_start
-    left join percentiles as q
-      on q.name is not distinct from l.name
-      and q.bucket_start is not distinct from l.bucket_start
-    cross join lateral (
-      select
-        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) as decided,
-        coalesce(s.success, 0) + coalesce(s.failure, 0) + coalesce(s.timed_out, 0) + coalesce(s.error, 0) + coalesce(s.cancelled, 0)
-          + coalesce(s.skipped, 0) + coalesce(s.neutral, 0) + coalesce(s.unknown, 0) as runs
-    ) as n
-  )
   select
-    o.bucket_start,
-    o.name,
-    case when not is_unknown then o.runs end,
-    case when not is_unknown then o.success end,
-    case when not is_unknown then o.failure end,
-    case when not is_unknown then o.timed_out end,
-    case when not is_unknown then o.error end,
-    case when not is_unknown then o.cancelled end,
-    case when not is_unknown then o.skipped end,
-    case when not is_unknown then o.neutral end,
-    case when not is_unknown then o.unknown end,
-    o.success_rate,
-    o.first_try_success_rate,
-    o.final_success_rate,
-    o.rerun_rate,
-    o.duration_p50,
-    o.duration_p75,
-    o.duration_p95,
-    o.queue_p50,
-    o.queue_p75,
-    o.queue_p95,
+    g.bucket_start,
+    g.name,
+    case when not is_unknown then n.runs end,
+    case when not is_unknown then coalesce(l.success, 0) end,
+    case when not is_unknown then coalesce(l.failure, 0) end,
+    case when not is_unknown then coalesce(l.timed_out, 0) end,
+    case when not is_unknown then coalesce(l.error, 0) end,
+    case when not is_unknown then coalesce(l.cancelled, 0) end,
+    case when not is_unknown then coalesce(l.skipped, 0) end,
+    case when not is_unknown then coalesce(l.neutral, 0) end,
+    case when not is_unknown then coalesce(l.unknown, 0) end,
+    r.success_rate,
+    r.first_try_success_rate,
+    r.final_success_rate,
+    r.rerun_rate,
+    l.durations[1],
+    l.durations[2],
+    l.durations[3],
+    l.queues[1],
+    l.queues[2],
+    l.queues[3],
     case
       when is_unknown then 'unknown_service'
       when num_nulls(
-        o.success_rate, o.first_try_success_rate, o.final_success_rate, o.rerun_rate, o.duration_p50, o.queue_p50
+        r.success_rate, r.first_try_success_rate, r.final_success_rate, r.rerun_rate, l.durations[1], l.queues[1]
       ) > 0 then 'too_few'
     end,
-    case when not is_unknown then x.is_exact end,
-    jsonb_build_array(o.sort_name, o.sort_bucket)::text,
-    o.total
-  from numbers as o
-  cross join exactness as x
-  order by o.sort_name, o.sort_bucket;
+    case when not is_unknown then is_exact end,
+    g.page_key,
+    g.total
+  from metrics.page_of(asked, groups, array['']) as g
+  left join unnest(lines) as l
+    on l.name = coalesce(g.name, '')
+    and l.bucket_start is not distinct from g.bucket_start
+  cross join lateral (
+    select
+      coalesce(l.success + l.failure + l.timed_out + l.error, 0) as decided,
+      coalesce(l.success + l.failure + l.timed_out + l.error + l.cancelled + l.skipped + l.neutral + l.unknown, 0) as runs
+  ) as n
+  cross join lateral (
+    select
+      l.success::double precision / nullif(n.decided, 0) as success_rate,
+      l.first_success::double precision / nullif(l.first_decided, 0) as first_try_success_rate,
+      l.last_success::double precision / nullif(l.last_decided, 0) as final_success_rate,
+      l.reruns::double precision / nullif(n.runs, 0) as rerun_rate
+  ) as r
+  order by g.name collate "C" nulls first, g.bucket_start;
 end
 $function$;
 grant execute on function metrics.pipeline_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) to authenticated;
@@ -14762,12 +15998,16 @@ begin
   after := metrics.evidence_after(asked);
   begins_at := greatest(after.happened_at, metrics.midnight(asked.since, asked.time_zone));
   ends_at := metrics.midnight(asked.until, asked.time_zone);
-  select h.runs
-  into all_rows
-  from metrics.pipeline_health(
-    asked.since, asked.until, 'none', 'nothing', pipeline_health_evidence.repository, pipeline_health_evidence.team, pipeline_health_evidence.branch, wants_bots,
-    null, 1, pipeline_health_evidence.pipeline
-  ) as h;
+  all_rows := metrics.ended_runs(
+    asked,
+    array(
+      select r.reference_id
+      from metrics.selected_references(pipeline_health_evidence.repository, pipeline_health_evidence.team) as r
+    ),
+    pipeline_health_evidence.branch,
+    pipeline_health_evidence.pipeline,
+    wants_bots
+  );
 
   return query
   select
@@ -14795,7 +16035,7 @@ begin
       'queue_seconds', p.queue_seconds
     ),
     metrics.evidence_page_key(p.at, p.label, 'pipeline_run', p.sort_id),
-    coalesce(all_rows, 0)
+    all_rows
   from (
     select r.label, f.*
     from metrics.selected_references(pipeline_health_evidence.repository, pipeline_health_evidence.team) as r
@@ -14833,16 +16073,20 @@ grant execute on function metrics.pipeline_health_evidence(since date, until dat
 grant execute on function metrics.pipeline_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) to metrics_reader;
 comment on function metrics.pipeline_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) is 'The pipeline runs behind pipeline_health, by the time at which they ended; value is the seconds that each took.';
 
--- function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, touched text[])
-CREATE OR REPLACE FUNCTION metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, touched text[])
- RETURNS text[]
+-- function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT fallen_back boolean)
+CREATE OR REPLACE FUNCTION metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT fallen_back boolean)
+ RETURNS record
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'on'
 AS $function$
 #variable_conflict use_column
 declare
   first_position constant bigint := place_changes.first_ordinal::bigint << 20;
+  -- Bounds that an index is read between, whatever they are.
+  least_line constant integer := case when place_changes.first_ordinal = 0 then 0 else first_line end;
+  last_line constant integer := case when place_changes.first_ordinal = 0 then 2147483647 else first_line end;
   siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
   has_globs constant boolean := exists (
     select
@@ -14853,12 +16097,10 @@ declare
   );
   moved text[] := '{}';
   elsewhere text[] := '{}';
-  ends text[];
-  written text[];
-  lost text[];
-  has_fallen_back boolean;
-  forced record;
-  came_back_to bigint;
+  ends text[] := '{}';
+  new_places jsonb;
+  taken metrics.changes[];
+  told text[];
 begin
   if place_changes.first_ordinal is not null then
     -- What stood there, and stands there no more, is looked for in what was before.
@@ -14871,7 +16113,7 @@ begin
       from metrics.changes as c
       where c.generation = place_changes.generation
         and c.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (c.line = first_line and c.position >= first_position))
+        and (c.line, c.position) between (least_line, first_position) and (last_line, 9223372036854775807)
       union all
       select l.sha, true
       from metrics.branch_moves as m
@@ -14880,25 +16122,62 @@ begin
       cross join lateral unnest(p.commits || p.after) as l (sha)
       where m.generation = place_changes.generation
         and m.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal >= place_changes.first_ordinal))
+        and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
         and l.sha !~ '^0+$'
     ) as u;
     elsewhere := array(select unnest(elsewhere) except select unnest(moved));
     -- Where a move ends on a commit that it does not list, all places of that commit matter.
     ends := array(
-      select distinct m.after
+      select distinct p.after
       from metrics.branch_moves as m
       join metrics.pushes as p
         on p.id = m.push_id
       where m.generation = place_changes.generation
         and m.repository_id = repository
-        and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal >= place_changes.first_ordinal))
-        and not coalesce(p.commits @> array[m.after], false)
-        and m.after !~ '^0+$'
+        and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
+        and not coalesce(p.commits @> array[p.after], false)
+        and p.after !~ '^0+$'
     );
+    -- As they do of one that stands on an earlier line.
+    if first_line > 0 then
+      ends := array(
+        select unnest(ends)
+        union
+        select s.sha
+        from unnest(moved) as s (sha)
+        cross join lateral (
+          select c.generation, c.repository_id
+          from metrics.changes as c
+          where c.sha = s.sha
+          offset 0
+        ) as c
+        where c.generation = place_changes.generation
+          and c.repository_id = repository
+      );
+    end if;
   end if;
+  told := array(
+    select unnest(moved)
+    union
+    select unnest(elsewhere)
+    union
+    select unnest(touched)
+  );
 
-  with places as (
+  -- Each looked up by its commit, whatever the planner knows of the table: + 0 keeps it from reading all of the repository.
+  with present as materialized (
+    select c.*
+    from unnest(told) as s (sha)
+    cross join lateral (
+      select t.ctid as row_id, t.generation, t.repository_id, t.service_id, t.sha, t.line, t.position, t.is_listed, t.gone_position, t.gone_reason
+      from metrics.changes as t
+      where t.sha = s.sha
+        and t.generation + 0 = place_changes.generation
+        and t.repository_id + 0 = repository
+      offset 0
+    ) as c
+  ),
+  places as (
     select l.sha, m.line, (m.ordinal::bigint << 20) + l.n as place, true as is_listed, null::bigint as gone_position, null as gone_reason
     from metrics.branch_moves as m
     join metrics.pushes as p
@@ -14906,18 +16185,21 @@ begin
     cross join lateral unnest(p.commits) with ordinality as l (sha, n)
     where m.generation = place_changes.generation
       and m.repository_id = repository
-      and (place_changes.first_ordinal = 0 or (m.line = first_line and m.ordinal >= place_changes.first_ordinal))
+      and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
     union all
     select o.sha, o.line, o.place, o.is_listed, null, null
     from metrics.places_of(place_changes.generation, repository, elsewhere || ends) as o
     union all
     select c.sha, c.line, c.position, c.is_listed, c.gone_position, c.gone_reason
-    from metrics.changes as c
-    where c.generation = place_changes.generation
-      and c.repository_id = repository
-      and c.sha = any(touched)
-      and c.sha <> all(moved)
-      and c.sha <> all(elsewhere)
+    from (
+      select unnest(touched)
+      except
+      select unnest(moved)
+      except
+      select unnest(elsewhere)
+    ) as s (sha)
+    join present as c
+      on c.sha = s.sha
   ),
   latest as (
     select distinct on (p.sha)
@@ -14959,99 +16241,100 @@ begin
   ),
   taken_away as (
     delete from metrics.changes as c
-    where c.generation = place_changes.generation
-      and c.repository_id = repository
-      and (c.sha = any(moved) or c.sha = any(elsewhere) or c.sha = any(touched))
-      and not exists (
-        select
-        from wanted as w
-        where w.sha = c.sha
-          and w.service_id = c.service_id
-      )
-    returning c.sha
-  ),
-  put as (
-    insert into metrics.changes as t (
-      generation, repository_id, service_id, sha, line, position, is_listed, gone_position, gone_reason
+    using (
+      select p.row_id
+      from present as p
+      left join wanted as w
+        on w.sha = p.sha
+        and w.service_id = p.service_id
+        and w.line = p.line
+        and w.place = p.position
+        and w.is_listed = p.is_listed
+      where w.sha is null
+    ) as g
+    where c.ctid = g.row_id
+    returning c.*
+  )
+  select
+    (select array_agg(t::metrics.changes) from taken_away as t),
+    (
+      select jsonb_agg(jsonb_build_array(w.sha, w.service_id, w.line, w.place, w.is_listed, w.gone_position, w.gone_reason))
+      from wanted as w
+      left join present as p
+        on p.sha = w.sha
+        and p.service_id = w.service_id
+        and p.line = w.line
+        and p.position = w.place
+        and p.is_listed = w.is_listed
+      where p.sha is null
     )
-    select place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, w.gone_position, w.gone_reason
-    from wanted as w
-    on conflict on constraint changes_pkey do update set
-      line = excluded.line,
-      position = excluded.position,
-      is_listed = excluded.is_listed
-    where (t.line, t.position, t.is_listed) is distinct from (excluded.line, excluded.position, excluded.is_listed)
-    returning t.sha
+  into taken, new_places;
+
+  -- What stands elsewhere keeps what is known of it.
+  with put as (
+    insert into metrics.changes (
+      generation, repository_id, service_id, sha, line, position, is_listed, gone_position, gone_reason, reference_id, started_at, basis, is_bot,
+      is_merge_commit, is_hotfix, reverts, pull_request_reference_id, pull_request_number, pull_request_is_bot, merged_at, shipped_by, shipped_at,
+      is_first_shipped, is_order_unknown
+    )
+    select
+      place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, coalesce(o.gone_position, w.gone_position),
+      coalesce(o.gone_reason, w.gone_reason), coalesce(o.reference_id, d.reference_id), coalesce(o.started_at, d.started_at),
+      coalesce(o.basis, d.basis), coalesce(o.is_bot, d.is_bot, false), coalesce(o.is_merge_commit, d.is_merge_commit, false),
+      coalesce(o.is_hotfix, d.is_hotfix, false), coalesce(o.reverts, d.reverts),
+      coalesce(o.pull_request_reference_id, d.pull_request_reference_id), coalesce(o.pull_request_number, d.pull_request_number),
+      coalesce(o.pull_request_is_bot, d.pull_request_is_bot), coalesce(o.merged_at, d.merged_at), o.shipped_by, o.shipped_at, coalesce(o.is_first_shipped, false), coalesce(o.is_order_unknown, false)
+    from (
+      select
+        a.said ->> 0 as sha,
+        (a.said ->> 1)::bigint as service_id,
+        (a.said ->> 2)::integer as line,
+        (a.said ->> 3)::bigint as place,
+        (a.said ->> 4)::boolean as is_listed,
+        (a.said ->> 5)::bigint as gone_position,
+        a.said ->> 6 as gone_reason
+      from jsonb_array_elements(new_places) as a (said)
+    ) as w
+    left join unnest(taken) as o
+      on o.sha = w.sha
+      and o.service_id = w.service_id
+    -- All are described afterwards. Where many are placed, what is known of them already is written at once, so that few rows change again.
+    left join (
+      select *
+      from metrics.described(place_changes.generation, repository, moved)
+      where place_changes.last_ordinal < 2147483647
+    ) as d
+      on d.sha = w.sha
+    returning sha
   )
   select coalesce(array_agg(u.sha), '{}')
   into written
-  from (select t.sha from taken_away as t union select p.sha from put as p) as u;
+  from (
+    select t.sha
+    from unnest(taken) as t
+    union
+    select p.sha
+    from put as p
+  ) as u;
 
-  if place_changes.first_ordinal is null then
-    return written;
-  end if;
-
-  -- What forced pushes took off the branch, in their order.
-  with back as (
-    update metrics.changes as c
-    set
-      gone_position = null,
-      gone_reason = null
-    where c.generation = place_changes.generation
-      and c.repository_id = repository
-      and c.gone_position is not null
-      and (place_changes.first_ordinal = 0 or (c.line = first_line and (c.gone_position >= first_position or c.position >= first_position)))
-    returning c.sha
-  )
-  select coalesce(array_agg(b.sha), '{}')
-  into lost
-  from back as b;
-  written := written || lost;
-  -- What stands at an earlier place again may have been taken off by an earlier one.
-  has_fallen_back := exists (
+  -- What stands at an earlier place again may have been taken off by an earlier forced push.
+  fallen_back := place_changes.first_ordinal > 0 and exists (
     select
-    from metrics.changes as c
+    from unnest(elsewhere || ends) as s (sha)
+    cross join lateral (
+      select c.generation, c.repository_id, c.line, c.position
+      from metrics.changes as c
+      where c.sha = s.sha
+      offset 0
+    ) as c
     where c.generation = place_changes.generation
       and c.repository_id = repository
-      and c.sha = any(elsewhere || ends)
       and c.line = first_line
       and c.position < first_position
   );
-  for forced in
-    select m.line, m.after, m.ordinal::bigint << 20 as place
-    from metrics.branch_moves as m
-    where m.generation = place_changes.generation
-      and m.repository_id = repository
-      and m.is_forced
-      and (place_changes.first_ordinal = 0 or (m.line = first_line and (has_fallen_back or m.ordinal >= place_changes.first_ordinal)))
-    order by m.line, m.ordinal
-  loop
-    select max(o.place)
-    into came_back_to
-    from metrics.places_of(place_changes.generation, repository, array[forced.after]) as o
-    where o.line = forced.line
-      and o.place < forced.place;
-    with lost_now as (
-      update metrics.changes as c
-      set
-        gone_position = forced.place,
-        gone_reason = case when came_back_to is null then 'rewritten' else 'taken_off' end
-      where c.generation = place_changes.generation
-        and c.repository_id = repository
-        and c.line = forced.line
-        and c.position < forced.place
-        and c.position > coalesce(came_back_to, -1)
-        and c.gone_position is null
-      returning c.sha
-    )
-    select written || coalesce(array_agg(l.sha), '{}')
-    into written
-    from lost_now as l;
-  end loop;
-  return array(select distinct w from unnest(written) as w);
 end
 $function$;
-comment on function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, touched text[]) is 'Places commits on the default branch, as changes of services. first_ordinal is what order_moves returned; NULL when no move changed.';
+comment on function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT fallen_back boolean) is 'Places commits on the default branch, as changes of services. first_ordinal is what order_moves returned; NULL when no move changed. fallen_back tells that something stands before that place again.';
 
 -- function metrics.places_of(generation integer, repository bigint, shas text[])
 CREATE OR REPLACE FUNCTION metrics.places_of(generation integer, repository bigint, shas text[])
@@ -15062,6 +16345,8 @@ CREATE OR REPLACE FUNCTION metrics.places_of(generation integer, repository bigi
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
 begin
   return query
   select p.sha, p.line, p.place, p.is_listed
@@ -15083,16 +16368,21 @@ begin
       cross join lateral unnest(p.commits) with ordinality as c (sha, n)
       where c.sha = s.sha
       union all
-      select m.after, m.line, (m.ordinal::bigint << 20) + 1048575, false, m.is_forced
+      select p.after, m.line, (m.ordinal::bigint << 20) + 1048575, false, m.is_forced
       from unnest(shas) as s (sha)
+      cross join lateral (
+        select q.id, q.after, q.commits
+        from metrics.pushes as q
+        where q.reference_id = any(siblings)
+          and q.after = s.sha
+        offset 0
+      ) as p
       join metrics.branch_moves as m
-        on m.generation = places_of.generation
+        on m.push_id = p.id
+        and m.generation = places_of.generation
         and m.repository_id = repository
-        and m.after = s.sha
-      join metrics.pushes as p
-        on p.id = m.push_id
-      where not coalesce(p.commits @> array[m.after], false)
-        and m.after !~ '^0+$'
+      where not coalesce(p.commits @> array[p.after], false)
+        and p.after !~ '^0+$'
     ) as u
   ) as p
   -- A branch that is forced back to a commit does not bring it: the commit stays where it was.
@@ -15105,12 +16395,15 @@ comment on function metrics.places_of(generation integer, repository bigint, sha
 -- function metrics.price_of(runner text, week date)
 CREATE OR REPLACE FUNCTION metrics.price_of(runner text, week date)
  RETURNS TABLE(label text, price_per_minute numeric, currency text, is_hosted boolean)
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE ROWS 1
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select p.label, p.price_per_minute, p.currency, p.is_hosted
-  from unnest(string_to_array(runner, ',')) as l (label)
+  from unnest(string_to_array(price_of.runner, ',')) as l (label)
   cross join lateral (
     select q.label, q.price_per_minute, q.currency, q.is_hosted
     from metrics.prices as q
@@ -15120,7 +16413,8 @@ AS $function$
     limit 1
   ) as p
   order by p.price_per_minute desc, p.is_hosted desc, p.label collate "C"
-  limit 1
+  limit 1;
+end
 $function$;
 grant execute on function metrics.price_of(runner text, week date) to authenticated;
 grant execute on function metrics.price_of(runner text, week date) to metrics_reader;
@@ -15133,10 +16427,14 @@ CREATE OR REPLACE FUNCTION metrics.pull_request_cycle_time(since date DEFAULT NU
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
- SET plan_cache_mode TO 'force_custom_plan'
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_nestloop TO 'off'
+ SET enable_sort TO 'off'
  SET enable_memoize TO 'off'
+ SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -15153,12 +16451,16 @@ declare
   names text[];
   groups text[];
   groups_shown text[];
-  first_day date;
-  end_day date;
+  page_since date;
+  page_until date;
+  begins_at timestamptz;
+  ends_at timestamptz;
   first_bucket date;
   last_bucket date;
   counted bigint;
+  counted_at_most bigint;
   is_small boolean;
+  samples metrics.phase_sample[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, bucket, page_after, page_size);
@@ -15179,35 +16481,33 @@ begin
     )
   end;
 
-  -- The whole period decides whether percentiles are exact, whatever the page shows of it.
+  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. The weeks
+  -- within it and those that it touches nearly always say so.
   whole := asked;
   whole.bucket := 'none';
-  select coalesce(sum(c.human + case when with_bots then c.bot else 0 end), 0)
-  into counted
-  from metrics.pull_request_week_counts as c
-  where c.generation = asked.generation
-    and c.reference_id = any(references_read)
-    and c.week >= (select min(w.week) from metrics.whole_weeks_of(whole) as w)
-    and c.week <= (select max(w.week) from metrics.whole_weeks_of(whole) as w);
-  if counted <= 10000 then
-    select counted + coalesce(sum(p.pull_requests), 0)
-    into counted
-    from metrics.days_beside_weeks_of(whole) as d
-    cross join unnest(references_read) as r (reference_id)
-    cross join lateral (
-      select count(*) as pull_requests
-      from metrics.pull_requests as p
-      where p.reference_id = r.reference_id
-        and p.merged_at >= d.starts_at
-        and p.merged_at < d.ends_at
-        and (with_bots or p.author_is_bot is not true)
-    ) as p;
+  select
+    coalesce(sum(c.pull_requests) filter (where c.week >= asked.since and c.week + 7 <= asked.until), 0),
+    coalesce(sum(c.pull_requests), 0)
+  into counted, counted_at_most
+  from unnest(references_read) as r (reference_id)
+  cross join lateral (
+    select w.week, w.pull_requests
+    from metrics.pull_request_weeks as w
+    where w.generation = asked.generation
+      and w.reference_id = r.reference_id
+      and w.week > asked.since - 7
+      and w.week < asked.until
+      and (with_bots or not w.is_bot)
+    offset 0
+  ) as c;
+  if counted <= 2000 and counted_at_most > 2000 then
+    counted := metrics.merged_pull_requests(whole, references_read, with_bots);
   end if;
-  is_small := counted <= 10000;
+  is_small := counted <= 2000;
 
   -- Facts are read of what stands on the page alone.
   select min(b.first_day), max(b.end_day), min(b.bucket_start), max(b.bucket_start), array_agg(distinct coalesce(g.name, ''))
-  into first_day, end_day, first_bucket, last_bucket, groups_shown
+  into page_since, page_until, first_bucket, last_bucket, groups_shown
   from metrics.page_of(asked, groups, parts) as g
   join metrics.buckets_of(asked) as b
     on b.bucket_start is not distinct from g.bucket_start;
@@ -15215,186 +16515,238 @@ begin
   into references_read, repositories_read, names
   from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
   where r.name = any(groups_shown);
+  begins_at := metrics.midnight(page_since, asked.time_zone);
+  ends_at := metrics.midnight(page_until, asked.time_zone);
 
-  return query
-  with chosen as (
-    select r.reference_id, r.repository_id, r.name
-    from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
-  ),
-  -- Few: each by itself. What deploying took stands with the commit that a pull request became.
-  shipped as (
-    select c.pull_request_reference_id as reference_id, c.pull_request_number as number, min(c.shipped_at) as at
-    from metrics.changes as c
-    where is_small
-      and c.generation = asked.generation
-      and c.repository_id = any(repositories_read)
-      and c.merged_at >= metrics.midnight(first_day, asked.time_zone)
-      and c.merged_at < metrics.midnight(end_day, asked.time_zone)
-    group by 1, 2
-  ),
-  merged as (
-    select
-      r.name,
-      case
-        when asked.bucket <> 'none' then date_trunc(asked.bucket, p.merged_at at time zone asked.time_zone)::date
-      end as bucket_start,
-      p.coding_seconds,
-      p.pickup_seconds,
-      p.review_seconds,
-      p.merge_seconds,
-      case when d.at >= p.merged_at then extract(epoch from d.at - p.merged_at)::double precision end as deploy_seconds,
-      p.total_seconds
-    from chosen as r
-    join metrics.pull_requests as p
-      on p.reference_id = r.reference_id
-      and p.merged_at >= metrics.midnight(first_day, asked.time_zone)
-      and p.merged_at < metrics.midnight(end_day, asked.time_zone)
-    left join shipped as s
-      on s.reference_id = p.reference_id
-      and s.number = p.number
-    cross join lateral (
-      select case
-        when s.number is not null then s.at
-        -- A commit tells of one pull request, that of the least number; another may have become the same commit.
-        when p.merge_sha is not null then (
-          select min(c.shipped_at)
-          from metrics.changes as c
-          where c.generation = asked.generation
-            and c.repository_id = r.repository_id
-            and c.sha = p.merge_sha
-        )
-      end as at
-      offset 0
-    ) as d
-    where is_small
-      and (with_bots or p.author_is_bot is not true)
-  ),
-  -- Many: weeks as they were counted, and the days by which those miss the period.
-  tallies as (
-    select r.name, w.bucket_start, array_position(phases, t.phase)::text as part, t.human + case when with_bots then t.bot else 0 end as tally
-    from chosen as r
-    join metrics.pull_request_weeks as t
-      on t.generation = asked.generation
-      and t.reference_id = r.reference_id
-      and t.week > first_day - 7
-      and t.week < end_day
-    join metrics.nearest_weeks_of(asked) as w
-      on w.week = t.week
-      and w.is_counted
-      and w.first_day >= first_day
-      and w.end_day <= end_day
-    where not is_small
-    union all
-    select r.name, w.bucket_start, '0', c.human + case when with_bots then c.bot else 0 end
-    from chosen as r
-    join metrics.pull_request_week_counts as c
-      on c.generation = asked.generation
-      and c.reference_id = r.reference_id
-      and c.week > first_day - 7
-      and c.week < end_day
-    join metrics.nearest_weeks_of(asked) as w
-      on w.week = c.week
-      and w.is_counted
-      and w.first_day >= first_day
-      and w.end_day <= end_day
-    where not is_small
-    union all
-    select e.name, e.bucket_start, e.part, e.times * metrics.tally_of(e.bucket)
-    from (
-      select r.name, d.bucket_start, v.part, metrics.bucket_of(v.seconds) as bucket, sum(d.times) as times
-      from metrics.days_off_weeks_of(asked) as d
-      cross join chosen as r
-      cross join lateral (
-        select *
-        from metrics.pull_requests as p
-        where p.reference_id = r.reference_id
-          and p.merged_at >= d.starts_at
-          and p.merged_at < d.ends_at
-          and (with_bots or p.author_is_bot is not true)
+  if is_small then
+    -- Each by itself. What deploying took stands with the commit that a pull request became.
+    samples := array(
+      with shipped as (
+        select c.pull_request_reference_id as reference_id, c.pull_request_number as number, min(c.shipped_at) as at
+        from (select distinct o.repository_id from unnest(repositories_read) as o (repository_id)) as r
+        cross join lateral (
+          select o.pull_request_reference_id, o.pull_request_number, o.shipped_at
+          from metrics.changes as o
+          where o.generation = asked.generation
+            and o.repository_id = r.repository_id
+            and o.merged_at >= begins_at
+            and o.merged_at < ends_at
+          offset 0
+        ) as c
+        group by 1, 2
+      ),
+      merged as (
+        select
+          r.place,
+          case
+            when asked.bucket <> 'none' then date_trunc(asked.bucket, p.merged_at at time zone asked.time_zone)::date
+          end as bucket_start,
+          p.coding_seconds,
+          p.pickup_seconds,
+          p.review_seconds,
+          p.merge_seconds,
+          p.total_seconds,
+          p.merged_at,
+          case
+            when s.number is not null then s.at
+            -- A commit tells of one pull request, that of the least number; another may have become the same commit.
+            when p.merge_sha is not null then (
+              select min(c.shipped_at)
+              from metrics.changes as c
+              where c.generation = asked.generation
+                and c.repository_id = r.repository_id
+                and c.sha = p.merge_sha
+            )
+          end as deployed_at
+        from (
+          select o.reference_id, o.repository_id, array_position(groups_shown, o.name) as place
+          from unnest(references_read, repositories_read, names) as o (reference_id, repository_id, name)
+        ) as r
+        cross join lateral (
+          select *
+          from metrics.pull_requests as q
+          where q.reference_id = r.reference_id
+            and q.merged_at >= begins_at
+            and q.merged_at < ends_at
+            and (with_bots or q.author_is_bot is not true)
+          offset 0
+        ) as p
+        left join shipped as s
+          on s.reference_id = p.reference_id
+          and s.number = p.number
         offset 0
-      ) as p
+      )
+      select row(groups_shown[m.place], m.bucket_start, v.part, v.sample_size, v.percentiles)::metrics.phase_sample
+      from (
+        select
+          d.place,
+          d.bucket_start,
+          count(*) as pull_requests,
+          count(d.coding_seconds) as coding,
+          percentile_disc(fractions) within group (order by d.coding_seconds) as codings,
+          count(d.pickup_seconds) as pickup,
+          percentile_disc(fractions) within group (order by d.pickup_seconds) as pickups,
+          count(d.review_seconds) as review,
+          percentile_disc(fractions) within group (order by d.review_seconds) as reviews,
+          count(d.merge_seconds) as merge,
+          percentile_disc(fractions) within group (order by d.merge_seconds) as merges,
+          count(d.deploy_seconds) as deploy,
+          percentile_disc(fractions) within group (order by d.deploy_seconds) as deploys,
+          count(d.total_seconds) as total,
+          percentile_disc(fractions) within group (order by d.total_seconds) as totals
+        from (
+          select
+            n.*,
+            case when n.deployed_at >= n.merged_at then extract(epoch from n.deployed_at - n.merged_at)::double precision end as deploy_seconds
+          from merged as n
+        ) as d
+        group by d.place, d.bucket_start
+      ) as m
       cross join lateral (
         values
-          ('0', 0),
-          ('1', p.coding_seconds),
-          ('2', p.pickup_seconds),
-          ('3', p.review_seconds),
-          ('4', p.merge_seconds),
-          ('6', p.total_seconds)
-      ) as v (part, seconds)
-      where not is_small
-        and (d.bucket_start between first_bucket and last_bucket) is not false
-        and v.seconds is not null
-      group by 1, 2, 3, 4
-      union all
-      select
-        r.name,
-        d.bucket_start,
-        '5',
-        metrics.bucket_of(extract(epoch from c.at - c.merged_at)::double precision),
-        sum(d.times)
-      from metrics.days_off_weeks_of(asked) as d
-      cross join (
-        select distinct o.repository_id, o.name
-        from chosen as o
-      ) as r
+          ('0', m.pull_requests, null),
+          ('1', m.coding, m.codings),
+          ('2', m.pickup, m.pickups),
+          ('3', m.review, m.reviews),
+          ('4', m.merge, m.merges),
+          ('5', m.deploy, m.deploys),
+          ('6', m.total, m.totals)
+      ) as v (part, sample_size, percentiles)
+    );
+  else
+    -- Weeks as they were counted, and the days by which those miss the period.
+    samples := array(
+      with chosen as materialized (
+        select r.reference_id, r.repository_id, array_position(groups_shown, r.name) as place
+        from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
+      ),
+      weeks as materialized (
+        select w.week, w.bucket_start
+        from metrics.nearest_weeks_of(asked) as w
+        where w.is_counted
+          and w.first_day >= page_since
+          and w.end_day <= page_until
+      ),
+      days as materialized (
+        select d.bucket_start, d.starts_at, d.ends_at, d.times
+        from metrics.days_off_weeks_of(asked) as d
+        where (d.bucket_start between first_bucket and last_bucket) is not false
+      ),
+      tallies as (
+        select
+          r.place,
+          w.bucket_start,
+          sum(t.pull_requests) as pull_requests,
+          sum(t.coding) as coding,
+          sum(t.pickup) as pickup,
+          sum(t.review) as review,
+          sum(t.merge) as merge,
+          sum(t.deploy) as deploy,
+          sum(t.total) as total
+        from chosen as r
+        cross join lateral (
+          select c.week, c.pull_requests, c.coding, c.pickup, c.review, c.merge, c.deploy, c.total
+          from metrics.pull_request_weeks as c
+          where c.generation = asked.generation
+            and c.reference_id = r.reference_id
+            and c.week > page_since - 7
+            and c.week < page_until
+            and (with_bots or not c.is_bot)
+          offset 0
+        ) as t
+        join weeks as w
+          on w.week = t.week
+        group by 1, 2
+        union all
+        select
+          e.place,
+          e.bucket_start,
+          e.times * e.pull_requests,
+          e.times * metrics.tally_of_all(e.codings),
+          e.times * metrics.tally_of_all(e.pickups),
+          e.times * metrics.tally_of_all(e.reviews),
+          e.times * metrics.tally_of_all(e.merges),
+          0,
+          e.times * metrics.tally_of_all(e.totals)
+        from (
+          select
+            r.place,
+            d.bucket_start,
+            d.times,
+            count(*) as pull_requests,
+            array_agg(p.coding_seconds) as codings,
+            array_agg(p.pickup_seconds) as pickups,
+            array_agg(p.review_seconds) as reviews,
+            array_agg(p.merge_seconds) as merges,
+            array_agg(p.total_seconds) as totals
+          from days as d
+          cross join chosen as r
+          cross join lateral (
+            select q.coding_seconds, q.pickup_seconds, q.review_seconds, q.merge_seconds, q.total_seconds
+            from metrics.pull_requests as q
+            where q.reference_id = r.reference_id
+              and q.merged_at >= d.starts_at
+              and q.merged_at < d.ends_at
+              and (with_bots or q.author_is_bot is not true)
+            offset 0
+          ) as p
+          group by 1, 2, 3
+        ) as e
+        union all
+        select e.place, e.bucket_start, 0, 0, 0, 0, 0, e.times * metrics.tally_of_all(e.deploys), 0
+        from (
+          select
+            r.place,
+            d.bucket_start,
+            d.times,
+            array_agg(extract(epoch from c.at - c.merged_at)::double precision) filter (where c.at >= c.merged_at) as deploys
+          from days as d
+          cross join (
+            select distinct o.repository_id, o.place
+            from chosen as o
+          ) as r
+          cross join lateral (
+            select o.merged_at, min(o.shipped_at) as at
+            from metrics.changes as o
+            where o.generation = asked.generation
+              and o.repository_id = r.repository_id
+              and o.merged_at >= d.starts_at
+              and o.merged_at < d.ends_at
+              and (with_bots or o.pull_request_is_bot is not true)
+            group by o.pull_request_reference_id, o.pull_request_number, o.merged_at
+            offset 0
+          ) as c
+          group by 1, 2, 3
+        ) as e
+      )
+      select row(groups_shown[t.place], t.bucket_start, p.part, p.sample_size, p.percentiles)::metrics.phase_sample
+      from (
+        select
+          t.place,
+          t.bucket_start,
+          sum(t.pull_requests)::bigint as pull_requests,
+          sum(t.coding) as coding,
+          sum(t.pickup) as pickup,
+          sum(t.review) as review,
+          sum(t.merge) as merge,
+          sum(t.deploy) as deploy,
+          sum(t.total) as total
+        from tallies as t
+        group by 1, 2
+      ) as t
       cross join lateral (
-        select c.pull_request_reference_id, c.pull_request_number, c.merged_at, min(c.shipped_at) as at
-        from metrics.changes as c
-        where c.generation = asked.generation
-          and c.repository_id = r.repository_id
-          and c.merged_at >= d.starts_at
-          and c.merged_at < d.ends_at
-          and (with_bots or c.pull_request_is_bot is not true)
-        group by 1, 2, 3
-      ) as c
-      where not is_small
-        and (d.bucket_start between first_bucket and last_bucket) is not false
-        and c.at >= c.merged_at
-      group by 1, 2, 3, 4
-    ) as e
-  ),
-  samples as (
-    select m.name, m.bucket_start, v.part, v.sample_size, v.percentiles
-    from (
-      select
-        d.name,
-        d.bucket_start,
-        count(*) as pull_requests,
-        count(d.coding_seconds) as coding,
-        percentile_disc(fractions) within group (order by d.coding_seconds) as codings,
-        count(d.pickup_seconds) as pickup,
-        percentile_disc(fractions) within group (order by d.pickup_seconds) as pickups,
-        count(d.review_seconds) as review,
-        percentile_disc(fractions) within group (order by d.review_seconds) as reviews,
-        count(d.merge_seconds) as merge,
-        percentile_disc(fractions) within group (order by d.merge_seconds) as merges,
-        count(d.deploy_seconds) as deploy,
-        percentile_disc(fractions) within group (order by d.deploy_seconds) as deploys,
-        count(d.total_seconds) as total,
-        percentile_disc(fractions) within group (order by d.total_seconds) as totals
-      from merged as d
-      group by d.name, d.bucket_start
-    ) as m
-    cross join lateral (
-      values
-        ('0', m.pull_requests, null),
-        ('1', m.coding, m.codings),
-        ('2', m.pickup, m.pickups),
-        ('3', m.review, m.reviews),
-        ('4', m.merge, m.merges),
-        ('5', m.deploy, m.deploys),
-        ('6', m.total, m.totals)
-    ) as v (part, sample_size, percentiles)
-    union all
-    select t.name, t.bucket_start, t.part, p.sample_size, p.percentiles
-    from (
-      select t.name, t.bucket_start, t.part, sum(t.tally) as tally
-      from tallies as t
-      group by 1, 2, 3
-    ) as t
-    cross join lateral metrics.percentiles_of(t.tally, fractions) as p
-  )
+        select '0' as part, t.pull_requests as sample_size, null::double precision[] as percentiles
+        union all
+        select v.part, q.sample_size, q.percentiles
+        from (
+          values ('1', t.coding), ('2', t.pickup), ('3', t.review), ('4', t.merge), ('5', t.deploy), ('6', t.total)
+        ) as v (part, tally)
+        cross join lateral metrics.percentiles_of(v.tally, fractions) as q
+      ) as p
+    );
+  end if;
+
+  return query
   select
     g.bucket_start,
     g.name,
@@ -15409,11 +16761,15 @@ begin
       when s.sample_size > 0 then null
       when g.part = '5' and not exists (
         select
-        from chosen as r
-        join metrics.service_deployments as d
-          on d.generation = asked.generation
-          and d.repository_id = r.repository_id
-          and d.outcome = 'success'
+        from unnest(repositories_read, names) as r (repository_id, name)
+        cross join lateral (
+          select
+          from metrics.service_deployments as o
+          where o.generation = asked.generation
+            and o.repository_id = r.repository_id
+            and o.outcome = 'success'
+          limit 1
+        ) as d
         where r.name = coalesce(g.name, '')
       ) then 'no_deployments'
       else 'too_few'
@@ -15422,11 +16778,11 @@ begin
     g.page_key,
     g.total
   from metrics.page_of(asked, groups, parts) as g
-  left join samples as s
+  left join unnest(samples) as s
     on s.name = coalesce(g.name, '')
     and s.bucket_start is not distinct from g.bucket_start
     and s.part = g.part
-  left join samples as n
+  left join unnest(samples) as n
     on n.name = coalesce(g.name, '')
     and n.bucket_start is not distinct from g.bucket_start
     and n.part = '0'
@@ -15435,7 +16791,7 @@ end
 $function$;
 grant execute on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) to authenticated;
 grant execute on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) to metrics_reader;
-comment on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample. Exact up to 10,000 pull requests, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
+comment on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample. Exact up to 2,000 pull requests, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
 
 -- function metrics.pull_request_cycle_time_evidence(since date, until date, repository text, team text, bots boolean, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.pull_request_cycle_time_evidence(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, bots boolean DEFAULT true, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -15469,28 +16825,7 @@ begin
   into references_read, repositories_read, names
   from metrics.selected_references(repository, team) as s (reference_id, repository_id, label);
 
-  select coalesce(sum(n.pull_requests), 0)
-  into rows_in_all
-  from (
-    select sum(c.human + case when with_bots then c.bot else 0 end) as pull_requests
-    from metrics.pull_request_week_counts as c
-    where c.generation = asked.generation
-      and c.reference_id = any(references_read)
-      and c.week >= (select min(w.week) from metrics.whole_weeks_of(asked) as w)
-      and c.week <= (select max(w.week) from metrics.whole_weeks_of(asked) as w)
-    union all
-    select p.pull_requests
-    from metrics.days_beside_weeks_of(asked) as d
-    cross join unnest(references_read) as r (reference_id)
-    cross join lateral (
-      select count(*) as pull_requests
-      from metrics.pull_requests as p
-      where p.reference_id = r.reference_id
-        and p.merged_at >= d.starts_at
-        and p.merged_at < d.ends_at
-        and (with_bots or p.author_is_bot is not true)
-    ) as p
-  ) as n;
+  rows_in_all := metrics.merged_pull_requests(asked, references_read, with_bots);
 
   return query
   select
@@ -15699,13 +17034,16 @@ comment on function metrics.read_body(source text, delivery_id text) is 'The bod
 -- function metrics.readable_references()
 CREATE OR REPLACE FUNCTION metrics.readable_references()
  RETURNS SETOF bigint
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER ROWS 400
  SET search_path TO ''
 AS $function$
+begin
+  return query
   select r.id
   from metrics.repository_references as r
-  where r.repository_id in (select metrics.readable_repositories())
+  where r.repository_id in (select metrics.readable_repositories());
+end
 $function$;
 grant execute on function metrics.readable_references() to authenticated;
 comment on function metrics.readable_references() is 'Repository references whose repository the signed-in member may read.';
@@ -15713,32 +17051,39 @@ comment on function metrics.readable_references() is 'Repository references whos
 -- function metrics.readable_repositories()
 CREATE OR REPLACE FUNCTION metrics.readable_repositories()
  RETURNS SETOF bigint
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER ROWS 200
  SET search_path TO ''
 AS $function$
-  select r.id
-  from metrics.repositories as r
-  where (select metrics.is_admin())
-  union
-  select g.repository_id
-  from metrics.members as m
-  join metrics.team_members as t
-    on t.email = m.email
-  join metrics.team_repositories as g
-    on g.team_id = t.team_id
-  where m.user_id = (select auth.uid())
+begin
+  if metrics.is_admin() then
+    return query
+    select r.id
+    from metrics.repositories as r;
+  else
+    return query
+    select g.repository_id
+    from metrics.members as m
+    join metrics.team_members as t
+      on t.email = m.email
+    join metrics.team_repositories as g
+      on g.team_id = t.team_id
+    where m.user_id = (select auth.uid());
+  end if;
+end
 $function$;
 grant execute on function metrics.readable_repositories() to authenticated;
-comment on function metrics.readable_repositories() is 'Repositories that the signed-in member may read.';
+comment on function metrics.readable_repositories() is 'Repositories that the signed-in member may read; one that several teams were given comes as often.';
 
 -- function metrics.readable_service_names()
 CREATE OR REPLACE FUNCTION metrics.readable_service_names()
  RETURNS SETOF text
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE SECURITY DEFINER ROWS 200
  SET search_path TO ''
 AS $function$
+begin
+  return query
   select lower(coalesce(s.name, r.full_name, f.reference))
   from metrics.services as s
   join metrics.repositories as r
@@ -15753,13 +17098,14 @@ AS $function$
     on s.name is null
     and r.full_name is null
   where s.generation = (select metrics.current_generation())
-    and s.repository_id in (select metrics.readable_repositories())
+    and s.repository_id in (select metrics.readable_repositories());
+end
 $function$;
 grant execute on function metrics.readable_service_names() to authenticated;
 comment on function metrics.readable_service_names() is 'Names, in lower case, of the services whose repository the signed-in member may read.';
 
 -- function metrics.rebuild(seconds double precision)
-CREATE OR REPLACE FUNCTION metrics.rebuild(seconds double precision DEFAULT 1)
+CREATE OR REPLACE FUNCTION metrics.rebuild(seconds double precision DEFAULT 0.5)
  RETURNS jsonb
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -15767,11 +17113,6 @@ CREATE OR REPLACE FUNCTION metrics.rebuild(seconds double precision DEFAULT 1)
 AS $function$
 declare
   began constant timestamptz := clock_timestamp();
-  present integer;
-  next_one metrics.generations;
-  week date;
-  repository bigint;
-  told metrics.touched;
 begin
   perform metrics.require_admin();
   if seconds is null or seconds not between 0 and 60 then
@@ -15779,71 +17120,186 @@ begin
       errcode = '22023',
       message = format('seconds is between 0 and 60, not %s', seconds);
   end if;
-  -- Deliveries are waited for, and wait, so that each is counted once: here or where it is stored.
-  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
-  select *
-  into next_one
-  from metrics.generations as g
-  where g.state = 'building';
-  if not found then
-    return jsonb_build_object('done', true, 'weeks_before', null, 'repositories_left', 0);
-  end if;
-  present := metrics.current_generation();
-  told.is_whole := true;
   loop
-    if next_one.weeks_before < 'infinity' then
-      if next_one.weeks_before = '-infinity' then
-        perform metrics.copy_frozen_weeks(present, next_one.id);
-      end if;
-      week := metrics.next_week_with_facts(next_one.weeks_before, next_one.time_zone);
-      if week is not null then
-        perform metrics.count_week(next_one.id, week);
-        perform metrics.count_pull_requests_of_week(next_one.id, week);
-      end if;
-      next_one.weeks_before := coalesce(week + 7, 'infinity');
-      update metrics.generations as g
-      set weeks_before = next_one.weeks_before
-      where g.id = next_one.id;
-    else
-      select r.id
-      into repository
-      from metrics.repositories as r
-      where r.id > next_one.repositories_up_to
-      order by r.id
-      limit 1;
-      if found then
-        perform metrics.derive_delivery(next_one.id, repository, told);
-        next_one.repositories_up_to := repository;
-        update metrics.generations as g
-        set repositories_up_to = repository
-        where g.id = next_one.id;
-      else
-        -- Incidents about no repository that is known.
-        perform metrics.link_lost_incidents(next_one.id);
-        update metrics.generations as g
-        set
-          state = 'retired',
-          retired_at = now()
-        where g.id = present;
-        update metrics.generations as g
-        set
-          state = 'current',
-          repositories_up_to = 9223372036854775807
-        where g.id = next_one.id;
-        return jsonb_build_object('done', true, 'weeks_before', null, 'repositories_left', 0);
-      end if;
+    if not metrics.rebuild_slice(1000) then
+      return jsonb_build_object('done', true, 'references_left', 0, 'repositories_left', 0);
     end if;
     exit when clock_timestamp() >= began + make_interval(secs => seconds);
   end loop;
-  return jsonb_build_object(
-    'done', false,
-    'weeks_before', case when isfinite(next_one.weeks_before) then next_one.weeks_before end,
-    'repositories_left', (select count(*) from metrics.repositories as r where r.id > next_one.repositories_up_to)
+  return (
+    select jsonb_build_object(
+      'done', false,
+      'references_left', (
+        select count(*)
+        from metrics.repository_references as r
+        where r.id > g.counted_reference
+          or (r.id = g.counted_reference and g.counted_up_to < 'infinity')
+      ),
+      'repositories_left', (select count(*) from metrics.repositories as r where r.id > g.repositories_up_to)
+    )
+    from metrics.generations as g
+    where g.state = 'building'
   );
 end
 $function$;
 grant execute on function metrics.rebuild(seconds double precision) to authenticated;
-comment on function metrics.rebuild(seconds double precision) is 'Goes on building the next generation, for about so many seconds: call again until done is true. Numbers are read from the present one until then. Deliveries wait while it runs.';
+comment on function metrics.rebuild(seconds double precision) is 'Goes on building the next generation, for about so many seconds: call again until done is true. Numbers are read from the present one until then. Deliveries wait while it runs: for that time and one slice more, however large a repository is.';
+
+-- function metrics.rebuild_slice(most integer)
+CREATE OR REPLACE FUNCTION metrics.rebuild_slice(most integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  built metrics.generations;
+  one metrics.under_way;
+  ends_at timestamptz;
+  next_id bigint;
+  name text;
+begin
+  -- Deliveries are waited for, and wait, so that each is counted once: here or where it is stored.
+  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
+  select *
+  into built
+  from metrics.generations as g
+  where g.state = 'building';
+  if not found then
+    return false;
+  end if;
+
+  -- First what each row counts by itself, reference by reference.
+  if built.counted_reference < 9223372036854775807 then
+    if built.counted_up_to = 'infinity' or built.counted_reference = 0 then
+      select min(r.id)
+      into next_id
+      from metrics.repository_references as r
+      where r.id > built.counted_reference;
+      built.counted_reference := coalesce(next_id, 9223372036854775807);
+      built.counted_up_to := case when next_id is null then 'infinity' else '-infinity' end;
+    end if;
+    if built.counted_up_to < 'infinity' then
+      ends_at := metrics.end_of_slice(built.id, built.counted_reference, built.counted_up_to, 2 * most);
+      perform metrics.copy_frozen_weeks(built.id, built.counted_reference, built.counted_up_to, ends_at);
+      perform metrics.count_facts(built.id, built.counted_reference, built.counted_up_to, ends_at);
+    end if;
+    update metrics.generations as g
+    set
+      counted_reference = built.counted_reference,
+      counted_up_to = coalesce(ends_at, built.counted_up_to)
+    where g.id = built.id;
+    return true;
+  end if;
+
+  -- Then what joins facts, repository by repository.
+  select *
+  into one
+  from metrics.under_way as u
+  where u.generation = built.id;
+  if found and one.repository_id = 0 then
+    -- All repositories are derived. Incidents that name something else, what the planner is to know of all this, and then it is read.
+    if one.place ? 'after' then
+      one.place := metrics.link_lost_incidents(built.id, one.place -> 'after' ->> 0, one.place -> 'after' ->> 1, most);
+      update metrics.under_way as u
+      set place = case when one.place is null then '{"analysed": ""}'::jsonb else jsonb_build_object('after', one.place) end
+      where u.generation = built.id;
+      return true;
+    end if;
+    select min(c.relname)
+    into name
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_attribute as a
+      on a.attrelid = c.oid
+      and a.attname = 'generation'
+    where c.relnamespace = 'metrics'::regnamespace
+      and c.relkind = 'r'
+      and c.relname > one.place ->> 'analysed';
+    if name is not null then
+      execute format('analyze metrics.%I', name);
+      update metrics.under_way as u
+      set place = jsonb_build_object('analysed', name)
+      where u.generation = built.id;
+      return true;
+    end if;
+    delete from metrics.under_way as u
+    where u.generation = built.id;
+    update metrics.generations as g
+    set
+      state = 'retired',
+      retired_at = now()
+    where g.state = 'current';
+    update metrics.generations as g
+    set state = 'current'
+    where g.id = built.id;
+    return false;
+  end if;
+  if not found then
+    select min(r.id)
+    into next_id
+    from metrics.repositories as r
+    where r.id > built.repositories_up_to;
+    insert into metrics.under_way (generation, repository_id, place)
+    values (built.id, coalesce(next_id, 0), case when next_id is null then '{"after": []}' else '{}' end::jsonb);
+    if next_id is null then
+      -- One that comes from now on is derived as its deliveries come.
+      update metrics.generations as g
+      set repositories_up_to = 9223372036854775807
+      where g.id = built.id;
+    end if;
+    return true;
+  end if;
+
+  if exists (
+    select
+    from metrics.postponed as p
+    where p.generation = built.id
+      and p.repository_id = one.repository_id
+      and (p.told).is_whole
+  ) then
+    -- All of it may be another's now: from the beginning, when that is done.
+    perform metrics.forget_delivery(built.id, one.repository_id);
+    delete from metrics.postponed as p
+    where p.generation = built.id
+      and p.repository_id = one.repository_id;
+    update metrics.under_way as u
+    set place = '{}'
+    where u.generation = built.id;
+    return true;
+  end if;
+  if not exists (
+    select
+    from metrics.repositories as r
+    where r.id = one.repository_id
+  ) then
+    -- It became part of another, or was forgotten.
+    perform metrics.forget_delivery(built.id, one.repository_id);
+    delete from metrics.postponed as p
+    where p.generation = built.id
+      and p.repository_id = one.repository_id;
+    one.place := null;
+  elsif one.place is not null then
+    one.place := metrics.derive_slice(built.id, one.repository_id, one.place, most);
+    update metrics.under_way as u
+    set place = one.place
+    where u.generation = built.id;
+    return true;
+  elsif metrics.derive_postponed(built.id, one.repository_id, 100) then
+    return true;
+  end if;
+  update metrics.generations as g
+  set repositories_up_to = one.repository_id
+  where g.id = built.id;
+  delete from metrics.under_way as u
+  where u.generation = built.id;
+  return true;
+end
+$function$;
+comment on function metrics.rebuild_slice(most integer) is 'Goes on building the next generation by about so many facts. False when there is nothing to build any more.';
 
 -- function metrics.reference_text(reference_id bigint)
 CREATE OR REPLACE FUNCTION metrics.reference_text(reference_id bigint)
@@ -16488,16 +17944,19 @@ CREATE OR REPLACE FUNCTION metrics.rule_compliance(since date DEFAULT NULL::date
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
- SET plan_cache_mode TO 'force_custom_plan'
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_nestloop TO 'off'
+ SET enable_sort TO 'off'
+ SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
   asked metrics.period;
   grouped text;
-  starts_at timestamptz;
-  ends_at timestamptz;
+  by_week boolean;
   references_read bigint[];
   names text[];
   is_unknown boolean;
@@ -16505,43 +17964,84 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, bucket, page_after, page_size);
   grouped := metrics.checked_word('by', by, array['nothing', 'repository', 'category', 'rule']);
-  starts_at := metrics.midnight(asked.since, asked.time_zone);
-  ends_at := metrics.midnight(asked.until, asked.time_zone);
+  -- Weeks are counted of all rules together.
+  by_week := grouped in ('nothing', 'repository');
   select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}')
   into references_read, names
   from metrics.selected_references(repository, team) as s;
   is_unknown := names = '{}' and num_nonnulls(repository, team) > 0;
 
   return query
-  with counted as materialized (
+  with weeks as materialized (
+    select w.week, w.bucket_start
+    from metrics.nearest_weeks_of(asked) as w
+    where by_week
+      and w.is_counted
+  ),
+  stretches as materialized (
+    select d.bucket_start, d.starts_at, d.ends_at, d.times
+    from metrics.days_off_weeks_of(asked) as d
+    where by_week
+    union all
+    select s.bucket_start, s.starts_at, s.ends_at, 1
+    from metrics.stretches_of(asked) as s
+    where not by_week
+  ),
+  counted as materialized (
     select
       f.name,
       f.bucket_start,
-      count(*) filter (where f.status = 'compliant') as compliant,
-      count(*) filter (where f.status = 'violation') as violation,
-      count(*) filter (where f.status = 'warning') as warning,
-      count(f.status) as checks
+      sum(f.compliant)::bigint as compliant,
+      sum(f.violation)::bigint as violation,
+      sum(f.warning)::bigint as warning,
+      sum(f.compliant + f.violation + f.warning)::bigint as checks
     from (
+      select
+        case when grouped = 'nothing' then '' else r.label end as name,
+        w.bucket_start,
+        sum(c.compliant) as compliant,
+        sum(c.violation) as violation,
+        sum(c.warning) as warning
+      from unnest(references_read, names) as r (reference_id, label)
+      cross join lateral (
+        select k.week, k.compliant, k.violation, k.warning
+        from metrics.rule_weeks as k
+        where by_week
+          and k.generation = asked.generation
+          and k.reference_id = r.reference_id
+          and k.week > asked.since - 7
+          and k.week < asked.until
+        offset 0
+      ) as c
+      join weeks as w
+        on w.week = c.week
+      group by 1, 2
+      union all
       select
         case grouped
           when 'nothing' then ''
           when 'repository' then r.label
           when 'category' then coalesce(c.category, '')
           else coalesce(c.rule, '')
-        end as name,
-        case
-          when asked.bucket <> 'none' then date_trunc(asked.bucket, c.checked_at at time zone asked.time_zone)::date
-        end as bucket_start,
-        c.status
-      from unnest(references_read, names) as r (reference_id, label)
+        end,
+        s.bucket_start,
+        sum(s.times) filter (where c.status = 'compliant'),
+        sum(s.times) filter (where c.status = 'violation'),
+        sum(s.times) filter (where c.status = 'warning')
+      from stretches as s
+      cross join unnest(references_read, names) as r (reference_id, label)
       cross join lateral (
-        select k.rule, k.category, k.status, k.checked_at
+        select k.rule, k.category, k.status
         from metrics.rule_checks as k
         where k.reference_id = r.reference_id
-          and k.checked_at >= starts_at
-          and k.checked_at < ends_at
+          and k.checked_at >= s.starts_at
+          and k.checked_at < s.ends_at
         offset 0
       ) as c
+      group by 1, 2
+    ) as n (name, bucket_start, compliant, violation, warning)
+    cross join lateral (
+      select n.name, n.bucket_start, coalesce(n.compliant, 0) as compliant, coalesce(n.violation, 0) as violation, coalesce(n.warning, 0) as warning
     ) as f
     group by f.name, f.bucket_start
   )
@@ -17114,91 +18614,51 @@ end
 $function$;
 comment on function metrics.settle_moved_repositories(moved bigint[]) is 'Removes repositories that no reference means any more, and hands the teams'' reading on to the one that took the URL.';
 
--- function metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone)
-CREATE OR REPLACE FUNCTION metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone)
- RETURNS void
+-- function metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, most integer)
+CREATE OR REPLACE FUNCTION metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, most integer)
+ RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'on'
 AS $function$
 #variable_conflict use_column
 declare
   marked bigint[];
+  shipped integer;
 begin
-  -- Order.
-  with tail as (
-    select
-      d.id,
-      d.environment,
-      d.commit_sha,
-      row_number() over of_environment as place,
-      lag(d.commit_sha) over of_environment as earlier_sha,
-      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") as place_of_all
-    from metrics.service_deployments as d
-    where d.generation = ship.generation
-      and d.service_id = service
-      and d.outcome = 'success'
-      and d.at >= ship.since
-    window of_environment as (
-      partition by d.environment
-      order by d.at, d.external_id collate "C", d.reference collate "C"
-    )
-  ),
-  kept as (
-    select e.environment, k.sequence, k.commit_sha
-    from (select distinct t.environment from tail as t) as e
-    cross join lateral (
-      select d.sequence, d.commit_sha
-      from metrics.service_deployments as d
-      where d.generation = ship.generation
-        and d.service_id = service
-        and d.environment = e.environment
-        and d.sequence is not null
-        and d.outcome = 'success'
-        and d.at < ship.since
-      order by d.sequence desc
-      limit 1
-    ) as k
-  ),
-  ordered as (
-    select
-      t.id,
-      coalesce(k.sequence, 0) + t.place as sequence,
-      t.place_of_all = 1 and not exists (
-        select
-        from metrics.service_deployments as d
-        where d.generation = ship.generation
-          and d.service_id = service
-          and d.outcome = 'success'
-          and d.at < ship.since
-      ) as is_first,
-      coalesce(case when t.place = 1 then k.commit_sha else t.earlier_sha end = t.commit_sha, false) as is_redeploy
-    from tail as t
-    left join kept as k
-      on k.environment = t.environment
-  )
-  update metrics.service_deployments as d
-  set
-    sequence = o.sequence,
-    is_first = o.is_first,
-    is_redeploy = o.is_redeploy
-  from ordered as o
-  where d.id = o.id
-    and (d.sequence, d.is_first, d.is_redeploy) is distinct from (o.sequence, o.is_first, o.is_redeploy);
-
   -- Shipping. A deployment that stands further on than all before it ships what lies between.
   with tail as materialized (
-    select d.id, d.line, d.position, d.at, d.is_first, d.external_id, d.reference
+    select
+      d.id,
+      d.line,
+      d.position,
+      d.at,
+      d.external_id,
+      d.reference,
+      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") = 1 and not exists (
+        select
+        from metrics.service_deployments as e
+        where e.generation = ship.generation
+          and e.service_id = service
+          and e.outcome = 'success'
+          and e.at < ship.since
+      ) as is_first
     from metrics.service_deployments as d
     where d.generation = ship.generation
       and d.service_id = service
       and d.outcome = 'success'
       and d.at >= ship.since
-      and d.position is not null
+      and d.at < ship.until
+  ),
+  placed as materialized (
+    select *
+    from tail as t
+    where t.position is not null
   ),
   reached as (
     select l.line, m.position
-    from (select distinct t.line from tail as t) as l
+    from (select distinct t.line from placed as t) as l
     cross join lateral (
       select d.position
       from metrics.service_deployments as d
@@ -17228,32 +18688,53 @@ begin
         r.position,
         -1
       ) as reached
-    from tail as t
+    from placed as t
     left join reached as r
       on r.line = t.line
   ),
   assigned as materialized (
-    select c.sha, a.id, a.at, a.is_first
+    select
+      c.row_id,
+      a.id,
+      a.at,
+      a.is_first,
+      (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (a.id, a.at, a.is_first, false) as is_new
     from advancing as a
     -- Looked up for each: what lies between is little, however much there is.
     cross join lateral (
-      select o.sha, o.gone_position
+      select o.ctid as row_id, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
       from metrics.changes as o
       where o.generation = ship.generation
-        and o.service_id = service
+        and o.repository_id = repository
         and o.line = a.line
         and o.position > a.reached
         and o.position <= a.position
+        and o.service_id + 0 = service
       offset 0
     ) as c
     where a.position > a.reached
       and c.gone_position is null
     union all
-    -- What was taken off the branch is only in what was deployed from before.
-    select c.sha, f.id, f.at, f.is_first
-    from metrics.changes as c
+    -- What was taken off the branch is only in what was deployed from before. With an end, see metrics.ship_taken_off.
+    select
+      c.row_id,
+      f.id,
+      f.at,
+      f.is_first,
+      (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (f.id, f.at, f.is_first, false)
+    from (
+      select o.ctid as row_id, o.line, o.position, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
+      from metrics.changes as o
+      where ship.until = 'infinity'
+        and o.generation = ship.generation
+        and o.repository_id = repository
+        and o.gone_position is not null
+        and o.service_id + 0 = service
+        and (o.shipped_at is null or o.shipped_at >= ship.since)
+      offset 0
+    ) as c
     cross join lateral (
-      select d.id, d.at, d.is_first
+      select d.id
       from metrics.service_deployments as d
       where d.generation = ship.generation
         and d.service_id = service
@@ -17263,12 +18744,9 @@ begin
         and d.position < c.gone_position
       order by d.at, d.external_id collate "C", d.reference collate "C"
       limit 1
-    ) as f
-    where c.generation = ship.generation
-      and c.repository_id = repository
-      and c.service_id = service
-      and c.gone_position is not null
-      and f.at >= ship.since
+    ) as s
+    join tail as f
+      on f.id = s.id
   ),
   freed as (
     update metrics.changes as c
@@ -17276,145 +18754,197 @@ begin
       shipped_by = null,
       shipped_at = null,
       is_first_shipped = false
-    where c.generation = ship.generation
+    where ship.until = 'infinity'
+      and c.generation = ship.generation
       and c.service_id = service
       and c.shipped_at >= ship.since
-      and not exists (
-        select
-        from assigned as a
-        where a.sha = c.sha
-      )
+      and c.ctid not in (select a.row_id from assigned as a)
+  ),
+  put as (
+    update metrics.changes as c
+    set
+      shipped_by = a.id,
+      shipped_at = a.at,
+      is_first_shipped = a.is_first,
+      is_order_unknown = false
+    from (
+      select *
+      from assigned as a
+      where a.is_new
+      limit most
+    ) as a
+    where c.ctid = a.row_id
+    returning 1
   )
-  update metrics.changes as c
-  set
-    shipped_by = a.id,
-    shipped_at = a.at,
-    is_first_shipped = a.is_first,
-    is_order_unknown = false
-  from assigned as a
-  where c.generation = ship.generation
-    and c.repository_id = repository
-    and c.service_id = service
-    and c.sha = a.sha
-    and (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (a.id, a.at, a.is_first, false);
-
-  -- What may or may not have been deployed since, because the order of two lines is unknown.
-  if exists (
-    select
-    from metrics.branch_moves as m
-    where m.generation = ship.generation
-      and m.repository_id = repository
-      and m.line > 1
-  ) or exists (
-    select
-    from metrics.branch_moves as m
-    where m.generation = ship.generation
-      and m.repository_id = repository
-      and m.line = 1
-  ) and exists (
-    select
-    from metrics.branch_moves as m
-    where m.generation = ship.generation
-      and m.repository_id = repository
-      and m.line = 0
-  ) then
-    update metrics.changes as c
-    set is_order_unknown = not c.is_order_unknown
-    where c.generation = ship.generation
-      and c.service_id = service
-      and c.repository_id = repository
-      and c.shipped_at is null
-      and c.is_order_unknown <> exists (
-        select
-        from metrics.service_deployments as d
-        where d.generation = ship.generation
-          and d.service_id = service
-          and d.outcome = 'success'
-          and d.line <> c.line
-          and d.position is not null
-          and d.at >= coalesce(c.started_at, '-infinity')
-      );
-  else
-    update metrics.changes as c
-    set is_order_unknown = false
-    where c.generation = ship.generation
-      and c.service_id = service
-      and c.repository_id = repository
-      and c.shipped_at is null
-      and c.is_order_unknown;
+  select count(*)
+  into shipped
+  from put;
+  if shipped >= most then
+    return false;
   end if;
 
-  -- What rolled back or fixed another.
-  with tail as materialized (
-    select d.id, d.environment, d.sequence, d.line, d.position, d.commit_sha, d.at, d.external_id, d.reference
+  -- Which are the first, and which put the same commit there again.
+  with tail as (
+    select
+      d.id,
+      d.environment,
+      d.commit_sha,
+      d.is_first,
+      d.is_redeploy,
+      row_number() over of_environment as place,
+      lag(d.commit_sha) over of_environment as earlier_sha,
+      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") as place_of_all
     from metrics.service_deployments as d
     where d.generation = ship.generation
       and d.service_id = service
       and d.outcome = 'success'
       and d.at >= ship.since
+      and d.at < ship.until
+    window of_environment as (
+      partition by d.environment
+      order by d.at, d.external_id collate "C", d.reference collate "C"
+    )
+  ),
+  kept as (
+    select e.environment, k.commit_sha
+    from (select distinct t.environment from tail as t) as e
+    cross join lateral (
+      select d.commit_sha
+      from metrics.service_deployments as d
+      where d.generation = ship.generation
+        and d.service_id = service
+        and d.environment = e.environment
+        and d.outcome = 'success'
+        and d.at < ship.since
+      order by d.at desc, d.external_id collate "C" desc, d.reference collate "C" desc
+      limit 1
+    ) as k
+  ),
+  ordered as (
+    select
+      t.id,
+      t.is_first as was_first,
+      t.is_redeploy as was_redeploy,
+      t.place_of_all = 1 and not exists (
+        select
+        from metrics.service_deployments as d
+        where d.generation = ship.generation
+          and d.service_id = service
+          and d.outcome = 'success'
+          and d.at < ship.since
+      ) as is_first,
+      coalesce(case when t.place = 1 then k.commit_sha else t.earlier_sha end = t.commit_sha, false) as is_redeploy
+    from tail as t
+    left join kept as k
+      on k.environment = t.environment
+  )
+  update metrics.service_deployments as d
+  set
+    is_first = o.is_first,
+    is_redeploy = o.is_redeploy
+  from ordered as o
+  where d.id = o.id
+    and (o.was_first, o.was_redeploy) <> (o.is_first, o.is_redeploy);
+
+  -- What rolled back or fixed another.
+  with tail as materialized (
+    select
+      d.id,
+      d.environment,
+      d.line,
+      d.position,
+      d.commit_sha,
+      d.at,
+      d.external_id,
+      d.reference,
+      lag(d.id) over (
+        partition by d.environment
+        order by d.at, d.external_id collate "C", d.reference collate "C"
+      ) as earlier_id
+    from metrics.service_deployments as d
+    where d.generation = ship.generation
+      and d.service_id = service
+      and d.outcome = 'success'
+      and d.at >= ship.since
+      and d.at < ship.until
+  ),
+  -- Each with the one just before it in its environment.
+  following as materialized (
+    select
+      k.*,
+      coalesce(
+        k.earlier_id,
+        (
+          select d.id
+          from metrics.service_deployments as d
+          where d.generation = ship.generation
+            and d.service_id = service
+            and d.environment = k.environment
+            and d.outcome = 'success'
+            and d.at < ship.since
+          order by d.at desc, d.external_id collate "C" desc, d.reference collate "C" desc
+          limit 1
+        )
+      ) as before_id
+    from tail as k
   ),
   found as materialized (
     select distinct f.failed_id, f.cause, f.mended_by, f.at
     from (
       -- Rolled back: the first one after the last deployment of a commit at or before this one's. Nearly always the one just before is that last one, and nothing lies between.
       select v.id as failed_id, 'rolled_back' as cause, k.id as mended_by, k.at
-      from tail as k
+      from following as k
       join metrics.service_deployments as e
-        on e.generation = ship.generation
-        and e.service_id = service
-        and e.environment = k.environment
-        and e.sequence = k.sequence - 1
+        on e.id = k.before_id
         and case when e.line = k.line then e.position > k.position else (e.commit_sha = k.commit_sha) is not true end
-      cross join lateral (
-        select coalesce(max(u.sequence), 0) as sequence
+      left join lateral (
+        select u.*
         from (
           (
-            select j.sequence
+            select j.at, j.external_id, j.reference
             from metrics.service_deployments as j
             where k.position is not null
               and j.generation = ship.generation
               and j.service_id = service
+              and j.outcome = 'success'
               and j.environment = k.environment
-              and j.sequence < k.sequence
+              and j.at <= k.at
+              and (j.at, j.external_id collate "C", j.reference collate "C") < (k.at, k.external_id collate "C", k.reference collate "C")
               and j.line = k.line
               and j.position <= k.position
-            order by j.sequence desc
+            order by j.at desc, j.external_id collate "C" desc, j.reference collate "C" desc
             limit 1
           )
           union all
           (
-            select max(j.sequence)
+            select j.at, j.external_id, j.reference
             from metrics.service_deployments as j
-            where j.generation = ship.generation
-              and j.repository_id = repository
-              and j.commit_sha = k.commit_sha
-              and j.service_id = service
+            where j.commit_sha = k.commit_sha
+              and j.generation + 0 = ship.generation
+              and j.service_id + 0 = service
+              and j.outcome = 'success'
               and j.environment = k.environment
-              and j.sequence < k.sequence
-              and j.line is distinct from k.line
-          )
-          union all
-          (
-            select max(j.sequence)
-            from metrics.service_deployments as j
-            where k.position is null
-              and j.generation = ship.generation
-              and j.repository_id = repository
-              and j.commit_sha = k.commit_sha
-              and j.service_id = service
-              and j.environment = k.environment
-              and j.sequence < k.sequence
+              and (j.at, j.external_id collate "C", j.reference collate "C") < (k.at, k.external_id collate "C", k.reference collate "C")
+              and (k.position is null or j.line is distinct from k.line)
+            order by j.at desc, j.external_id collate "C" desc, j.reference collate "C" desc
+            limit 1
           )
         ) as u
+        order by u.at desc, u.external_id collate "C" desc, u.reference collate "C" desc
+        limit 1
       ) as l
+        on true
       cross join lateral (
         select j.id
         from metrics.service_deployments as j
         where j.generation = ship.generation
           and j.service_id = service
+          and j.outcome = 'success'
           and j.environment = k.environment
-          and j.sequence > l.sequence
-          and j.sequence < k.sequence
+          and j.at >= coalesce(l.at, '-infinity')
+          and j.at <= k.at
+          and (l.at is null or (j.at, j.external_id collate "C", j.reference collate "C") > (l.at, l.external_id collate "C", l.reference collate "C"))
+          and (j.at, j.external_id collate "C", j.reference collate "C") < (k.at, k.external_id collate "C", k.reference collate "C")
           and (
             (j.line = k.line and j.position > k.position)
             or (
@@ -17422,16 +18952,16 @@ begin
               and exists (
                 select
                 from metrics.service_deployments as i
-                where i.generation = ship.generation
-                  and i.repository_id = repository
-                  and i.commit_sha = k.commit_sha
-                  and i.service_id = service
+                where i.commit_sha = k.commit_sha
+                  and i.generation + 0 = ship.generation
+                  and i.service_id + 0 = service
+                  and i.outcome = 'success'
                   and i.environment = k.environment
-                  and i.sequence < j.sequence
+                  and (i.at, i.external_id collate "C", i.reference collate "C") < (j.at, j.external_id collate "C", j.reference collate "C")
               )
             )
           )
-        order by j.sequence
+        order by j.at, j.external_id collate "C", j.reference collate "C"
         limit 1
       ) as v
       union all
@@ -17440,36 +18970,35 @@ begin
       from tail as k
       join metrics.changes as r
         on r.shipped_by = k.id
-        and r.reverts is not null
+        and (r.reverts is not null or r.is_hotfix)
       cross join lateral unnest(r.reverts) as v (sha)
-      join metrics.changes as c
-        on c.generation = ship.generation
-        and c.repository_id = repository
-        and c.service_id = service
-        and (
-          c.sha = v.sha
-          or (
-            length(v.sha) between 7 and 39
-            and c.sha >= v.sha
-            and c.sha < v.sha || 'g'
-            and starts_with(c.sha, v.sha)
-          )
-        )
+      cross join lateral (
+        select c.shipped_by
+        from metrics.changes as c
+        where c.sha = v.sha
+          and c.generation + 0 = ship.generation
+          and c.service_id + 0 = service
+        union all
+        select c.shipped_by
+        from metrics.changes as c
+        where length(v.sha) between 7 and 39
+          and c.generation = ship.generation
+          and c.repository_id = repository
+          and c.service_id = service
+          and starts_with(c.sha, v.sha)
+      ) as c
       join metrics.service_deployments as o
         on o.id = c.shipped_by
       where (o.at, o.external_id collate "C", o.reference collate "C") < (k.at, k.external_id collate "C", k.reference collate "C")
       union all
       -- Or a hotfix: what was there just before needed it.
-      select o.id, 'fixed_forward', k.id, k.at
-      from tail as k
+      select k.before_id, 'fixed_forward', k.id, k.at
+      from following as k
       join metrics.changes as r
         on r.shipped_by = k.id
-        and r.is_hotfix
-      join metrics.service_deployments as o
-        on o.generation = ship.generation
-        and o.service_id = service
-        and o.environment = k.environment
-        and o.sequence = k.sequence - 1
+        and (r.reverts is not null or r.is_hotfix)
+      where r.is_hotfix
+        and k.before_id is not null
     ) as f
   ),
   put as (
@@ -17484,26 +19013,85 @@ begin
   ),
   gone as (
     delete from metrics.deployment_failures as t
-    where t.generation = ship.generation
+    where ship.until = 'infinity'
+      and t.generation = ship.generation
       and t.service_id = service
       and t.mended_by is not null
       and t.at >= ship.since
-      and not exists (
-        select
-        from found as f
-        where f.failed_id = t.failed_id
-          and f.cause = t.cause
-          and f.mended_by = t.mended_by
-      )
+      and (t.failed_id, t.cause, t.mended_by) not in (select f.failed_id, f.cause, f.mended_by from found as f)
     returning t.failed_id
   )
   select coalesce(array_agg(u.failed_id), '{}')
   into marked
   from (select p.failed_id from put as p union select g.failed_id from gone as g) as u;
-  perform metrics.mark_failures(ship.generation, service, ship.since, marked);
+  perform metrics.mark_failures(ship.generation, service, ship.since, ship.until, marked);
+  return true;
 end
 $function$;
-comment on function metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone) is 'Derives again what follows from the deployments of a service since a moment. All since then are done again, and nothing before but what these mark.';
+comment on function metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, most integer) is 'Derives again what follows from the deployments of a service since a moment: all since then is done again, and nothing before but what these mark. With an end, before which nothing follows from later ones, and a bound, so many changes are shipped at a time: false when there are more.';
+
+-- function metrics.ship_taken_off(generation integer, repository bigint, service bigint, after jsonb, most integer)
+CREATE OR REPLACE FUNCTION metrics.ship_taken_off(generation integer, repository bigint, service bigint, after jsonb, most integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  reached jsonb;
+  first_id bigint;
+begin
+  select d.id
+  into first_id
+  from metrics.service_deployments as d
+  where d.generation = ship_taken_off.generation
+    and d.service_id = service
+    and d.outcome = 'success'
+  order by d.at, d.external_id collate "C", d.reference collate "C"
+  limit 1;
+  with part as materialized (
+    select t.ctid as row_id, t.line, t.position, t.gone_position
+    from metrics.changes as t
+    where t.generation = ship_taken_off.generation
+      and t.repository_id = repository
+      and t.gone_position is not null
+      and t.service_id + 0 = service
+      and (t.line, t.gone_position, t.position)
+        > (coalesce((after ->> 0)::integer, -1), coalesce((after ->> 1)::bigint, -1), coalesce((after ->> 2)::bigint, -1))
+    order by t.line, t.gone_position, t.position
+    limit most
+  ),
+  put as (
+    update metrics.changes as c
+    set
+      shipped_by = f.id,
+      shipped_at = f.at,
+      is_first_shipped = f.id = first_id
+    from part as p
+    cross join lateral (
+      select d.id, d.at
+      from metrics.service_deployments as d
+      where d.generation = ship_taken_off.generation
+        and d.service_id = service
+        and d.outcome = 'success'
+        and d.line = p.line
+        and d.position >= p.position
+        and d.position < p.gone_position
+      order by d.at, d.external_id collate "C", d.reference collate "C"
+      limit 1
+    ) as f
+    where c.ctid = p.row_id
+  )
+  select jsonb_build_array(p.line, p.gone_position, p.position)
+  into reached
+  from part as p
+  order by p.line desc, p.gone_position desc, p.position desc
+  limit 1;
+  return reached;
+end
+$function$;
+comment on function metrics.ship_taken_off(generation integer, repository bigint, service bigint, after jsonb, most integer) is 'Says of so many changes that forced pushes took off what shipped them first, where nothing was said yet. Returns the place of the last, to go on after; NULL when there is none.';
 
 -- function metrics.slowest_jobs(since date, until date, by text, repository text, team text, page_after text, page_size integer, pipeline text)
 CREATE OR REPLACE FUNCTION metrics.slowest_jobs(since date DEFAULT NULL::date, until date DEFAULT NULL::date, by text DEFAULT 'duration'::text, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100, pipeline text DEFAULT NULL::text)
@@ -17512,11 +19100,17 @@ CREATE OR REPLACE FUNCTION metrics.slowest_jobs(since date DEFAULT NULL::date, u
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_nestloop TO 'off'
  SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
+  fractions constant double precision[] := array[0.5, 0.75, 0.95];
   asked metrics.period;
   after jsonb;
   sorting text;
@@ -17526,8 +19120,6 @@ declare
   first_week date;
   end_week date;
   from_weeks boolean;
-  has_more boolean;
-  rows_looked_at integer;
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(slowest_jobs.since, slowest_jobs.until, 'none', page_after, page_size);
@@ -17536,37 +19128,10 @@ begin
   select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
   into reference_ids, labels
   from metrics.selected_references(slowest_jobs.repository, slowest_jobs.team) as r;
-  horizon := coalesce(
-    (
-      select h.before
-      from metrics.horizons as h
-      where h.fact = 'jobs'
-    ),
-    '-infinity'
-  );
+  horizon := metrics.job_horizon();
   first_week := date_trunc('week', asked.since::timestamp)::date;
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
-  foreach rows_looked_at in array array[2000, 1000000] loop
-    select count(*) = rows_looked_at, sum(c.runs) > 10000
-    into has_more, from_weeks
-    from (
-      select w.success + w.failure + w.timed_out + w.error + w.cancelled + w.skipped + w.neutral + w.unknown as runs
-      from unnest(reference_ids) as r (reference_id)
-      cross join lateral (
-        select *
-        from metrics.job_weeks as w
-        where w.generation = asked.generation
-          and w.reference_id = r.reference_id
-          and w.week >= first_week
-          and w.week < end_week
-          and (slowest_jobs.pipeline is null or w.pipeline = slowest_jobs.pipeline)
-        offset 0
-      ) as w
-      limit rows_looked_at
-    ) as c;
-    exit when from_weeks or not has_more;
-  end loop;
-  from_weeks := coalesce(from_weeks, false);
+  from_weeks := metrics.has_many_jobs(asked, reference_ids, slowest_jobs.pipeline, null);
 
   return query
   -- Several senders may tell of one repository, each by a reference of its own: a job is the same by all of them.
@@ -17580,46 +19145,13 @@ begin
     ) as n
       on n.label = r.label
   ),
-  -- Of what lies before the horizon only whole weeks are left.
   weeks as materialized (
     select w.week
-    from metrics.nearest_weeks_of(asked) as w
-    where (from_weeks and w.is_counted and w.week >= horizon)
-      or (
-        w.end_day - w.first_day = 7
-        and w.week < horizon
-        and w.week in (
-          select z.week
-          from metrics.frozen_weeks as z
-          where z.fact = 'jobs'
-        )
-      )
+    from metrics.kept_weeks_of(asked, from_weeks) as w
   ),
   stretches as materialized (
     select d.starts_at, d.ends_at, d.times
-    from metrics.days_off_weeks_of(asked) as d
-    where from_weeks
-      and d.week >= horizon
-    union all
-    select greatest(s.starts_at, h.at), s.ends_at, 1
-    from metrics.stretches_of(asked) as s
-    cross join (select metrics.midnight(horizon, asked.time_zone) as at) as h
-    where not from_weeks
-      and s.ends_at > h.at
-  ),
-  rows_read as materialized (
-    select r.first_id as reference_id, coalesce(j.pipeline, '') as pipeline, coalesce(j.name, '') as job, s.times, j.duration_seconds
-    from repositories as r
-    cross join stretches as s
-    cross join lateral (
-      select f.pipeline, f.name, f.duration_seconds
-      from metrics.jobs as f
-      where f.reference_id = r.reference_id
-        and f.ended_at >= s.starts_at
-        and f.ended_at < s.ends_at
-        and (slowest_jobs.pipeline is null or coalesce(f.pipeline, '') = slowest_jobs.pipeline)
-      offset 0
-    ) as j
+    from metrics.kept_days_of(asked, from_weeks) as d
   ),
   exactness as materialized (
     select
@@ -17634,77 +19166,80 @@ begin
         where w.week < horizon
       ) as is_frozen
   ),
-  by_week as materialized (
-    select
-      r.first_id as reference_id,
-      n.pipeline,
-      n.job,
-      sum(n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown) as runs,
-      sum(n.seconds) as seconds,
-      sum(n.duration_tally) as duration_tally
-    from repositories as r
-    cross join lateral (
-      select *
-      from metrics.job_weeks as f
-      where f.generation = asked.generation
-        and f.reference_id = r.reference_id
-        and f.week >= first_week
-        and f.week < end_week
-        and (from_weeks or f.week < horizon)
-        and (slowest_jobs.pipeline is null or f.pipeline = slowest_jobs.pipeline)
-      offset 0
-    ) as n
-    where n.week in (select w.week from weeks as w)
-    group by r.first_id, n.pipeline, n.job
-  ),
   counted as materialized (
-    select c.reference_id, c.pipeline, c.job, sum(c.runs) as runs, sum(c.seconds) as seconds
+    select
+      c.reference_id,
+      c.pipeline,
+      c.job,
+      sum(c.runs) as runs,
+      sum(c.seconds) as seconds,
+      sum(c.duration_tally) as duration_tally,
+      max(c.durations) as durations
     from (
-      select w.reference_id, w.pipeline, w.job, w.runs, w.seconds
-      from by_week as w
+      select
+        r.first_id as reference_id,
+        n.pipeline,
+        n.job,
+        sum(n.success + n.failure + n.timed_out + n.error + n.cancelled + n.skipped + n.neutral + n.unknown) as runs,
+        sum(n.seconds) as seconds,
+        sum(n.duration_tally) as duration_tally,
+        null::double precision[] as durations
+      from repositories as r
+      cross join lateral (
+        select
+          f.week, f.pipeline, f.job, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
+          f.seconds, f.duration_tally
+        from metrics.job_weeks as f
+        where f.generation = asked.generation
+          and f.reference_id = r.reference_id
+          and f.week >= first_week
+          and f.week < end_week
+          and (from_weeks or f.week < horizon)
+          and (slowest_jobs.pipeline is null or f.pipeline = slowest_jobs.pipeline)
+        offset 0
+      ) as n
+      where n.week in (select w.week from weeks as w)
+      group by 1, 2, 3
       union all
-      select p.reference_id, p.pipeline, p.job, p.times, p.times * coalesce(p.duration_seconds, 0)::numeric
-      from rows_read as p
+      select
+        p.reference_id,
+        p.pipeline,
+        p.job,
+        p.times * p.runs,
+        p.times * p.seconds,
+        case when not x.is_exact then p.times * metrics.tally_of_all(p.durations) end,
+        case
+          when x.is_exact then (
+            select percentile_disc(fractions) within group (order by v.seconds)
+            from unnest(p.durations) as v (seconds)
+          )
+        end
+      from exactness as x
+      cross join (
+        select
+          r.first_id as reference_id,
+          j.pipeline,
+          j.job,
+          s.times,
+          count(*) as runs,
+          coalesce(sum(j.duration_seconds::numeric), 0) as seconds,
+          array_agg(j.duration_seconds) as durations
+        from stretches as s
+        cross join repositories as r
+        cross join lateral (
+          select coalesce(f.pipeline, '') as pipeline, coalesce(f.name, '') as job, f.duration_seconds
+          from metrics.jobs as f
+          where f.reference_id = r.reference_id
+            and f.ended_at >= s.starts_at
+            and f.ended_at < s.ends_at
+            and (slowest_jobs.pipeline is null or coalesce(f.pipeline, '') = slowest_jobs.pipeline)
+          offset 0
+        ) as j
+        group by 1, 2, 3, 4
+      ) as p
     ) as c
     group by c.reference_id, c.pipeline, c.job
     having sum(c.runs) > 0
-  ),
-  sizes as (
-    select w.reference_id, w.pipeline, w.job, metrics.seconds_of(c.bucket) as seconds, c.count as times
-    from by_week as w
-    cross join lateral metrics.counts_of(w.duration_tally) as c
-    union all
-    select p.reference_id, p.pipeline, p.job, case when x.is_exact then p.seconds else metrics.seconds_of(metrics.bucket_of(p.seconds)) end, p.times
-    from exactness as x
-    cross join lateral (
-      select q.reference_id, q.pipeline, q.job, q.duration_seconds as seconds, sum(q.times) as times
-      from rows_read as q
-      where q.duration_seconds is not null
-      group by q.reference_id, q.pipeline, q.job, q.duration_seconds
-    ) as p
-  ),
-  ranked as (
-    select
-      s.reference_id,
-      s.pipeline,
-      s.job,
-      s.seconds,
-      sum(sum(s.times)) over (partition by s.reference_id, s.pipeline, s.job order by s.seconds) as rank,
-      sum(sum(s.times)) over (partition by s.reference_id, s.pipeline, s.job) as values
-    from sizes as s
-    group by s.reference_id, s.pipeline, s.job, s.seconds
-    having sum(s.times) > 0
-  ),
-  percentiles as materialized (
-    select
-      r.reference_id,
-      r.pipeline,
-      r.job,
-      min(r.seconds) filter (where r.rank * 100 >= r.values * 50) as p50,
-      min(r.seconds) filter (where r.rank * 100 >= r.values * 75) as p75,
-      min(r.seconds) filter (where r.rank * 100 >= r.values * 95) as p95
-    from ranked as r
-    group by r.reference_id, r.pipeline, r.job
   ),
   lines as materialized (
     select
@@ -17713,18 +19248,26 @@ begin
       c.job,
       c.runs::bigint as runs,
       (c.seconds / 60)::double precision as minutes,
-      q.p50,
-      q.p75,
-      q.p95,
-      coalesce(case when sorting = 'duration' then q.p95 else (c.seconds / 60)::double precision end, -1) as size,
+      q.lengths[1] as p50,
+      q.lengths[2] as p75,
+      q.lengths[3] as p95,
+      coalesce(case when sorting = 'duration' then q.lengths[3] else (c.seconds / 60)::double precision end, -1) as size,
       count(*) over () as total
     from counted as c
     join repositories as r
       on r.reference_id = c.reference_id
-    left join percentiles as q
-      on q.reference_id = c.reference_id
-      and q.pipeline = c.pipeline
-      and q.job = c.job
+    cross join exactness as x
+    cross join lateral (
+      select
+        case
+          when x.is_exact then c.durations
+          else (
+            select o.percentiles
+            from metrics.percentiles_of(c.duration_tally, fractions) as o
+          )
+        end as lengths
+      offset 0
+    ) as q
   )
   select
     l.label,
@@ -17843,11 +19386,8 @@ begin
   select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
   into reference_ids, labels
   from metrics.selected_references(step_health.repository, step_health.team) as r;
-  select h.before
-  into horizon
-  from metrics.horizons as h
-  where h.fact = 'jobs';
-  if asked.until > coalesce(horizon, '-infinity') then
+  horizon := metrics.job_horizon();
+  if asked.until > horizon then
     all_jobs := metrics.kept_jobs(asked, reference_ids, step_health.branch, step_health.pipeline, step_health.job);
   end if;
 
@@ -18070,19 +19610,121 @@ comment on function metrics.step_health_evidence(since date, until date, reposit
 -- function metrics.stretches_of(asked metrics.period)
 CREATE OR REPLACE FUNCTION metrics.stretches_of(asked metrics.period)
  RETURNS TABLE(bucket_start date, starts_at timestamp with time zone, ends_at timestamp with time zone)
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE ROWS 60
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select
     b.bucket_start,
     b.first_day::timestamp at time zone asked.time_zone,
     b.end_day::timestamp at time zone asked.time_zone
-  from metrics.buckets_of(asked) as b
+  from metrics.buckets_of(asked) as b;
+end
 $function$;
 grant execute on function metrics.stretches_of(asked metrics.period) to authenticated;
 grant execute on function metrics.stretches_of(asked metrics.period) to metrics_reader;
 comment on function metrics.stretches_of(asked metrics.period) is 'Each bucket of a period as moments.';
+
+-- function metrics.take_off_all(generation integer, repository bigint, first_line integer, first_ordinal integer, fallen_back boolean)
+CREATE OR REPLACE FUNCTION metrics.take_off_all(generation integer, repository bigint, first_line integer, first_ordinal integer, fallen_back boolean)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  first_position constant bigint := take_off_all.first_ordinal::bigint << 20;
+  written text[];
+  forced record;
+begin
+  with back as (
+    update metrics.changes as c
+    set
+      gone_position = null,
+      gone_reason = null
+    where c.generation = take_off_all.generation
+      and c.repository_id = repository
+      and c.gone_position is not null
+      and (take_off_all.first_ordinal = 0 or (c.line = first_line and (c.gone_position >= first_position or c.position >= first_position)))
+    returning c.sha
+  )
+  select coalesce(array_agg(b.sha), '{}')
+  into written
+  from back as b;
+  for forced in
+    select m.line, m.ordinal
+    from metrics.branch_moves as m
+    where m.generation = take_off_all.generation
+      and m.repository_id = repository
+      and m.is_forced
+      and (m.line, m.ordinal) >= (
+        case when take_off_all.first_ordinal = 0 then 0 else first_line end,
+        case when fallen_back then 0 else take_off_all.first_ordinal end
+      )
+      and m.line <= case when take_off_all.first_ordinal = 0 then 2147483647 else first_line end
+    order by m.line, m.ordinal
+  loop
+    written := written || metrics.take_off_changes(take_off_all.generation, repository, forced.line, forced.ordinal, null);
+  end loop;
+  return written;
+end
+$function$;
+comment on function metrics.take_off_all(generation integer, repository bigint, first_line integer, first_ordinal integer, fallen_back boolean) is 'Marks again what forced pushes took off the branch, from a place of a line on (ordinal 0: all). Returns what is marked otherwise.';
+
+-- function metrics.take_off_changes(generation integer, repository bigint, line integer, ordinal integer, most integer)
+CREATE OR REPLACE FUNCTION metrics.take_off_changes(generation integer, repository bigint, line integer, ordinal integer, most integer)
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  taken_off_at constant bigint := take_off_changes.ordinal::bigint << 20;
+  came_back_to bigint;
+  written text[];
+begin
+  select max(o.place)
+  into came_back_to
+  from metrics.branch_moves as m
+  join metrics.pushes as p
+    on p.id = m.push_id
+  cross join lateral metrics.places_of(take_off_changes.generation, repository, array[p.after]) as o
+  where m.generation = take_off_changes.generation
+    and m.repository_id = repository
+    and m.line = take_off_changes.line
+    and m.ordinal = take_off_changes.ordinal
+    and o.line = take_off_changes.line
+    and o.place < taken_off_at;
+  with lost_now as (
+    update metrics.changes as c
+    set
+      gone_position = taken_off_at,
+      gone_reason = case when came_back_to is null then 'rewritten' else 'taken_off' end
+    where c.ctid in (
+      select t.ctid
+      from metrics.changes as t
+      where t.generation = take_off_changes.generation
+        and t.repository_id = repository
+        and t.line = take_off_changes.line
+        and t.position < taken_off_at
+        and t.position > coalesce(came_back_to, -1)
+        and t.gone_position is null
+      limit most
+    )
+    returning c.sha
+  )
+  select coalesce(array_agg(l.sha), '{}')
+  into written
+  from lost_now as l;
+  return written;
+end
+$function$;
+comment on function metrics.take_off_changes(generation integer, repository bigint, line integer, ordinal integer, most integer) is 'Marks what a forced push took off the branch, at most so many of them. Forced pushes are looked at in their order.';
 
 -- function metrics.tally_of(bucket smallint)
 CREATE OR REPLACE FUNCTION metrics.tally_of(bucket smallint)
@@ -18099,6 +19741,37 @@ $function$;
 grant execute on function metrics.tally_of(bucket smallint) to authenticated;
 grant execute on function metrics.tally_of(bucket smallint) to metrics_reader;
 comment on function metrics.tally_of(bucket smallint) is 'A tally of one value in this bucket. A tally is a number each eight decimal digits of which are the count of one bucket: the last eight that of no time at all, the eight before them that of bucket -145, and so on.';
+
+-- function metrics.tally_of_all(seconds double precision[])
+CREATE OR REPLACE FUNCTION metrics.tally_of_all(seconds double precision[])
+ RETURNS numeric
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+begin
+  return (
+    select coalesce(sum(b.values * metrics.tally_of(b.bucket)), 0)
+    from (
+      select u.bucket, count(*) as values
+      from (
+        select
+          case
+            when v.seconds > 0 then greatest(floor(ln(v.seconds) / ln(1.1::double precision)), -32767)::smallint
+            when v.seconds = 0 then (-32768)::smallint
+          end as bucket
+        from unnest(tally_of_all.seconds) as v (seconds)
+      ) as u
+      where u.bucket is not null
+      group by u.bucket
+    ) as b
+  );
+end
+$function$;
+grant execute on function metrics.tally_of_all(seconds double precision[]) to authenticated;
+grant execute on function metrics.tally_of_all(seconds double precision[]) to metrics_reader;
+comment on function metrics.tally_of_all(seconds double precision[]) is 'The tally of many values, each in its metrics.bucket_of; 0 for none.';
 
 -- function metrics.team_named(team text)
 CREATE OR REPLACE FUNCTION metrics.team_named(team text)
@@ -18132,9 +19805,11 @@ CREATE OR REPLACE FUNCTION metrics.test_health(since date DEFAULT NULL::date, un
  STABLE
  SET search_path TO ''
  SET statement_timeout TO '5s'
- SET plan_cache_mode TO 'force_custom_plan'
+ SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -18357,6 +20032,68 @@ AS $function$
 $function$;
 comment on function metrics.test_names(ids bigint[]) is 'Names of tests as text, because ids depend on the order of arrival and must not decide a tie.';
 
+-- function metrics.tests_of(asked metrics.period, reference_ids bigint[])
+CREATE OR REPLACE FUNCTION metrics.tests_of(asked metrics.period, reference_ids bigint[])
+ RETURNS metrics.test_counts
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_tidscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_nestloop TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  counts metrics.test_counts;
+begin
+  select
+    coalesce(sum(n.times * n.runs), 0),
+    coalesce(sum(n.times * n.passed), 0),
+    coalesce(sum(n.times * n.failed), 0),
+    coalesce(sum(n.times * n.skipped), 0)
+  into counts
+  from (
+    select 1 as times, t.runs, t.passed, t.failed, t.skipped
+    from unnest(tests_of.reference_ids) as r (reference_id)
+    cross join lateral (
+      select *
+      from metrics.test_weeks as k
+      where k.generation = asked.generation
+        and k.reference_id = r.reference_id
+        and k.week > asked.since - 7
+        and k.week < asked.until
+      offset 0
+    ) as t
+    where t.week in (
+      select w.week
+      from metrics.nearest_weeks_of(asked) as w
+      where w.is_counted
+    )
+    union all
+    select d.times, t.runs, t.passed, t.failed, t.skipped
+    from metrics.days_off_weeks_of(asked) as d
+    cross join unnest(tests_of.reference_ids) as r (reference_id)
+    cross join lateral (
+      select
+        count(*) as runs,
+        sum(coalesce(k.passed_count, 0)) as passed,
+        sum(coalesce(k.failed_count, 0) + coalesce(k.error_count, 0)) as failed,
+        sum(coalesce(k.skipped_count, 0)) as skipped
+      from metrics.test_runs as k
+      where k.reference_id = r.reference_id
+        and k.started_at >= d.starts_at
+        and k.started_at < d.ends_at
+    ) as t
+  ) as n;
+  return counts;
+end
+$function$;
+grant execute on function metrics.tests_of(asked metrics.period, reference_ids bigint[]) to authenticated;
+grant execute on function metrics.tests_of(asked metrics.period, reference_ids bigint[]) to metrics_reader;
+comment on function metrics.tests_of(asked metrics.period, reference_ids bigint[]) is 'What became of tests in a period, which is to have one bucket.';
+
 -- function metrics.tier_of(generation integer, environment text, said text)
 CREATE OR REPLACE FUNCTION metrics.tier_of(generation integer, environment text, said text)
  RETURNS text
@@ -18415,25 +20152,6 @@ $function$;
 grant execute on function metrics.week_of(at timestamp with time zone, time_zone text) to authenticated;
 grant execute on function metrics.week_of(at timestamp with time zone, time_zone text) to metrics_reader;
 comment on function metrics.week_of(at timestamp with time zone, time_zone text) is 'The Monday of the ISO week that this moment lies in, in a time zone.';
-
--- function metrics.whole_weeks_of(asked metrics.period)
-CREATE OR REPLACE FUNCTION metrics.whole_weeks_of(asked metrics.period)
- RETURNS TABLE(bucket_start date, week date)
- LANGUAGE sql
- IMMUTABLE ROWS 60
- SET search_path TO ''
-AS $function$
-  select b.bucket_start, w.week::date
-  from metrics.buckets_of(asked) as b
-  cross join lateral generate_series(
-    date_trunc('week', (b.first_day + 6)::timestamp),
-    (b.end_day - 7)::timestamp,
-    interval '7 days'
-  ) as w (week)
-$function$;
-grant execute on function metrics.whole_weeks_of(asked metrics.period) to authenticated;
-grant execute on function metrics.whole_weeks_of(asked metrics.period) to metrics_reader;
-comment on function metrics.whole_weeks_of(asked metrics.period) is 'The ISO weeks that lie within one bucket of the period, with that bucket.';
 
 -- function metrics.with_test_ids(facts jsonb)
 CREATE OR REPLACE FUNCTION metrics.with_test_ids(facts jsonb)
@@ -18546,9 +20264,12 @@ CREATE OR REPLACE FUNCTION metrics.write_deployments(generation integer, reposit
  RETURNS TABLE(service_id bigint, since timestamp with time zone, began_since timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'on'
 AS $function$
 #variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
 begin
   return query
   with wanted as materialized (
@@ -18557,26 +20278,75 @@ begin
     left join lateral (
       select c.line, c.position
       from metrics.changes as c
-      where c.generation = write_deployments.generation
-        and c.repository_id = repository
-        and c.sha = w.commit_sha
+      where c.sha = w.commit_sha
+        and c.generation + 0 = write_deployments.generation
+        and c.repository_id + 0 = repository
       limit 1
     ) as p
       on true
   ),
-  stale as (
-    select d.id, d.service_id, d.at, d.began_at
-    from metrics.service_deployments as d
-    where d.generation = write_deployments.generation
-      and d.repository_id = repository
-      and (commits is null or d.commit_sha = any(commits) or (d.commit_sha is null and split_part(d.external_id, '#', 1) = any(ids)))
-      and not exists (
-        select
-        from wanted as w
-        where w.service_id = d.service_id
-          and w.reference_id = d.reference_id
-          and w.external_id = d.external_id
-      )
+  present as materialized (
+    select d.id, d.service_id, d.reference_id, d.external_id, d.at, d.began_at
+    from unnest(commits) as s (sha)
+    cross join lateral (
+      select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
+      from metrics.service_deployments as o
+      where o.commit_sha = s.sha
+        and o.generation + 0 = write_deployments.generation
+        and o.repository_id + 0 = repository
+        and o.kind = 'deployment'
+      offset 0
+    ) as d
+    union
+    select d.id, d.service_id, d.reference_id, d.external_id, d.at, d.began_at
+    from unnest(siblings) as r (id)
+    cross join unnest(ids) as i (external_id)
+    cross join lateral (
+      select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
+      from metrics.service_deployments as o
+      where o.generation + 0 = write_deployments.generation
+        and o.reference_id = r.id
+        and o.external_id = i.external_id
+        and (o.kind = 'release' or (o.kind = 'deployment' and o.commit_sha is null))
+      offset 0
+    ) as d
+    union
+    select d.id, d.service_id, d.reference_id, d.external_id, d.at, d.began_at
+    from unnest(siblings) as r (id)
+    cross join unnest(ids) as i (external_id)
+    join metrics.pipeline_runs as p
+      on p.reference_id = r.id
+      and p.external_id = i.external_id
+    cross join lateral (
+      select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
+      from metrics.service_deployments as o
+      where o.generation + 0 = write_deployments.generation
+        and o.reference_id = r.id
+        and o.external_id = p.external_id || '#' || p.attempt
+        and o.kind = 'pipeline_run'
+      offset 0
+    ) as d
+    union
+    select d.id, d.service_id, d.reference_id, d.external_id, d.at, d.began_at
+    from wanted as w
+    cross join lateral (
+      select o.id, o.service_id, o.reference_id, o.external_id, o.at, o.began_at
+      from metrics.service_deployments as o
+      where o.generation + 0 = write_deployments.generation
+        and o.reference_id = w.reference_id
+        and o.external_id = w.external_id
+        and o.service_id + 0 = w.service_id
+      offset 0
+    ) as d
+  ),
+  stale as materialized (
+    select p.*
+    from present as p
+    left join wanted as w
+      on w.service_id = p.service_id
+      and w.reference_id = p.reference_id
+      and w.external_id = p.external_id
+    where w.service_id is null
   ),
   unmarked as (
     delete from metrics.deployment_failures as f
@@ -18591,23 +20361,14 @@ begin
     where d.id = s.id
     returning d.service_id, d.at, d.began_at
   ),
-  old as (
-    select d.service_id, d.reference_id, d.external_id, d.at, d.began_at
-    from metrics.service_deployments as d
-    join wanted as w
-      on w.service_id = d.service_id
-      and w.reference_id = d.reference_id
-      and w.external_id = d.external_id
-    where d.generation = write_deployments.generation
-  ),
   put as (
     insert into metrics.service_deployments as t (
-      generation, repository_id, service_id, kind, reference_id, external_id, reference, environment, commit_sha, outcome, began_at, at, url,
+      generation, repository_id, service_id, kind, reference_id, external_id, reference, environment, commit_sha, outcome, began_at, at,
       member_ids, line, position
     )
     select
       write_deployments.generation, repository, w.service_id, w.kind, w.reference_id, w.external_id, w.reference, w.environment, w.commit_sha,
-      w.outcome, w.began_at, w.at, w.url, w.member_ids, w.line, w.position
+      w.outcome, w.began_at, w.at, w.member_ids, w.line, w.position
     from wanted as w
     on conflict on constraint service_deployment_is_unique do update set
       kind = excluded.kind,
@@ -18616,19 +20377,17 @@ begin
       outcome = excluded.outcome,
       began_at = excluded.began_at,
       at = excluded.at,
-      url = excluded.url,
       member_ids = excluded.member_ids,
       line = excluded.line,
       position = excluded.position,
-      sequence = null,
       is_first = false,
       is_redeploy = false
-    where (t.kind, t.environment, t.commit_sha, t.outcome, t.began_at, t.at, t.url, t.member_ids, t.line, t.position)
+    where (t.kind, t.environment, t.commit_sha, t.outcome, t.began_at, t.at, t.member_ids, t.line, t.position)
       is distinct from (
-        excluded.kind, excluded.environment, excluded.commit_sha, excluded.outcome, excluded.began_at, excluded.at, excluded.url,
-        excluded.member_ids, excluded.line, excluded.position
+        excluded.kind, excluded.environment, excluded.commit_sha, excluded.outcome, excluded.began_at, excluded.at, excluded.member_ids,
+        excluded.line, excluded.position
       )
-    returning t.service_id, t.reference_id, t.external_id, t.at, t.began_at
+    returning t.id, t.service_id, t.at, t.began_at
   ),
   -- A deployment that was marked by one that is gone is looked at again, too.
   marked as (
@@ -18647,10 +20406,8 @@ begin
     union all
     select p.service_id, o.at, o.began_at
     from put as p
-    join old as o
-      on o.service_id = p.service_id
-      and o.reference_id = p.reference_id
-      and o.external_id = p.external_id
+    join present as o
+      on o.id = p.id
     union all
     select m.service_id, m.at, m.began_at
     from marked as m
@@ -18658,7 +20415,7 @@ begin
   group by c.service_id;
 end
 $function$;
-comment on function metrics.write_deployments(generation integer, repository bigint, commits text[], ids text[]) is 'Writes the production deployments of these commits, and of these ids where they have none, or all. Returns from when on each service changed.';
+comment on function metrics.write_deployments(generation integer, repository bigint, commits text[], ids text[]) is 'Writes the production deployments of these commits, and of these ids where they have none, and runs and releases of these ids. Returns from when on each service changed.';
 
 -- procedure metrics.compile_fold(IN kind text, IN key_columns text[], IN rank text, IN rank_first boolean)
 CREATE OR REPLACE PROCEDURE metrics.compile_fold(IN kind text, IN key_columns text[], IN rank text DEFAULT '0'::text, IN rank_first boolean DEFAULT false)

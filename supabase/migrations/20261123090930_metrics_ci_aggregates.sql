@@ -55,7 +55,7 @@ create table if not exists metrics.pipeline_weeks (
   queue_tally numeric not null,
   constraint pipeline_weeks_pkey primary key (generation, only_default_branch, only_humans, reference_id, week, pipeline)
 )
-with (fillfactor = 80);
+with (fillfactor = 90);
 
 comment on table metrics.pipeline_weeks is 'Finished pipeline runs by ISO week: all of them, and again those of the selections that numbers ask for, so that each is read from few rows. A row that counts nothing is not there.';
 comment on column metrics.pipeline_weeks.generation is 'Generation in whose time zone the week is cut.';
@@ -101,7 +101,7 @@ create table if not exists metrics.job_weeks (
   queue_tally numeric not null,
   constraint job_weeks_pkey primary key (generation, reference_id, week, pipeline, job, runner)
 )
-with (fillfactor = 80);
+with (fillfactor = 90);
 
 comment on table metrics.job_weeks is 'Finished jobs by ISO week. A row that counts nothing is not there.';
 comment on column metrics.job_weeks.generation is 'Generation in whose time zone the week is cut.';

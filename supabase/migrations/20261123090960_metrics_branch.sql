@@ -544,6 +544,134 @@ revoke execute on function metrics.order_moves(integer, bigint, timestamptz, tim
 
 comment on function metrics.order_moves(integer, bigint, timestamptz, timestamptz, boolean) is 'Orders the moves of a default branch again from a moment on, or all; with an end, those before it, where none is ordered yet. Returns from where on they may stand elsewhere: ordinal 0 when all may.';
 
+-- What a commit changes, since when, by its pull request.
+drop function if exists metrics.described(integer, bigint, text[]);
+
+create function metrics.described(generation integer, repository bigint, shas text[])
+returns table (
+  sha text,
+  reference_id bigint,
+  basis text,
+  started_at timestamptz,
+  is_bot boolean,
+  is_merge_commit boolean,
+  is_hotfix boolean,
+  reverts text[],
+  pull_request_reference_id bigint,
+  pull_request_number integer,
+  pull_request_is_bot boolean,
+  merged_at timestamptz
+)
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+  hotfix_labels constant text[] := (
+    select array(select lower(l) from unnest(g.hotfix_labels) as l)
+    from metrics.generations as g
+    where g.id = described.generation
+  );
+begin
+  return query
+  select
+    s.sha,
+    d.reference_id,
+    b.basis,
+    case b.basis
+      when 'first_commit' then m.first_commit_at
+      when 'pull_request_opened' then m.opened_at
+      else d.authored_at
+    end as started_at,
+    coalesce(case when b.basis <> 'commit' then m.is_bot else d.is_bot end, false) as is_bot,
+    coalesce(k.joins, false) as is_merge_commit,
+    coalesce(m.is_hotfix, false) as is_hotfix,
+    d.reverts,
+    m.reference_id as pull_request_reference_id,
+    m.number as pull_request_number,
+    m.is_bot as pull_request_is_bot,
+    m.merged_at
+  from unnest(shas) as s (sha)
+  -- Each looked up by its commit, however many there are.
+  cross join lateral (
+    select
+      min(c.reference_id) as reference_id,
+      min(c.authored_at) as authored_at,
+      coalesce(bool_or(c.author_is_bot), false) as is_bot,
+      min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
+    from metrics.commits as c
+    where c.reference_id = any(siblings)
+      and c.sha = s.sha
+  ) as d
+  left join lateral (
+    select
+      p.reference_id,
+      p.number,
+      p.author_is_bot is true as is_bot,
+      p.merged_at,
+      p.first_commit_at,
+      p.opened_at,
+      coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
+    from metrics.pull_requests as p
+    where p.reference_id = any(siblings)
+      and p.merge_sha = s.sha
+    order by p.number, p.reference_id
+    limit 1
+  ) as m
+    on true
+  left join lateral (
+    select w.shas
+    from metrics.own_commits_of(array[m.reference_id], array[m.number]) as w
+    where m.number is not null
+    offset 0
+  ) as o
+    on true
+  left join lateral (
+    select
+      s.sha = any(o.shas)
+      or exists (
+        select
+        from metrics.commits as c
+        where c.reference_id = any(siblings)
+          and c.sha = any(o.shas)
+          and c.authored_at = d.authored_at
+      ) as is_own,
+      exists (
+        select
+        from unnest(o.shas) as h (sha)
+        cross join lateral (
+          select c.generation, c.repository_id
+          from metrics.changes as c
+          where c.sha = h.sha
+          offset 0
+        ) as c
+        where c.generation = described.generation
+          and c.repository_id = repository
+      ) as is_there
+    where m.number is not null
+  ) as w
+    on true
+  cross join lateral (
+    select
+      m.number is not null and not w.is_own and w.is_there as joins,
+      m.number is not null and not w.is_own and not w.is_there as squashes
+  ) as k
+  cross join lateral (
+    select case
+      when not k.squashes then 'commit'
+      when m.first_commit_at is not null then 'first_commit'
+      else 'pull_request_opened'
+    end as basis
+  ) as b;
+end
+$$;
+revoke execute on function metrics.described(integer, bigint, text[]) from public;
+
+comment on function metrics.described(integer, bigint, text[]) is 'When these commits began as changes, on what basis, and by which pull request they came, as the facts and the places of commits say now.';
+
 -- Writes where commits stand, as changes of the services that they change: those of a line's moves between two ordinals (first 0: of all
 -- lines), and those of which something else was told. Returns the commits that stand elsewhere now, are gone, or change another service.
 drop function if exists metrics.place_changes(integer, bigint, integer, integer, integer, text[]);
@@ -762,9 +890,11 @@ begin
     )
     select
       place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, coalesce(o.gone_position, w.gone_position),
-      coalesce(o.gone_reason, w.gone_reason), o.reference_id, o.started_at, o.basis, coalesce(o.is_bot, false),
-      coalesce(o.is_merge_commit, false), coalesce(o.is_hotfix, false), o.reverts, o.pull_request_reference_id, o.pull_request_number,
-      o.pull_request_is_bot, o.merged_at, o.shipped_by, o.shipped_at, coalesce(o.is_first_shipped, false), coalesce(o.is_order_unknown, false)
+      coalesce(o.gone_reason, w.gone_reason), coalesce(o.reference_id, d.reference_id), coalesce(o.started_at, d.started_at),
+      coalesce(o.basis, d.basis), coalesce(o.is_bot, d.is_bot, false), coalesce(o.is_merge_commit, d.is_merge_commit, false),
+      coalesce(o.is_hotfix, d.is_hotfix, false), coalesce(o.reverts, d.reverts),
+      coalesce(o.pull_request_reference_id, d.pull_request_reference_id), coalesce(o.pull_request_number, d.pull_request_number),
+      coalesce(o.pull_request_is_bot, d.pull_request_is_bot), coalesce(o.merged_at, d.merged_at), o.shipped_by, o.shipped_at, coalesce(o.is_first_shipped, false), coalesce(o.is_order_unknown, false)
     from (
       select
         a.said ->> 0 as sha,
@@ -779,6 +909,13 @@ begin
     left join unnest(taken) as o
       on o.sha = w.sha
       and o.service_id = w.service_id
+    -- All are described afterwards. Where many are placed, what is known of them already is written at once, so that few rows change again.
+    left join (
+      select *
+      from metrics.described(place_changes.generation, repository, moved)
+      where place_changes.last_ordinal < 2147483647
+    ) as d
+      on d.sha = w.sha
     returning sha
   )
   select coalesce(array_agg(u.sha), '{}')
@@ -916,7 +1053,6 @@ revoke execute on function metrics.take_off_all(integer, bigint, integer, intege
 
 comment on function metrics.take_off_all(integer, bigint, integer, integer, boolean) is 'Marks again what forced pushes took off the branch, from a place of a line on (ordinal 0: all). Returns what is marked otherwise.';
 
--- What a commit changes, since when, by its pull request.
 drop function if exists metrics.describe_changes(integer, bigint, text[]);
 
 create function metrics.describe_changes(generation integer, repository bigint, shas text[])
@@ -929,104 +1065,11 @@ set enable_hashjoin = on
 as $$
 #variable_conflict use_column
 declare
-  siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
-  hotfix_labels constant text[] := (
-    select array(select lower(l) from unnest(g.hotfix_labels) as l)
-    from metrics.generations as g
-    where g.id = describe_changes.generation
-  );
   since timestamptz;
 begin
   with described as materialized (
-    select
-      s.sha,
-      d.reference_id,
-      b.basis,
-      case b.basis
-        when 'first_commit' then m.first_commit_at
-        when 'pull_request_opened' then m.opened_at
-        else d.authored_at
-      end as started_at,
-      coalesce(case when b.basis <> 'commit' then m.is_bot else d.is_bot end, false) as is_bot,
-      coalesce(k.joins, false) as is_merge_commit,
-      coalesce(m.is_hotfix, false) as is_hotfix,
-      d.reverts,
-      m.reference_id as pull_request_reference_id,
-      m.number as pull_request_number,
-      m.is_bot as pull_request_is_bot,
-      m.merged_at
-    from unnest(shas) as s (sha)
-    -- Each looked up by its commit, however many there are.
-    cross join lateral (
-      select
-        min(c.reference_id) as reference_id,
-        min(c.authored_at) as authored_at,
-        coalesce(bool_or(c.author_is_bot), false) as is_bot,
-        min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
-      from metrics.commits as c
-      where c.reference_id = any(siblings)
-        and c.sha = s.sha
-    ) as d
-    left join lateral (
-      select
-        p.reference_id,
-        p.number,
-        p.author_is_bot is true as is_bot,
-        p.merged_at,
-        p.first_commit_at,
-        p.opened_at,
-        coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
-      from metrics.pull_requests as p
-      where p.reference_id = any(siblings)
-        and p.merge_sha = s.sha
-      order by p.number, p.reference_id
-      limit 1
-    ) as m
-      on true
-    left join lateral (
-      select w.shas
-      from metrics.own_commits_of(array[m.reference_id], array[m.number]) as w
-      where m.number is not null
-      offset 0
-    ) as o
-      on true
-    left join lateral (
-      select
-        s.sha = any(o.shas)
-        or exists (
-          select
-          from metrics.commits as c
-          where c.reference_id = any(siblings)
-            and c.sha = any(o.shas)
-            and c.authored_at = d.authored_at
-        ) as is_own,
-        exists (
-          select
-          from unnest(o.shas) as h (sha)
-          cross join lateral (
-            select c.generation, c.repository_id
-            from metrics.changes as c
-            where c.sha = h.sha
-            offset 0
-          ) as c
-          where c.generation = describe_changes.generation
-            and c.repository_id = repository
-        ) as is_there
-      where m.number is not null
-    ) as w
-      on true
-    cross join lateral (
-      select
-        m.number is not null and not w.is_own and w.is_there as joins,
-        m.number is not null and not w.is_own and not w.is_there as squashes
-    ) as k
-    cross join lateral (
-      select case
-        when not k.squashes then 'commit'
-        when m.first_commit_at is not null then 'first_commit'
-        else 'pull_request_opened'
-      end as basis
-    ) as b
+    select *
+    from metrics.described(describe_changes.generation, repository, shas)
   ),
   -- Each looked up by its commit, as above.
   present as materialized (

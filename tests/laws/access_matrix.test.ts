@@ -416,6 +416,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "derive_postponed(generation integer, repository bigint, most integer)",
         "derive_slice(generation integer, repository bigint, place jsonb, most integer)",
         "describe_changes(generation integer, repository bigint, shas text[])",
+        "described(generation integer, repository bigint, shas text[])",
         "ensure_service(generation integer, repository bigint)",
         "forget_delivery(generation integer, repository bigint)",
         "link_incidents(generation integer, repository bigint, since timestamp with time zone, sources text[], external_ids text[])",
