@@ -6,6 +6,7 @@ import type { NumbersCase } from "./history_numbers.ts";
 import { randomFrom, shuffledWithDuplicates } from "./history_random.ts";
 import type { Call } from "./model.ts";
 import type { Rule } from "./model_numbers.ts";
+import { finishRebuild } from "./rebuilt.ts";
 
 type Sql = postgres.Sql | postgres.TransactionSql;
 
@@ -13,6 +14,8 @@ type Sql = postgres.Sql | postgres.TransactionSql;
 export async function makeRule(sql: Sql, { call, arguments: args }: Rule): Promise<void> {
   const named = Object.keys(args).map((name, i) => `${name} => $${i + 1}`).join(", ");
   await sql.unsafe(`select metrics.${call}(${named})`, Object.values(args) as postgres.ParameterOrJSON<never>[]);
+  // A call works for half a second, which is not enough on a machine that is busy.
+  await finishRebuild(sql);
 }
 
 /** The calls of a history in the order in which they are told, some of them again, and after how many the rules are made. */
