@@ -324,7 +324,8 @@ begin
   recovery_sizes as materialized (
     select p.is_asked, coalesce(sum(r.recovered), 0) <= 2000 as is_small
     from periods as p
-    left join weeks as w
+    -- A week that several buckets share is in it once.
+    left join (select distinct o.is_asked, o.week from weeks as o) as w
       on w.is_asked = p.is_asked
     left join service_weeks as r
       on r.week = w.week
@@ -450,7 +451,7 @@ begin
       p.is_asked,
       environment is not null or coalesce(sum(r.from_commit + r.from_first_commit + r.from_pull_request_opened), 0) <= 2000 as is_small
     from periods as p
-    left join weeks as w
+    left join (select distinct o.is_asked, o.week from weeks as o) as w
       on w.is_asked = p.is_asked
     left join lead_weeks as r
       on r.week = w.week

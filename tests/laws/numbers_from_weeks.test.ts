@@ -12,6 +12,7 @@ import { rolledBack } from "../support/history_copies.ts";
 import { type NumbersCase, numbersCase } from "../support/history_numbers.ts";
 import { newSeed, randomFrom } from "../support/history_random.ts";
 import type { NumberRow } from "../support/model_numbers.ts";
+import { addDays } from "../support/model_periods.ts";
 import { representative } from "../support/model_percentiles.ts";
 import { story, tell } from "../support/tell_numbers.ts";
 
@@ -157,6 +158,37 @@ Deno.test("aggregates equal facts: lead and recovery times read by weeks are tho
       assertEquals(await comparedDelivery(history, sql), [], `seed ${seed}: ${story(history)}`);
     });
   }
+});
+
+Deno.test("numbers: whether percentiles are exact is a matter of how many values there are, not of the bucket", async () => {
+  await using database = await testDatabase({ max: 1 });
+  let asked = 0;
+  for (const history of fc.sample(fc.noBias(numbersCase()), { seed: 7, numRuns: 10 })) {
+    await rolledBack(database.sql, async (sql) => {
+      await tell(sql, history);
+      const period = { since: addDays(history.begins, -70), until: addDays(history.begins, 70) };
+      const [row] = await sql`select pg_get_functiondef('metrics.count_deliveries'::regproc) as text`;
+      for (
+        const [name, counted] of [["change_lead_time", "changes"], ["failed_deployment_recovery_time", "recovered"]]
+      ) {
+        const [whole] = await readNumbers(sql, name!, period);
+        const values = whole![counted!] as number;
+        if (values === 0) continue;
+        asked++;
+        for (const [most, isExact] of [[values, true], [values - 1, false]] as const) {
+          await sql.unsafe(String(row!["text"]).replaceAll("<= 2000 as is_small", `<= ${most} as is_small`));
+          for (const bucket of ["none", "day", "week", "month"]) {
+            const rows = await readNumbers(sql, name!, { ...period, bucket });
+            assert(
+              rows.every(({ is_exact }) => is_exact === isExact),
+              `${name} by ${bucket} of ${values}, at most ${most}`,
+            );
+          }
+        }
+      }
+    });
+  }
+  assert(asked > 5);
 });
 
 Deno.test("aggregates equal facts: weeks that hold other times are noticed in the numbers", async () => {
