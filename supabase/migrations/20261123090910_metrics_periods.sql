@@ -144,6 +144,7 @@ create function metrics.tally_of(bucket smallint)
 returns numeric
 language plpgsql
 immutable
+strict
 parallel safe
 set search_path = ''
 as $$
@@ -154,7 +155,7 @@ end
 $$;
 revoke execute on function metrics.tally_of(smallint) from public;
 
-comment on function metrics.tally_of(smallint) is 'A tally of one value in this bucket. A tally is a number each eight decimal digits of which are the count of one bucket: the last eight that of no time at all, the eight before them that of bucket -145, and so on.';
+comment on function metrics.tally_of(smallint) is 'A tally of one value in this bucket. A tally is a number each eight decimal digits of which are the count of one bucket: the last eight that of no time at all, the eight before them that of bucket -145, and so on. NULL for no bucket.';
 
 -- One call for many values: calling the two functions above for each of some thousands would take longer than reading them.
 drop function if exists metrics.tally_of_all(double precision[]);

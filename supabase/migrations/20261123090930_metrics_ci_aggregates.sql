@@ -524,7 +524,7 @@ revoke execute on function metrics.lock_tries(bigint, text) from public;
 
 comment on function metrics.lock_tries(bigint, text) is 'Takes the lock of the tries of one thing until the end of the transaction.';
 
--- Tries of one thing that come at the same moment must each see the other. And a call that brings several runs or jobs writes counters in
+-- Tries of one thing that come at the same moment must each see the other. And a call that brings several of a kind writes counters in
 -- several rounds, between which nobody else may hold a counter that it still needs: it has its repositories to itself. A call that brings
 -- one writes in one round, shares its repository with others of that kind, and locks the tries that its run is one of.
 drop function if exists metrics.lock_counted(jsonb);
@@ -537,13 +537,17 @@ as $$
 declare
   runs constant jsonb := coalesce(facts -> 'pipeline_runs', '[]');
   jobs constant jsonb := coalesce(facts -> 'jobs', '[]');
-  is_alone constant boolean := jsonb_array_length(runs) > 1 or jsonb_array_length(jobs) > 1;
+  tests constant jsonb := coalesce(facts -> 'test_runs', '[]');
+  checks constant jsonb := coalesce(facts -> 'rule_checks', '[]');
+  is_alone constant boolean := greatest(
+    jsonb_array_length(runs), jsonb_array_length(jobs), jsonb_array_length(tests), jsonb_array_length(checks)
+  ) > 1;
   place bigint;
 begin
   for place in
     -- 1024 places, because a call may bring thousands of repositories and the server has room for a few thousand locks.
     select distinct hashtextextended('metrics.counted', hashtextextended(f.said ->> 'repository', 0) & 1023)
-    from jsonb_array_elements(runs || jobs) as f (said)
+    from jsonb_array_elements(runs || jobs || tests || checks) as f (said)
     order by 1
   loop
     if is_alone then
@@ -572,7 +576,7 @@ end
 $$;
 revoke execute on function metrics.lock_counted(jsonb) from public;
 
-comment on function metrics.lock_counted(jsonb) is 'Takes the locks that counting these observations of pipeline runs and jobs needs, in one order, until the end of the transaction.';
+comment on function metrics.lock_counted(jsonb) is 'Takes the locks that counting these observations of pipeline runs, jobs, test runs and checks needs, in one order, until the end of the transaction.';
 
 drop function if exists metrics.mark_tries(bigint[], text[]);
 

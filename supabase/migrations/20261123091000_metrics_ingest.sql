@@ -603,7 +603,8 @@ begin
     where g.state <> 'retired'
     order by g.id
   loop
-    if cardinality(moved) > 0 then
+    -- One that is being built links them at its end.
+    if cardinality(moved) > 0 and generation.repositories_up_to = 9223372036854775807 then
       perform metrics.link_all_lost_incidents(generation.id);
     end if;
     -- Once for all repositories, those about nothing that is known among them. What a deployment of this call changes is found above.
@@ -632,17 +633,17 @@ set search_path = ''
 as $$
 declare
   -- What depends on one row alone, and so on no lock but the row's.
-  row_kinds constant text[] := array['repositories', 'jobs', 'rule_checks', 'measurements']
-    || case
-      when exists (select from metrics.services as s where s.source = 'pipeline') then '{}'
-      else array['pipeline_runs']
-    end;
+  row_kinds text[] := array['repositories', 'jobs', 'rule_checks', 'measurements'];
   body_days integer;
   taken bigint[];
   answers jsonb;
   facts jsonb;
 begin
   perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
+  -- Asked now that no rule can change any more. Runs are deployments where a rule says so.
+  if not exists (select from metrics.services as s where s.source = 'pipeline') then
+    row_kinds := row_kinds || array['pipeline_runs'];
+  end if;
   select s.body_days
   into body_days
   from metrics.settings as s;
@@ -782,12 +783,7 @@ declare
     'repositories', 'pipeline_runs', 'jobs', 'pull_requests', 'reviews', 'pushes', 'commits', 'deployments', 'releases', 'incidents',
     'test_runs', 'test_cases', 'rule_checks', 'measurements'
   ];
-  -- Runs are deployments where a rule says so.
-  joined_kinds constant text[] := array['pull_requests', 'reviews', 'pushes', 'commits', 'deployments', 'releases', 'incidents']
-    || case
-      when facts ? 'pipeline_runs' and exists (select from metrics.services as s where s.source = 'pipeline') then array['pipeline_runs']
-      else '{}'
-    end;
+  joined_kinds text[] := array['pull_requests', 'reviews', 'pushes', 'commits', 'deployments', 'releases', 'incidents'];
   source_name constant text := delivery ->> 'source';
   hash constant bytea := decode(delivery ->> 'sha256', 'hex');
   id text := delivery ->> 'delivery_id';
@@ -830,6 +826,10 @@ begin
   if verdict = 'stored' then
     -- Erasing a repository waits for those who are adding to it, so that it leaves nothing behind that no reference leads to.
     perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
+    -- Asked now that no rule can change any more. Runs are deployments where a rule says so.
+    if facts ? 'pipeline_runs' and exists (select from metrics.services as s where s.source = 'pipeline') then
+      joined_kinds := joined_kinds || array['pipeline_runs'];
+    end if;
     select
       coalesce(jsonb_object_agg(e.kind, n.count) filter (where n.count > 0), '{}'),
       jsonb_object_agg(e.kind, n.names) filter (where n.names is not null),

@@ -3,6 +3,30 @@
 set lock_timeout = '2s';
 set statement_timeout = '60s';
 
+-- Whoever stores a delivery reads which generations and rules there are. They give up after three seconds, so nobody may keep them for long,
+-- not even by waiting in front of them.
+drop function if exists metrics.hold_deliveries();
+
+create function metrics.hold_deliveries()
+returns void
+language plpgsql
+set search_path = ''
+set lock_timeout = '1s'
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
+exception
+  when lock_not_available then
+    raise exception using
+      errcode = '55P03',
+      message = 'a delivery that takes long is being stored',
+      hint = 'Nothing was changed. Call again.';
+end
+$$;
+revoke execute on function metrics.hold_deliveries() from public;
+
+comment on function metrics.hold_deliveries() is 'Waits for the deliveries that are being stored, for a second at most, and lets no other be stored until the transaction ends. Raises 55P03 when that second was not enough.';
+
 drop function if exists metrics.begin_generation();
 
 create function metrics.begin_generation()
@@ -14,8 +38,7 @@ declare
   earlier integer;
   begun integer;
 begin
-  -- Whoever stores a delivery reads which generations there are: they wait, and are waited for.
-  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
+  perform metrics.hold_deliveries();
   select g.id
   into earlier
   from metrics.generations as g
@@ -317,6 +340,7 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set lock_timeout = '1s'
 as $$
 #variable_conflict use_column
 declare
@@ -326,8 +350,16 @@ declare
   next_id bigint;
   name text;
 begin
+  -- Nobody is to wait for nothing.
+  if not exists (
+    select
+    from metrics.generations as g
+    where g.state = 'building'
+  ) then
+    return false;
+  end if;
   -- Deliveries are waited for, and wait, so that each is counted once: here or where it is stored.
-  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
+  perform metrics.hold_deliveries();
   select *
   into built
   from metrics.generations as g
@@ -383,7 +415,13 @@ begin
       and c.relkind = 'r'
       and c.relname > one.place ->> 'analysed';
     if name is not null then
-      execute format('analyze metrics.%I', name);
+      begin
+        execute format('analyze metrics.%I', name);
+      exception
+        when lock_not_available then
+          -- It is being cleaned up, which analyses it as well.
+          null;
+      end;
       update metrics.under_way as u
       set place = jsonb_build_object('analysed', name)
       where u.generation = built.id;
@@ -478,10 +516,11 @@ declare
   began constant timestamptz := clock_timestamp();
 begin
   perform metrics.require_admin();
-  if seconds is null or seconds not between 0 and 60 then
+  if seconds is null or seconds not between 0 and 2 then
     raise exception using
       errcode = '22023',
-      message = format('seconds is between 0 and 60, not %s', seconds);
+      message = format('seconds is between 0 and 2, not %s', seconds),
+      hint = 'Deliveries wait meanwhile, and give up after three seconds: call again instead.';
   end if;
   loop
     if not metrics.rebuild_slice(1000) then
@@ -507,7 +546,7 @@ end
 $$;
 revoke execute on function metrics.rebuild(double precision) from public;
 
-comment on function metrics.rebuild(double precision) is 'Goes on building the next generation, for about so many seconds: call again until done is true. Numbers are read from the present one until then. Deliveries wait while it runs: for that time and one slice more, however large a repository is.';
+comment on function metrics.rebuild(double precision) is 'Goes on building the next generation, for about so many seconds: call again until done is true. Numbers are read from the present one until then. Deliveries wait while it runs: for that time and one slice more.';
 
 drop function if exists metrics.delete_retired(integer);
 

@@ -75,7 +75,7 @@ begin
       message = format('step is between 1 and 100000, not %s', step);
   end if;
   -- Deliveries that are being stored are waited for, and the next ones wait: until this step is done.
-  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
+  perform metrics.hold_deliveries();
   gone := metrics.repository_named(repository);
   perform metrics.lock_repositories(array[gone]);
   gone_references := array(
@@ -202,7 +202,9 @@ begin
   if erased < step then
     perform metrics.link_all_lost_incidents(g.id)
     from metrics.generations as g
-    where g.state <> 'retired';
+    where g.state <> 'retired'
+      -- One that is being built links them at its end.
+      and g.repositories_up_to = 9223372036854775807;
     delete from metrics.repository_references as r
     where r.repository_id = gone;
     delete from metrics.repositories as r

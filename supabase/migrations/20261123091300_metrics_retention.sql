@@ -1,4 +1,4 @@
--- What is dropped when it is old, in bounded steps. Run every hour by pg_cron where it is already there, else by whoever calls it.
+-- What is dropped when it is old, in bounded steps. Run every ten minutes by pg_cron where it is already there, else by whoever calls it.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';
@@ -119,7 +119,9 @@ begin
   from gone;
   deleted := deleted || jsonb_build_object('deliveries', rows);
 
-  -- What was counted of weeks before the horizon is frozen before their jobs go.
+  -- What was counted of weeks before the horizon is frozen before their jobs go. No rebuild may begin meanwhile, which would count some of
+  -- them by the one horizon and some by the other.
+  perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
   select metrics.midnight(metrics.move_job_horizon(metrics.week_of(now() - make_interval(days => chosen.job_days), g.time_zone)), g.time_zone)
   into horizon
   from metrics.generations as g
@@ -145,7 +147,7 @@ begin
   get diagnostics rows = row_count;
   deleted := deleted || jsonb_build_object('test_cases', rows);
 
-  deleted := deleted || jsonb_build_object('retired', metrics.delete_retired(step));
+  deleted := deleted || jsonb_build_object('retired', metrics.delete_retired(5 * step));
 
   -- Late, because each takes a lock that every delivery with a body waits for until this ends.
   for partition_name in
@@ -172,14 +174,16 @@ begin
   into ahead
   from metrics.make_body_partitions();
 
-  -- The very last, because deliveries wait for it.
-  begin
-    perform metrics.rebuild();
-  exception
-    when lock_not_available then
-      -- Deliveries come first: tried again at the next call.
-      null;
-  end;
+  -- The very last, because deliveries wait for it; and not while one of them may wait for what was done to partitions.
+  if dropped + ahead.made = 0 then
+    begin
+      perform metrics.rebuild();
+    exception
+      when lock_not_available or deadlock_detected then
+        -- Deliveries come first: tried again at the next call.
+        null;
+    end;
+  end if;
 
   return jsonb_build_object(
     'partitions_made', ahead.made,

@@ -244,7 +244,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
       "nearest_weeks_of(asked metrics.period)": "nearest_weeks_of(null)",
       "percentiles_of(tally numeric, fractions double precision[])": "percentiles_of(null, null)",
       "require_measurement(name text, attributes jsonb)": "require_measurement('size', null)",
-      "tally_of(bucket smallint)": "tally_of(null)",
+      "tally_of(bucket smallint)": "tally_of(1::smallint)",
       "count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[])":
         "count_deliveries(metrics.period_of(null, null, null, null, null), null, '{lead}', 'nothing', null, null, null, null, true, null)",
       "tally_of_all(seconds double precision[])": "tally_of_all(null)",
@@ -397,6 +397,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "append_move(generation integer, repository bigint, push bigint, OUT first_line integer, OUT first_ordinal integer)",
         "attempts_of(generation integer, repository bigint, commits text[], ids text[])",
         "begin_generation()",
+        "hold_deliveries()",
         "changes_changed()",
         "count_changed_deploys()",
         "count_changed_pull_requests()",

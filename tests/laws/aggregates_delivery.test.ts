@@ -84,6 +84,13 @@ Deno.test("aggregates equal facts: while eight connections push to and deploy on
       // Rules are made and taken back meanwhile, and what is derived by them is built step by step.
       for (let n = 0; isTelling; n++) {
         await sql`select metrics.set_environment_tier('^blue$', ${n % 2 === 0 ? "production" : "staging"})`;
+        // From here on runs are deployments, and later they are no longer.
+        if (n % 4 === 1) {
+          await sql`
+            select metrics.add_service(
+              'runs', 'github:1', source => 'pipeline', pipeline => 'build', may_match_nothing => true
+            )`;
+        } else if (n % 4 === 3) await sql`select metrics.remove_service('runs')`;
         await sql`select metrics.begin_rebuild()`;
         for (let step = 0; step < 5; step++) await sql`select metrics.rebuild(0)`;
       }

@@ -52,7 +52,7 @@ async function twoServices(sql: postgres.Sql): Promise<void> {
 
 async function rebuilt(sql: postgres.Sql): Promise<void> {
   for (let isDone = false; !isDone;) {
-    const [row] = await sql<{ answer: { done: boolean } }[]>`select metrics.rebuild(10) as answer`;
+    const [row] = await sql<{ answer: { done: boolean } }[]>`select metrics.rebuild(2) as answer`;
     isDone = row!.answer.done;
   }
 }

@@ -8,6 +8,7 @@ import { callOf, ingest } from "../support/history_calls.ts";
 import { readExample } from "../support/history_examples.ts";
 import { blocksOf, readPage } from "../support/pages.ts";
 import { reader } from "../support/people.ts";
+import { finishRebuild } from "../support/rebuilt.ts";
 
 interface Query {
   refId: string;
@@ -174,7 +175,7 @@ Deno.test("grafana: charts hold all of the days that are chosen, or say that the
 Deno.test("grafana: days are those of the installation's time zone", async () => {
   await using stack = await grafana();
   await stack.database.sql`select metrics.set_setting('time_zone', 'Pacific/Auckland')`;
-  await stack.database.sql`select metrics.rebuild(60)`;
+  await finishRebuild(stack.database.sql);
   const { rawSql } = queries.find(({ title }) => title === "Deployments")!;
   const rows = await ask(stack.sql, rawSql, {
     ...march,

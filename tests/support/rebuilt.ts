@@ -41,7 +41,7 @@ export async function generatedTables(sql: postgres.Sql | postgres.TransactionSq
 /** Goes on with the rebuild that is under way, if there is one, until it is done. */
 export async function finishRebuild(sql: postgres.Sql | postgres.TransactionSql): Promise<void> {
   for (let isDone = false; !isDone;) {
-    const [row] = await sql<{ answer: { done: boolean } }[]>`select metrics.rebuild(60) as answer`;
+    const [row] = await sql<{ answer: { done: boolean } }[]>`select metrics.rebuild(2) as answer`;
     isDone = row!.answer.done;
   }
 }

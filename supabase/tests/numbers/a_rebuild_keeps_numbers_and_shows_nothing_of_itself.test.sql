@@ -55,7 +55,8 @@ select metrics.rebuild(0);
 select is(metrics.current_generation(), (select generation from present), 'the present one is read while the next is built');
 select pg_temp.deploy('3', '2', '2026-03-05T10:00Z');
 select is((select deployments from metrics.deployment_frequency(since => '2026-03-02', until => '2026-03-09')), 3::bigint, 'a delivery that comes meanwhile is in it');
-select is((metrics.rebuild(60) ->> 'done')::boolean, true, 'it is done');
+do $$ begin while not (metrics.rebuild(1) ->> 'done')::boolean loop end loop; end $$;
+select is((metrics.rebuild(0) ->> 'done')::boolean, true, 'it is done');
 select isnt(metrics.current_generation(), (select generation from present), 'then the next is read');
 select results_eq(
   $$select bucket_start, metric, value, reason, notes from metrics.dora(since => '2026-03-02', until => '2026-03-09', bucket => 'day') where bucket_start < '2026-03-05'$$,

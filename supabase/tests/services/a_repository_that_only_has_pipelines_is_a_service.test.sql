@@ -24,7 +24,8 @@ select is(
 );
 -- A rebuild derives all again, and changes nothing.
 select metrics.begin_rebuild();
-select is(metrics.rebuild(60) ->> 'done', 'true', 'built again');
+do $$ begin while not (metrics.rebuild(1) ->> 'done')::boolean loop end loop; end $$;
+select is(metrics.rebuild(0) ->> 'done', 'true', 'built again');
 select results_eq('select name, reason from pg_temp.told()', $$values ('//git.example/acme/one', 'no_deployments')$$, 'it is the same then');
 
 select * from finish();
