@@ -3341,8 +3341,7 @@ declare
   earlier integer;
   begun integer;
 begin
-  -- Whoever stores a delivery reads which generations there are: they wait, and are waited for.
-  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
+  perform metrics.hold_deliveries();
   select g.id
   into earlier
   from metrics.generations as g
@@ -4333,34 +4332,57 @@ begin
       where r.is_shown
       union all
       select
-        c.name,
-        d.is_asked,
-        d.bucket_start,
-        d.times * (t.outcome = 'success')::integer,
-        d.times * t.is_redeploy::integer,
-        d.times * t.is_first::integer,
-        d.times * (t.outcome = 'success' and t.position is null)::integer,
-        d.times * (t.outcome = 'failure')::integer,
-        d.times * (t.causes is not null)::integer,
-        d.times * (t.causes is not null and t.recovered_at is null)::integer,
-        d.times * coalesce('rolled_back' = any(t.causes), false)::integer,
-        d.times * coalesce('incident' = any(t.causes), false)::integer,
-        d.times * coalesce('fixed_forward' = any(t.causes), false)::integer,
-        d.times * t.is_rework::integer
-      from stretches_off as s
-      cross join chosen as c
-      cross join lateral (
-        select o.*, (o.at at time zone time_zone)::date as day
-        from metrics.service_deployments as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.at >= s.starts_at
-          and o.at < s.ends_at
-          and (environment is null or o.environment = environment)
-        offset 0
-      ) as t
-      join days_off as d
-        on d.day = t.day
+        o.name,
+        o.is_asked,
+        o.bucket_start,
+        o.times * (o.outcome = 'success')::integer,
+        o.times * o.is_redeploy::integer,
+        o.times * o.is_first::integer,
+        o.times * (o.outcome = 'success' and o.is_unknown_commit)::integer,
+        o.times * (o.outcome = 'failure')::integer,
+        o.times * (o.causes is not null)::integer,
+        o.times * (o.causes is not null and not o.is_recovered)::integer,
+        o.times * coalesce('rolled_back' = any(o.causes), false)::integer,
+        o.times * coalesce('incident' = any(o.causes), false)::integer,
+        o.times * coalesce('fixed_forward' = any(o.causes), false)::integer,
+        o.times * o.is_rework::integer
+      from (
+        select
+          c.name,
+          d.is_asked,
+          d.bucket_start,
+          t.outcome,
+          t.is_redeploy,
+          t.is_first,
+          t.is_unknown_commit,
+          t.causes,
+          t.is_recovered,
+          t.is_rework,
+          sum(d.times) as times
+        from stretches_off as s
+        cross join chosen as c
+        cross join lateral (
+          select
+            o.outcome,
+            o.is_redeploy,
+            o.is_first,
+            o.position is null as is_unknown_commit,
+            o.causes,
+            o.recovered_at is not null as is_recovered,
+            o.is_rework,
+            (o.at at time zone time_zone)::date as day
+          from metrics.service_deployments as o
+          where o.generation = (asked).generation
+            and o.service_id = c.service_id
+            and o.at >= s.starts_at
+            and o.at < s.ends_at
+            and (environment is null or o.environment = environment)
+          offset 0
+        ) as t
+        join days_off as d
+          on d.day = t.day
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+      ) as o
     ) as u
     group by u.name, u.is_asked, u.bucket_start
   ),
@@ -4564,8 +4586,20 @@ begin
     where not z.is_small
     group by r.name, w.is_asked, w.bucket_start
   ),
+  -- By their seconds where percentiles are exact, else by their bucket: as bucket_of says, but thousands of calls of it would take longer
+  -- than the rest.
   lead_rows as materialized (
-    select c.name, d.is_asked, d.bucket_start, d.times, t.label, t.lead_seconds
+    select
+      c.name,
+      d.is_asked,
+      d.bucket_start,
+      t.label,
+      case
+        when t.lead_seconds is null or z.is_small then t.lead_seconds
+        when t.lead_seconds = 0 then -32768
+        else greatest(floor(ln(t.lead_seconds) / ln(1.1::double precision)), -32767)
+      end as value,
+      sum(d.times) as n
     from lead_stretches as s
     cross join chosen as c
     cross join lateral (
@@ -4585,9 +4619,12 @@ begin
     ) as t
     join lead_days as d
       on d.day = t.day
+    join lead_sizes as z
+      on z.is_asked = d.is_asked
+    group by 1, 2, 3, 4, 5
     union all
     -- What was not shipped counts in the days in which it began.
-    select c.name, d.is_asked, d.bucket_start, d.times, t.exclusion, null
+    select c.name, d.is_asked, d.bucket_start, t.exclusion, null, sum(d.times)
     from chosen as c
     cross join lateral (
       select o.exclusion, (o.started_at at time zone time_zone)::date as day
@@ -4603,6 +4640,7 @@ begin
     join lead_days as d
       on d.day = t.day
     where 'lead' = any(wanted)
+    group by 1, 2, 3, 4
   ),
   told as (
     select
@@ -4629,9 +4667,8 @@ begin
             ('start_after_shipping', r.start_after_shipping)
         ) as v (label, n)
         union all
-        select r.name, r.is_asked, r.bucket_start, r.label, sum(r.times)
+        select r.name, r.is_asked, r.bucket_start, r.label, r.n
         from lead_rows as r
-        group by r.name, r.is_asked, r.bucket_start, r.label
       ) as u
       group by u.name, u.is_asked, u.bucket_start, u.label
       having sum(u.n) > 0
@@ -4662,12 +4699,12 @@ begin
             r.name,
             r.is_asked,
             r.bucket_start,
-            case when z.is_small then r.lead_seconds else metrics.seconds_of(metrics.bucket_of(r.lead_seconds)) end,
-            r.times
+            case when z.is_small then r.value else metrics.seconds_of(r.value::smallint) end,
+            r.n
           from lead_rows as r
           join lead_sizes as z
             on z.is_asked = r.is_asked
-          where r.lead_seconds is not null
+          where r.value is not null
         ) as u
         group by u.name, u.is_asked, u.bucket_start, u.value
         having sum(u.n) > 0
@@ -6918,7 +6955,8 @@ begin
     where g.state <> 'retired'
     order by g.id
   loop
-    if cardinality(moved) > 0 then
+    -- One that is being built links them at its end.
+    if cardinality(moved) > 0 and generation.repositories_up_to = 9223372036854775807 then
       perform metrics.link_all_lost_incidents(generation.id);
     end if;
     -- Once for all repositories, those about nothing that is known among them. What a deployment of this call changes is found above.
@@ -11521,7 +11559,7 @@ begin
       message = format('step is between 1 and 100000, not %s', step);
   end if;
   -- Deliveries that are being stored are waited for, and the next ones wait: until this step is done.
-  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
+  perform metrics.hold_deliveries();
   gone := metrics.repository_named(repository);
   perform metrics.lock_repositories(array[gone]);
   gone_references := array(
@@ -11648,7 +11686,9 @@ begin
   if erased < step then
     perform metrics.link_all_lost_incidents(g.id)
     from metrics.generations as g
-    where g.state <> 'retired';
+    where g.state <> 'retired'
+      -- One that is being built links them at its end.
+      and g.repositories_up_to = 9223372036854775807;
     delete from metrics.repository_references as r
     where r.repository_id = gone;
     delete from metrics.repositories as r
@@ -11752,6 +11792,25 @@ $function$;
 grant execute on function metrics.health() to service_role;
 comment on function metrics.health() is 'True when the database answers. Read by the function''s health route.';
 
+-- function metrics.hold_deliveries()
+CREATE OR REPLACE FUNCTION metrics.hold_deliveries()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET lock_timeout TO '1s'
+AS $function$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
+exception
+  when lock_not_available then
+    raise exception using
+      errcode = '55P03',
+      message = 'a delivery that takes long is being stored',
+      hint = 'Nothing was changed. Call again.';
+end
+$function$;
+comment on function metrics.hold_deliveries() is 'Waits for the deliveries that are being stored, for a second at most, and lets no other be stored until the transaction ends. Raises 55P03 when that second was not enough.';
+
 -- function metrics.holds_any(body bytea, spellings text[])
 CREATE OR REPLACE FUNCTION metrics.holds_any(body bytea, spellings text[])
  RETURNS boolean
@@ -11822,12 +11881,7 @@ declare
     'repositories', 'pipeline_runs', 'jobs', 'pull_requests', 'reviews', 'pushes', 'commits', 'deployments', 'releases', 'incidents',
     'test_runs', 'test_cases', 'rule_checks', 'measurements'
   ];
-  -- Runs are deployments where a rule says so.
-  joined_kinds constant text[] := array['pull_requests', 'reviews', 'pushes', 'commits', 'deployments', 'releases', 'incidents']
-    || case
-      when facts ? 'pipeline_runs' and exists (select from metrics.services as s where s.source = 'pipeline') then array['pipeline_runs']
-      else '{}'
-    end;
+  joined_kinds text[] := array['pull_requests', 'reviews', 'pushes', 'commits', 'deployments', 'releases', 'incidents'];
   source_name constant text := delivery ->> 'source';
   hash constant bytea := decode(delivery ->> 'sha256', 'hex');
   id text := delivery ->> 'delivery_id';
@@ -11870,6 +11924,10 @@ begin
   if verdict = 'stored' then
     -- Erasing a repository waits for those who are adding to it, so that it leaves nothing behind that no reference leads to.
     perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
+    -- Asked now that no rule can change any more. Runs are deployments where a rule says so.
+    if facts ? 'pipeline_runs' and exists (select from metrics.services as s where s.source = 'pipeline') then
+      joined_kinds := joined_kinds || array['pipeline_runs'];
+    end if;
     select
       coalesce(jsonb_object_agg(e.kind, n.count) filter (where n.count > 0), '{}'),
       jsonb_object_agg(e.kind, n.names) filter (where n.names is not null),
@@ -12405,17 +12463,17 @@ CREATE OR REPLACE FUNCTION metrics.ingest_together(calls jsonb)
 AS $function$
 declare
   -- What depends on one row alone, and so on no lock but the row's.
-  row_kinds constant text[] := array['repositories', 'jobs', 'rule_checks', 'measurements']
-    || case
-      when exists (select from metrics.services as s where s.source = 'pipeline') then '{}'
-      else array['pipeline_runs']
-    end;
+  row_kinds text[] := array['repositories', 'jobs', 'rule_checks', 'measurements'];
   body_days integer;
   taken bigint[];
   answers jsonb;
   facts jsonb;
 begin
   perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
+  -- Asked now that no rule can change any more. Runs are deployments where a rule says so.
+  if not exists (select from metrics.services as s where s.source = 'pipeline') then
+    row_kinds := row_kinds || array['pipeline_runs'];
+  end if;
   select s.body_days
   into body_days
   from metrics.settings as s;
@@ -13662,13 +13720,17 @@ AS $function$
 declare
   runs constant jsonb := coalesce(facts -> 'pipeline_runs', '[]');
   jobs constant jsonb := coalesce(facts -> 'jobs', '[]');
-  is_alone constant boolean := jsonb_array_length(runs) > 1 or jsonb_array_length(jobs) > 1;
+  tests constant jsonb := coalesce(facts -> 'test_runs', '[]');
+  checks constant jsonb := coalesce(facts -> 'rule_checks', '[]');
+  is_alone constant boolean := greatest(
+    jsonb_array_length(runs), jsonb_array_length(jobs), jsonb_array_length(tests), jsonb_array_length(checks)
+  ) > 1;
   place bigint;
 begin
   for place in
     -- 1024 places, because a call may bring thousands of repositories and the server has room for a few thousand locks.
     select distinct hashtextextended('metrics.counted', hashtextextended(f.said ->> 'repository', 0) & 1023)
-    from jsonb_array_elements(runs || jobs) as f (said)
+    from jsonb_array_elements(runs || jobs || tests || checks) as f (said)
     order by 1
   loop
     if is_alone then
@@ -13695,7 +13757,7 @@ begin
   end if;
 end
 $function$;
-comment on function metrics.lock_counted(facts jsonb) is 'Takes the locks that counting these observations of pipeline runs and jobs needs, in one order, until the end of the transaction.';
+comment on function metrics.lock_counted(facts jsonb) is 'Takes the locks that counting these observations of pipeline runs, jobs, test runs and checks needs, in one order, until the end of the transaction.';
 
 -- function metrics.lock_repositories(repositories bigint[])
 CREATE OR REPLACE FUNCTION metrics.lock_repositories(repositories bigint[])
@@ -13795,7 +13857,9 @@ begin
   from gone;
   deleted := deleted || jsonb_build_object('deliveries', rows);
 
-  -- What was counted of weeks before the horizon is frozen before their jobs go.
+  -- What was counted of weeks before the horizon is frozen before their jobs go. No rebuild may begin meanwhile, which would count some of
+  -- them by the one horizon and some by the other.
+  perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
   select metrics.midnight(metrics.move_job_horizon(metrics.week_of(now() - make_interval(days => chosen.job_days), g.time_zone)), g.time_zone)
   into horizon
   from metrics.generations as g
@@ -13821,7 +13885,7 @@ begin
   get diagnostics rows = row_count;
   deleted := deleted || jsonb_build_object('test_cases', rows);
 
-  deleted := deleted || jsonb_build_object('retired', metrics.delete_retired(step));
+  deleted := deleted || jsonb_build_object('retired', metrics.delete_retired(5 * step));
 
   -- Late, because each takes a lock that every delivery with a body waits for until this ends.
   for partition_name in
@@ -13848,14 +13912,16 @@ begin
   into ahead
   from metrics.make_body_partitions();
 
-  -- The very last, because deliveries wait for it.
-  begin
-    perform metrics.rebuild();
-  exception
-    when lock_not_available then
-      -- Deliveries come first: tried again at the next call.
-      null;
-  end;
+  -- The very last, because deliveries wait for it; and not while one of them may wait for what was done to partitions.
+  if dropped + ahead.made = 0 then
+    begin
+      perform metrics.rebuild();
+    exception
+      when lock_not_available or deadlock_detected then
+        -- Deliveries come first: tried again at the next call.
+        null;
+    end;
+  end if;
 
   return jsonb_build_object(
     'partitions_made', ahead.made,
@@ -17116,10 +17182,11 @@ declare
   began constant timestamptz := clock_timestamp();
 begin
   perform metrics.require_admin();
-  if seconds is null or seconds not between 0 and 60 then
+  if seconds is null or seconds not between 0 and 2 then
     raise exception using
       errcode = '22023',
-      message = format('seconds is between 0 and 60, not %s', seconds);
+      message = format('seconds is between 0 and 2, not %s', seconds),
+      hint = 'Deliveries wait meanwhile, and give up after three seconds: call again instead.';
   end if;
   loop
     if not metrics.rebuild_slice(1000) then
@@ -17144,7 +17211,7 @@ begin
 end
 $function$;
 grant execute on function metrics.rebuild(seconds double precision) to authenticated;
-comment on function metrics.rebuild(seconds double precision) is 'Goes on building the next generation, for about so many seconds: call again until done is true. Numbers are read from the present one until then. Deliveries wait while it runs: for that time and one slice more, however large a repository is.';
+comment on function metrics.rebuild(seconds double precision) is 'Goes on building the next generation, for about so many seconds: call again until done is true. Numbers are read from the present one until then. Deliveries wait while it runs: for that time and one slice more.';
 
 -- function metrics.rebuild_slice(most integer)
 CREATE OR REPLACE FUNCTION metrics.rebuild_slice(most integer)
@@ -17155,6 +17222,7 @@ CREATE OR REPLACE FUNCTION metrics.rebuild_slice(most integer)
  SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
+ SET lock_timeout TO '1s'
 AS $function$
 #variable_conflict use_column
 declare
@@ -17164,8 +17232,16 @@ declare
   next_id bigint;
   name text;
 begin
+  -- Nobody is to wait for nothing.
+  if not exists (
+    select
+    from metrics.generations as g
+    where g.state = 'building'
+  ) then
+    return false;
+  end if;
   -- Deliveries are waited for, and wait, so that each is counted once: here or where it is stored.
-  perform pg_advisory_xact_lock(hashtextextended('metrics.erasure', 0));
+  perform metrics.hold_deliveries();
   select *
   into built
   from metrics.generations as g
@@ -17221,7 +17297,13 @@ begin
       and c.relkind = 'r'
       and c.relname > one.place ->> 'analysed';
     if name is not null then
-      execute format('analyze metrics.%I', name);
+      begin
+        execute format('analyze metrics.%I', name);
+      exception
+        when lock_not_available then
+          -- It is being cleaned up, which analyses it as well.
+          null;
+      end;
       update metrics.under_way as u
       set place = jsonb_build_object('analysed', name)
       where u.generation = built.id;
@@ -19731,7 +19813,7 @@ comment on function metrics.take_off_changes(generation integer, repository bigi
 CREATE OR REPLACE FUNCTION metrics.tally_of(bucket smallint)
  RETURNS numeric
  LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE
+ IMMUTABLE PARALLEL SAFE STRICT
  SET search_path TO ''
 AS $function$
 begin
@@ -19741,7 +19823,7 @@ end
 $function$;
 grant execute on function metrics.tally_of(bucket smallint) to authenticated;
 grant execute on function metrics.tally_of(bucket smallint) to metrics_reader;
-comment on function metrics.tally_of(bucket smallint) is 'A tally of one value in this bucket. A tally is a number each eight decimal digits of which are the count of one bucket: the last eight that of no time at all, the eight before them that of bucket -145, and so on.';
+comment on function metrics.tally_of(bucket smallint) is 'A tally of one value in this bucket. A tally is a number each eight decimal digits of which are the count of one bucket: the last eight that of no time at all, the eight before them that of bucket -145, and so on. NULL for no bucket.';
 
 -- function metrics.tally_of_all(seconds double precision[])
 CREATE OR REPLACE FUNCTION metrics.tally_of_all(seconds double precision[])

@@ -271,34 +271,57 @@ begin
       where r.is_shown
       union all
       select
-        c.name,
-        d.is_asked,
-        d.bucket_start,
-        d.times * (t.outcome = 'success')::integer,
-        d.times * t.is_redeploy::integer,
-        d.times * t.is_first::integer,
-        d.times * (t.outcome = 'success' and t.position is null)::integer,
-        d.times * (t.outcome = 'failure')::integer,
-        d.times * (t.causes is not null)::integer,
-        d.times * (t.causes is not null and t.recovered_at is null)::integer,
-        d.times * coalesce('rolled_back' = any(t.causes), false)::integer,
-        d.times * coalesce('incident' = any(t.causes), false)::integer,
-        d.times * coalesce('fixed_forward' = any(t.causes), false)::integer,
-        d.times * t.is_rework::integer
-      from stretches_off as s
-      cross join chosen as c
-      cross join lateral (
-        select o.*, (o.at at time zone time_zone)::date as day
-        from metrics.service_deployments as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.at >= s.starts_at
-          and o.at < s.ends_at
-          and (environment is null or o.environment = environment)
-        offset 0
-      ) as t
-      join days_off as d
-        on d.day = t.day
+        o.name,
+        o.is_asked,
+        o.bucket_start,
+        o.times * (o.outcome = 'success')::integer,
+        o.times * o.is_redeploy::integer,
+        o.times * o.is_first::integer,
+        o.times * (o.outcome = 'success' and o.is_unknown_commit)::integer,
+        o.times * (o.outcome = 'failure')::integer,
+        o.times * (o.causes is not null)::integer,
+        o.times * (o.causes is not null and not o.is_recovered)::integer,
+        o.times * coalesce('rolled_back' = any(o.causes), false)::integer,
+        o.times * coalesce('incident' = any(o.causes), false)::integer,
+        o.times * coalesce('fixed_forward' = any(o.causes), false)::integer,
+        o.times * o.is_rework::integer
+      from (
+        select
+          c.name,
+          d.is_asked,
+          d.bucket_start,
+          t.outcome,
+          t.is_redeploy,
+          t.is_first,
+          t.is_unknown_commit,
+          t.causes,
+          t.is_recovered,
+          t.is_rework,
+          sum(d.times) as times
+        from stretches_off as s
+        cross join chosen as c
+        cross join lateral (
+          select
+            o.outcome,
+            o.is_redeploy,
+            o.is_first,
+            o.position is null as is_unknown_commit,
+            o.causes,
+            o.recovered_at is not null as is_recovered,
+            o.is_rework,
+            (o.at at time zone time_zone)::date as day
+          from metrics.service_deployments as o
+          where o.generation = (asked).generation
+            and o.service_id = c.service_id
+            and o.at >= s.starts_at
+            and o.at < s.ends_at
+            and (environment is null or o.environment = environment)
+          offset 0
+        ) as t
+        join days_off as d
+          on d.day = t.day
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+      ) as o
     ) as u
     group by u.name, u.is_asked, u.bucket_start
   ),
@@ -502,8 +525,20 @@ begin
     where not z.is_small
     group by r.name, w.is_asked, w.bucket_start
   ),
+  -- By their seconds where percentiles are exact, else by their bucket: as bucket_of says, but thousands of calls of it would take longer
+  -- than the rest.
   lead_rows as materialized (
-    select c.name, d.is_asked, d.bucket_start, d.times, t.label, t.lead_seconds
+    select
+      c.name,
+      d.is_asked,
+      d.bucket_start,
+      t.label,
+      case
+        when t.lead_seconds is null or z.is_small then t.lead_seconds
+        when t.lead_seconds = 0 then -32768
+        else greatest(floor(ln(t.lead_seconds) / ln(1.1::double precision)), -32767)
+      end as value,
+      sum(d.times) as n
     from lead_stretches as s
     cross join chosen as c
     cross join lateral (
@@ -523,9 +558,12 @@ begin
     ) as t
     join lead_days as d
       on d.day = t.day
+    join lead_sizes as z
+      on z.is_asked = d.is_asked
+    group by 1, 2, 3, 4, 5
     union all
     -- What was not shipped counts in the days in which it began.
-    select c.name, d.is_asked, d.bucket_start, d.times, t.exclusion, null
+    select c.name, d.is_asked, d.bucket_start, t.exclusion, null, sum(d.times)
     from chosen as c
     cross join lateral (
       select o.exclusion, (o.started_at at time zone time_zone)::date as day
@@ -541,6 +579,7 @@ begin
     join lead_days as d
       on d.day = t.day
     where 'lead' = any(wanted)
+    group by 1, 2, 3, 4
   ),
   told as (
     select
@@ -567,9 +606,8 @@ begin
             ('start_after_shipping', r.start_after_shipping)
         ) as v (label, n)
         union all
-        select r.name, r.is_asked, r.bucket_start, r.label, sum(r.times)
+        select r.name, r.is_asked, r.bucket_start, r.label, r.n
         from lead_rows as r
-        group by r.name, r.is_asked, r.bucket_start, r.label
       ) as u
       group by u.name, u.is_asked, u.bucket_start, u.label
       having sum(u.n) > 0
@@ -600,12 +638,12 @@ begin
             r.name,
             r.is_asked,
             r.bucket_start,
-            case when z.is_small then r.lead_seconds else metrics.seconds_of(metrics.bucket_of(r.lead_seconds)) end,
-            r.times
+            case when z.is_small then r.value else metrics.seconds_of(r.value::smallint) end,
+            r.n
           from lead_rows as r
           join lead_sizes as z
             on z.is_asked = r.is_asked
-          where r.lead_seconds is not null
+          where r.value is not null
         ) as u
         group by u.name, u.is_asked, u.bucket_start, u.value
         having sum(u.n) > 0
