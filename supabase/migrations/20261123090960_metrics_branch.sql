@@ -120,9 +120,10 @@ drop function if exists metrics.ensure_service(integer, bigint);
 
 create function metrics.ensure_service(generation integer, repository bigint)
 returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
+begin
   insert into metrics.services (generation, repository_id)
   select ensure_service.generation, repository
   where not exists (
@@ -131,7 +132,8 @@ as $$
     where s.generation = ensure_service.generation
       and s.repository_id = repository
   )
-  on conflict do nothing
+  on conflict do nothing;
+end
 $$;
 revoke execute on function metrics.ensure_service(integer, bigint) from public;
 

@@ -53,41 +53,97 @@ create index bench_runs_covering on metrics.pipeline_runs (finished_at) include 
 create index bench_deployments_covering on metrics.deployments (finished_at) include (reference_id, outcome)
 where environment_tier = 'production';
 
--- The three main numbers of a first screen: deployments, change lead time, and how CI does.
+create index bench_pull_requests_covering on metrics.pull_requests (merged_at)
+  include (reference_id, coding_seconds, pickup_seconds, review_seconds, merge_seconds, total_seconds);
+create index bench_tests_covering on metrics.test_runs (started_at) include (reference_id, passed_count, failed_count, error_count, skipped_count);
+create index bench_rules_covering on metrics.rule_checks (checked_at) include (reference_id, status);
+
+-- What overview says of deployments, changes, pull requests, pipelines, tests and rules; without failures, recoveries and the phase deploy,
+-- which follow from more than one fact, and without bands and samples.
 create function bench.overview(since timestamptz, until timestamptz)
-returns table (deployments bigint, lead_time double precision, success_rate double precision, duration double precision[])
+returns table (
+  deployments bigint,
+  earlier_deployments bigint,
+  lead_time double precision[],
+  earlier_lead_time double precision[],
+  coding double precision[],
+  pickup double precision[],
+  review double precision[],
+  merge double precision[],
+  total double precision[],
+  success_rate double precision,
+  duration double precision[],
+  queue double precision[],
+  pass_rate double precision,
+  compliance double precision
+)
 language sql
 stable
 as $$
-  select
-    (
-      select count(*)
-      from metrics.deployments as d
-      where d.environment_tier = 'production'
-        and d.outcome = 'success'
-        and d.finished_at >= since
-        and d.finished_at < until
-        and d.reference_id in (select r.reference_id from bench.readable as r)
-    ),
-    (
-      select percentile_disc(0.5) within group (order by c.lead_seconds)
-      from bench.changes as c
-      where c.shipped_at >= since
-        and c.shipped_at < until
-        and c.reference_id in (select r.reference_id from bench.readable as r)
-    ),
-    p.success_rate,
-    p.duration
+  select d.deployments, d.earlier_deployments, c.lead_time, e.lead_time, m.coding, m.pickup, m.review, m.merge, m.total, p.success_rate,
+    p.duration, p.queue, t.pass_rate, k.compliance
   from (
+    select
+      count(*) filter (where d.finished_at >= overview.since) as deployments,
+      count(*) filter (where d.finished_at < overview.since) as earlier_deployments
+    from metrics.deployments as d
+    where d.environment_tier = 'production'
+      and d.outcome = 'success'
+      and d.finished_at >= since - (until - since)
+      and d.finished_at < until
+      and d.reference_id in (select r.reference_id from bench.readable as r)
+  ) as d
+  cross join (
+    select percentile_disc(array[0.5, 0.75, 0.95]) within group (order by c.lead_seconds) as lead_time
+    from bench.changes as c
+    where c.shipped_at >= since
+      and c.shipped_at < until
+      and c.reference_id in (select r.reference_id from bench.readable as r)
+  ) as c
+  cross join (
+    select percentile_disc(array[0.5, 0.75, 0.95]) within group (order by c.lead_seconds) as lead_time
+    from bench.changes as c
+    where c.shipped_at >= since - (until - since)
+      and c.shipped_at < since
+      and c.reference_id in (select r.reference_id from bench.readable as r)
+  ) as e
+  cross join (
+    select
+      percentile_disc(array[0.5, 0.75, 0.95]) within group (order by m.coding_seconds) as coding,
+      percentile_disc(array[0.5, 0.75, 0.95]) within group (order by m.pickup_seconds) as pickup,
+      percentile_disc(array[0.5, 0.75, 0.95]) within group (order by m.review_seconds) as review,
+      percentile_disc(array[0.5, 0.75, 0.95]) within group (order by m.merge_seconds) as merge,
+      percentile_disc(array[0.5, 0.75, 0.95]) within group (order by m.total_seconds) as total
+    from metrics.pull_requests as m
+    where m.merged_at >= since
+      and m.merged_at < until
+      and m.reference_id in (select r.reference_id from bench.readable as r)
+  ) as m
+  cross join (
     select
       count(*) filter (where r.outcome = 'success')::double precision
         / nullif(count(*) filter (where r.outcome in ('success', 'failure', 'timed_out', 'error')), 0) as success_rate,
-      percentile_disc(array[0.5, 0.75, 0.95]) within group (order by r.duration_seconds) as duration
+      percentile_disc(array[0.5, 0.75, 0.95]) within group (order by r.duration_seconds) as duration,
+      percentile_disc(array[0.5, 0.75, 0.95]) within group (order by r.queue_seconds) as queue
     from metrics.pipeline_runs as r
     where r.finished_at >= since
       and r.finished_at < until
       and r.reference_id in (select r.reference_id from bench.readable as r)
   ) as p
+  cross join (
+    select sum(t.passed_count)::double precision / nullif(sum(t.passed_count + t.failed_count + t.error_count), 0) as pass_rate
+    from metrics.test_runs as t
+    where t.started_at >= since
+      and t.started_at < until
+      and t.reference_id in (select r.reference_id from bench.readable as r)
+  ) as t
+  cross join (
+    select count(*) filter (where k.status = 'compliant')::double precision / nullif(count(k.status), 0) as compliance
+    from metrics.rule_checks as k
+    where k.checked_at >= since
+      and k.checked_at < until
+      and k.reference_id in (select r.reference_id from bench.readable as r)
+  ) as k
 $$;
 
 -- Deployments and change lead time by week, the two of the five that come from many rows.

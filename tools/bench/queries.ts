@@ -279,7 +279,9 @@ async function exact(bench: Bench, copy: Sql): Promise<void> {
   const session = await copy.reserve();
   try {
     await session.unsafe(await Deno.readTextFile(new URL("./exact.sql", import.meta.url))).simple();
-    await session`vacuum (analyze) bench.changes, bench.readable, metrics.pipeline_runs, metrics.deployments`;
+    await session`
+      vacuum (analyze) bench.changes, bench.readable, metrics.pipeline_runs, metrics.deployments, metrics.pull_requests, metrics.test_runs,
+        metrics.rule_checks`;
     await session`set work_mem = '64MB'`;
     await session`set jit = off`;
     await compare(bench, (question) => [
@@ -298,7 +300,9 @@ async function exact(bench: Bench, copy: Sql): Promise<void> {
       report.target(`${name}: times faster`, ratios(ours, theirs), "", { atLeast: 5 }, 1);
     });
   } finally {
-    await session`drop index if exists metrics.bench_runs_covering, metrics.bench_deployments_covering`;
+    await session`
+      drop index if exists metrics.bench_runs_covering, metrics.bench_deployments_covering, metrics.bench_pull_requests_covering,
+        metrics.bench_tests_covering, metrics.bench_rules_covering`;
     await session`drop schema if exists bench cascade`;
     session.release();
   }
