@@ -540,16 +540,16 @@ begin
   return query
   select w.bucket_start, w.week
   from metrics.nearest_weeks_of(asked) as w
-  where (from_weeks and w.is_counted and w.week >= horizon)
-    or (
-      w.week < horizon
-      and w.end_day - w.first_day = 7
-      and w.week in (
+  -- Of a frozen week no day can be taken away any more: it stands whole where most of its working days lie.
+  where w.is_counted
+    and case
+      when w.week >= horizon then from_weeks
+      else w.week in (
         select z.week
         from metrics.frozen_weeks as z
         where z.fact = 'jobs'
       )
-    );
+    end;
 end
 $$;
 revoke execute on function metrics.kept_weeks_of(metrics.period, boolean) from public;
