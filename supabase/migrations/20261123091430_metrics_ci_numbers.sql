@@ -524,13 +524,16 @@ revoke execute on function metrics.job_horizon() from public;
 comment on function metrics.job_horizon() is 'Jobs of weeks before this Monday may be gone; -infinity while all are kept.';
 
 -- Of what lies before the horizon only whole weeks are left.
-drop function if exists metrics.kept_weeks_of(metrics.period, boolean);
+drop function if exists metrics.kept_weeks_of(metrics.period, boolean, bigint[]);
 
-create function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean)
+create function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean, reference_ids bigint[])
 returns table (bucket_start date, week date)
 language plpgsql
 stable
 set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
 rows 60
 as $$
 #variable_conflict use_column
@@ -540,21 +543,29 @@ begin
   return query
   select w.bucket_start, w.week
   from metrics.nearest_weeks_of(asked) as w
-  -- Of a frozen week no day can be taken away any more: it stands whole where most of its working days lie.
+  -- Of a frozen week no day can be taken away any more: it stands whole where most of its working days lie. Which weeks were counted is told
+  -- by what was asked for alone, so that nobody learns in which weeks something else ran.
   where w.is_counted
     and case
       when w.week >= horizon then from_weeks
-      else w.week in (
-        select z.week
-        from metrics.frozen_weeks as z
-        where z.fact = 'jobs'
+      else exists (
+        select
+        from unnest(kept_weeks_of.reference_ids) as r (id)
+        cross join lateral (
+          select
+          from metrics.job_weeks as f
+          where f.generation = asked.generation
+            and f.reference_id = r.id
+            and f.week = w.week
+          limit 1
+        ) as f
       )
     end;
 end
 $$;
-revoke execute on function metrics.kept_weeks_of(metrics.period, boolean) from public;
+revoke execute on function metrics.kept_weeks_of(metrics.period, boolean, bigint[]) from public;
 
-comment on function metrics.kept_weeks_of(metrics.period, boolean) is 'The weeks whose jobs are read as they were counted: those of a period with many (from_weeks), and those of which nothing else is left.';
+comment on function metrics.kept_weeks_of(metrics.period, boolean, bigint[]) is 'The weeks whose jobs are read as they were counted: those of a period with many (from_weeks), and those before the horizon in which something was counted of these references, and of which nothing else is left.';
 
 drop function if exists metrics.kept_days_of(metrics.period, boolean);
 
@@ -704,6 +715,8 @@ declare
   first_week date;
   end_week date;
   from_weeks boolean;
+  kept_weeks date[];
+  kept_buckets date[];
   is_exact boolean;
   all_jobs bigint;
   groups text[];
@@ -748,13 +761,12 @@ begin
   -- Few jobs are read one by one, and their percentiles are exact. Branches are not counted by weeks.
   from_weeks := job_health.branch is null and metrics.has_many_jobs(asked, reference_ids, job_health.pipeline, job_health.job);
 
-  is_exact := not from_weeks and (
-    job_health.branch is not null
-    or not exists (
-      select
-      from metrics.kept_weeks_of(asked, from_weeks) as w
-    )
-  );
+  select coalesce(array_agg(w.week), '{}'), coalesce(array_agg(w.bucket_start), '{}')
+  into kept_weeks, kept_buckets
+  from metrics.kept_weeks_of(asked, from_weeks, reference_ids) as w
+  where job_health.branch is null;
+
+  is_exact := kept_weeks = '{}' and not from_weeks;
 
   -- What ran in the period, whatever its weeks and the days beside them say by themselves.
   if by_pipeline or (is_exact and job_health.branch is not null) then
@@ -781,11 +793,10 @@ begin
             and (job_health.job is null or f.job = job_health.job)
           offset 0
         ) as n
-        where job_health.branch is null
-          and n.week in (
-            select w.week
-            from metrics.kept_weeks_of(asked, from_weeks) as w
-          )
+        where n.week in (
+          select w.week
+          from unnest(kept_weeks) as w (week)
+        )
         union all
         select r.place, j.pipeline, case when by_job then j.job end, s.times * j.jobs
         from metrics.kept_days_of(asked, from_weeks) as s
@@ -833,9 +844,8 @@ begin
   lines := array(
     with weeks as materialized (
       select w.week, w.bucket_start
-      from metrics.kept_weeks_of(asked, from_weeks) as w
-      where job_health.branch is null
-        and (w.bucket_start between first_bucket and last_bucket) is not false
+      from unnest(kept_weeks, kept_buckets) as w (week, bucket_start)
+      where (w.bucket_start between first_bucket and last_bucket) is not false
     ),
     stretches as materialized (
       select d.bucket_start, d.starts_at, d.ends_at, d.times
@@ -1020,9 +1030,8 @@ begin
   cross join lateral (
     select exists (
       select
-      from metrics.kept_weeks_of(asked, from_weeks) as w
+      from unnest(kept_weeks, kept_buckets) as w (week, bucket_start)
       where w.week < horizon
-        and job_health.branch is null
         and w.bucket_start is not distinct from g.bucket_start
     ) as is_frozen
   ) as z
@@ -1591,7 +1600,7 @@ begin
   ),
   weeks as materialized (
     select w.week
-    from metrics.kept_weeks_of(asked, from_weeks) as w
+    from metrics.kept_weeks_of(asked, from_weeks, reference_ids) as w
   ),
   stretches as materialized (
     select d.starts_at, d.ends_at, d.times
@@ -2519,7 +2528,7 @@ begin
   ),
   weeks as materialized (
     select w.week, w.bucket_start
-    from metrics.kept_weeks_of(asked, true) as w
+    from metrics.kept_weeks_of(asked, true, reference_ids) as w
   ),
   used as materialized (
     select
