@@ -11,7 +11,7 @@ create table if not exists metrics.horizons (
 );
 
 insert into metrics.horizons (fact)
-values ('jobs')
+values ('jobs'), ('test_cases')
 on conflict do nothing;
 
 comment on table metrics.horizons is 'How far back the facts of a kind go: it moves by whole ISO weeks, and never back.';
