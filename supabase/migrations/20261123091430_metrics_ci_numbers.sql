@@ -1013,7 +1013,7 @@ begin
       when num_nulls(n.success_rate, l.durations[1], l.queues[1]) > 0 then 'too_few'
     end,
     case when not is_unknown then is_exact end,
-    case when not is_unknown then z.is_frozen end,
+    case when not is_unknown then b.first_day < horizon end,
     g.page_key,
     g.total
   from metrics.page_of(asked, groups, array['']) as g
@@ -1027,22 +1027,25 @@ begin
       coalesce(l.success + l.failure + l.timed_out + l.error + l.cancelled + l.skipped + l.neutral + l.unknown, 0) as jobs,
       l.success::double precision / nullif(l.success + l.failure + l.timed_out + l.error, 0) as success_rate
   ) as n
-  cross join lateral (
-    select exists (
-      select
-      from unnest(kept_weeks, kept_buckets) as w (week, bucket_start)
-      where w.week < horizon
-        and w.bucket_start is not distinct from g.bucket_start
-    ) as is_frozen
-  ) as z
   -- Else nothing is known of it: neither its jobs are left nor what was counted of them.
-  cross join lateral (select not is_unknown and (b.end_day > horizon or z.is_frozen) as has_numbers) as h
+  cross join lateral (
+    select
+      not is_unknown
+        and (
+          b.end_day > horizon
+          or exists (
+            select
+            from unnest(kept_buckets) as k (bucket_start)
+            where k.bucket_start is not distinct from g.bucket_start
+          )
+        ) as has_numbers
+  ) as h
   order by g.name collate "C" nulls first, g.bucket_start;
 end
 $$;
 revoke execute on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) from public;
 
-comment on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) is 'Finished jobs by outcome; success rate from 0 to 1; seconds that they took and waited. By nothing, repository, pipeline or job; branch is a name, default for the repository''s default branch, or NULL for all. Jobs say nothing of who started them, so bots leaves none out. is_frozen: some of it is of weeks whose jobs were dropped. reason is too_few where a number beside it is NULL, outside_retention where no job of the time is left.';
+comment on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) is 'Finished jobs by outcome; success rate from 0 to 1; seconds that they took and waited. By nothing, repository, pipeline or job; branch is a name, default for the repository''s default branch, or NULL for all. Jobs say nothing of who started them, so bots leaves none out. is_frozen: it begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it, and of a branch nothing. reason is too_few where a number beside it is NULL, outside_retention where nothing of the time is left.';
 
 -- How many rows evidence has in all its pages.
 drop function if exists metrics.ended_runs(metrics.period, bigint[], text, text, boolean);
@@ -1448,6 +1451,7 @@ begin
       first_at timestamptz,
       last_at timestamptz,
       reason text,
+      is_frozen boolean,
       page_key text,
       total bigint
     );
@@ -1474,6 +1478,7 @@ begin
       jobs bigint,
       sampled_jobs bigint,
       reason text,
+      is_frozen boolean,
       page_key text,
       total bigint
     );
@@ -1496,7 +1501,7 @@ comment on column metrics.slow_job.duration_p75_seconds is '75th percentile of t
 comment on column metrics.slow_job.duration_p95_seconds is '95th percentile of their seconds.';
 comment on column metrics.slow_job.reason is 'Why a number beside it is NULL.';
 comment on column metrics.slow_job.is_exact is 'Whether the percentiles are exact; else at most 4.9 % off.';
-comment on column metrics.slow_job.is_frozen is 'Whether some of it is of weeks whose jobs were dropped.';
+comment on column metrics.slow_job.is_frozen is 'Whether the period begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it.';
 comment on column metrics.slow_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
 comment on column metrics.slow_job.total is 'Rows of all pages.';
 comment on type metrics.flaky_job is 'A job that failed and passed for one commit within seven days: for how many commits, how often it failed for them, and when first and last.';
@@ -1508,6 +1513,7 @@ comment on column metrics.flaky_job.failures is 'How often it failed for them.';
 comment on column metrics.flaky_job.first_at is 'When the first of these failures was.';
 comment on column metrics.flaky_job.last_at is 'When the last of these failures was.';
 comment on column metrics.flaky_job.reason is 'Why there is no flaky job.';
+comment on column metrics.flaky_job.is_frozen is 'Whether the period begins before the horizon: jobs of that time are dropped, and what they showed is missing.';
 comment on column metrics.flaky_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
 comment on column metrics.flaky_job.total is 'Rows of all pages.';
 comment on type metrics.step_numbers is 'A step of a job by outcome, with its success rate and how many seconds it took; how many jobs there are, and how many of them were looked at.';
@@ -1531,6 +1537,7 @@ comment on column metrics.step_numbers.duration_p95_seconds is '95th percentile 
 comment on column metrics.step_numbers.jobs is 'Finished jobs of the selection, whether they tell their steps or not.';
 comment on column metrics.step_numbers.sampled_jobs is 'How many of these jobs were looked at: the latest that tell their steps.';
 comment on column metrics.step_numbers.reason is 'Why a number beside it is NULL.';
+comment on column metrics.step_numbers.is_frozen is 'Whether the period begins before the horizon: jobs of that time are dropped with their steps, and missing.';
 comment on column metrics.step_numbers.page_key is 'Key of the row: as page_after it asks for the rows after it.';
 comment on column metrics.step_numbers.total is 'Rows of all pages.';
 
@@ -1612,12 +1619,7 @@ begin
         and not exists (
           select
           from weeks as w
-        ) as is_exact,
-      exists (
-        select
-        from weeks as w
-        where w.week < horizon
-      ) as is_frozen
+        ) as is_exact
   ),
   counted as materialized (
     select
@@ -1733,7 +1735,7 @@ begin
     l.p95,
     case when l.p95 is null then 'too_few' end,
     x.is_exact,
-    x.is_frozen,
+    asked.since < horizon,
     jsonb_build_array(l.size, l.label, l.pipeline, l.job)::text,
     l.total
   from lines as l
@@ -1757,7 +1759,9 @@ begin
         when asked.until <= horizon then 'outside_retention'
         else 'too_few'
       end,
-      null::boolean, null::boolean, null::text, 1::bigint;
+      null::boolean,
+      case when reference_ids <> '{}' or num_nonnulls(slowest_jobs.repository, slowest_jobs.team) = 0 then asked.since < horizon end,
+      null::text, 1::bigint;
   end if;
 end
 $$;
@@ -1901,7 +1905,7 @@ begin
   horizon := metrics.job_horizon();
 
   return query
-  select l.label, l.pipeline, l.job, l.commits, l.failures, l.first_at, l.last_at, null::text, l.page_key, l.total
+  select l.label, l.pipeline, l.job, l.commits, l.failures, l.first_at, l.last_at, null::text, asked.since < horizon, l.page_key, l.total
   from (
     select
       r.label,
@@ -1927,35 +1931,39 @@ begin
   order by l.commits desc, l.label collate "C", l.pipeline collate "C", l.job collate "C"
   limit asked.page_size;
 
-  -- None is an answer where there are jobs that could be flaky.
-  if not found and after is null and not exists (
-    select
-    from unnest(reference_ids) as r (reference_id)
-    cross join lateral (
+  -- None is an answer where there are jobs that could be flaky, and all of them are kept.
+  if not found and after is null and (
+    asked.since < horizon
+    or not exists (
       select
-      from metrics.jobs as e
-      where e.reference_id = r.reference_id
-        and e.ended_at >= metrics.midnight(asked.since, asked.time_zone)
-        and e.ended_at < metrics.midnight(asked.until, asked.time_zone)
-        and e.outcome in ('success', 'failure', 'timed_out')
-      limit 1
-    ) as e
+      from unnest(reference_ids) as r (reference_id)
+      cross join lateral (
+        select
+        from metrics.jobs as e
+        where e.reference_id = r.reference_id
+          and e.ended_at >= metrics.midnight(asked.since, asked.time_zone)
+          and e.ended_at < metrics.midnight(asked.until, asked.time_zone)
+          and e.outcome in ('success', 'failure', 'timed_out')
+        limit 1
+      ) as e
+    )
   ) then
     return query
     select
       null::text, null::text, null::text, null::bigint, null::bigint, null::timestamptz, null::timestamptz,
       case
         when reference_ids = '{}' and (flaky_jobs.repository is not null or flaky_jobs.team is not null) then 'unknown_service'
-        when asked.until <= horizon then 'outside_retention'
+        when asked.since < horizon then 'outside_retention'
         else 'too_few'
       end,
+      case when reference_ids <> '{}' or num_nonnulls(flaky_jobs.repository, flaky_jobs.team) = 0 then asked.since < horizon end,
       null::text, 1::bigint;
   end if;
 end
 $$;
 revoke execute on function metrics.flaky_jobs(date, date, text, text, text, text, integer, text, text) from public;
 
-comment on function metrics.flaky_jobs(date, date, text, text, text, text, integer, text, text) is 'Jobs that failed in the period and passed for the same commit within seven days, those of the most commits first. No row where none is flaky; where no job could be, one row that says why.';
+comment on function metrics.flaky_jobs(date, date, text, text, text, text, integer, text, text) is 'Jobs that failed in the period and passed for the same commit within seven days, those of the most commits first. No row where none is flaky; one row that says why where no job could be, or where the period begins before the horizon and none is in what is left. is_frozen: the period begins before the horizon.';
 
 drop function if exists metrics.flaky_jobs_evidence(date, date, text, text, text, text, integer, text, text);
 
@@ -2268,6 +2276,7 @@ begin
       from sample as s
     ),
     case when num_nulls(l.success_rate, p.lengths[1]) > 0 then 'too_few' end,
+    asked.since < horizon,
     jsonb_build_array(l.label, l.pipeline, l.job, l.place, l.step)::text,
     l.total
   from (
@@ -2306,13 +2315,14 @@ begin
         when asked.until <= horizon then 'outside_retention'
         else 'too_few'
       end,
+      case when reference_ids <> '{}' or num_nonnulls(step_health.repository, step_health.team) = 0 then asked.since < horizon end,
       null::text, 1::bigint;
   end if;
 end
 $$;
 revoke execute on function metrics.step_health(date, date, text, text, text, text, integer, text, text) from public;
 
-comment on function metrics.step_health(date, date, text, text, text, text, integer, text, text) is 'Finished steps by outcome, with success rate and exact percentiles of their seconds: of the latest 5000 jobs of the selection that tell their steps (sampled_jobs, of jobs). Without any step one row that says why.';
+comment on function metrics.step_health(date, date, text, text, text, text, integer, text, text) is 'Finished steps by outcome, with success rate and exact percentiles of their seconds: of the latest 5000 jobs of the selection that tell their steps (sampled_jobs, of jobs). is_frozen: the period begins before the horizon, and jobs of that time are missing. Without any step one row that says why.';
 
 drop function if exists metrics.step_health_evidence(date, date, text, text, text, text, integer, text, text, text);
 
@@ -2662,6 +2672,7 @@ begin
       coalesce(b.bucket_start::text, '') collate "C" as sort_bucket,
       n.name,
       b.bucket_start,
+      b.first_day,
       b.end_day,
       count(*) over () as total
     from (select distinct d.name from named as d) as n
@@ -2707,7 +2718,7 @@ begin
       when c.jobs is null then 'too_few'
       when c.cost is null then 'no_price'
     end,
-    case when not is_unknown then f.is_frozen end,
+    case when not is_unknown then l.first_day < horizon end,
     jsonb_build_array(l.sort_name, l.sort_bucket)::text,
     l.total
   from page as l
@@ -2715,22 +2726,23 @@ begin
     on c.name is not distinct from l.name
     and c.bucket_start is not distinct from l.bucket_start
   cross join lateral (
-    select z.is_frozen, l.end_day <= horizon and not z.is_frozen as is_outside, not is_unknown and (l.end_day > horizon or z.is_frozen) as has_numbers
+    select not k.is_known as is_outside, not is_unknown and k.is_known as has_numbers
     from (
-      select exists (
-        select
-        from weeks as w
-        where w.bucket_start is not distinct from l.bucket_start
-          and w.week < horizon
-      ) as is_frozen
-    ) as z
+      select
+        l.end_day > horizon
+          or exists (
+            select
+            from weeks as w
+            where w.bucket_start is not distinct from l.bucket_start
+          ) as is_known
+    ) as k
   ) as f
   order by l.sort_name, l.sort_bucket;
 end
 $$;
 revoke execute on function metrics.pipeline_cost(date, date, text, text, text, text, text, integer, text, text, text) from public;
 
-comment on function metrics.pipeline_cost(date, date, text, text, text, text, text, integer, text, text, text) is 'Minutes of finished jobs and what they cost by metrics.prices. By nothing, repository, pipeline, job or runner. billed_minutes are those with a price, each job''s rounded up where the runner is hosted; unpriced_minutes the others. reason is no_price where minutes are there and none has a price.';
+comment on function metrics.pipeline_cost(date, date, text, text, text, text, text, integer, text, text, text) is 'Minutes of finished jobs and what they cost by metrics.prices. By nothing, repository, pipeline, job or runner. billed_minutes are those with a price, each job''s rounded up where the runner is hosted; unpriced_minutes the others. is_frozen: it begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it. reason is no_price where minutes are there and none has a price.';
 
 drop function if exists metrics.pipeline_cost_evidence(date, date, text, text, text, integer, text, text, text);
 

@@ -131,7 +131,7 @@ const columnWords: Readonly<Record<string, string>> = {
   ignored: "Deliveries of a kind that carries no fact",
   ignored_reasons: "How many were ignored for which reason",
   is_exact: "Whether percentiles are exact; else at most 4.9 % off",
-  is_frozen: "Whether some of it is of weeks whose jobs were dropped",
+  is_frozen: "Whether it begins before the horizon, where what it is made of is dropped",
   jobs: "How many jobs",
   last_received_at: "When the last delivery came",
   last_stored_at: "When the last one came that was stored",
