@@ -369,8 +369,8 @@ begin
       select t.reference_id, t.external_id, t.commit_sha, t.started_at, t.url, t.passed
       from metrics.test_runs as t
       where t.reference_id = r.reference_id
-        and t.started_at >= flaky_cases.starts_at - interval '7 days'
-        and t.started_at < flaky_cases.ends_at + interval '7 days'
+        and t.started_at >= flaky_cases.starts_at - interval '168 hours'
+        and t.started_at < flaky_cases.ends_at + interval '168 hours'
         and t.commit_sha is not null
         and not t.is_inconclusive
       offset 0
@@ -384,7 +384,7 @@ begin
       on o.reference_id = u.reference_id
       and o.commit_sha = u.commit_sha
       and o.external_id <> u.external_id
-      and o.started_at between u.started_at - interval '7 days' and u.started_at + interval '7 days'
+      and o.started_at between u.started_at - interval '168 hours' and u.started_at + interval '168 hours'
     where u.started_at >= flaky_cases.starts_at
       and u.started_at < flaky_cases.ends_at
   )
