@@ -1931,12 +1931,33 @@ begin
   order by l.commits desc, l.label collate "C", l.pipeline collate "C", l.job collate "C"
   limit asked.page_size;
 
-  -- None is an answer where there are jobs that could be flaky, and all of them are kept.
+  -- None is an answer where there are jobs that could be flaky, and all of them are kept. That none is of this pipeline or name is told by
+  -- the weeks, without a look at each job.
   if not found and after is null and (
     asked.since < horizon
     or not exists (
       select
-      from unnest(reference_ids) as r (reference_id)
+      from (
+        select k.id as reference_id, t.default_branch
+        from metrics.repository_references as k
+        join metrics.repositories as t
+          on t.id = k.repository_id
+        where k.id = any(reference_ids)
+          and (
+            num_nonnulls(flaky_jobs.pipeline, flaky_jobs.job) = 0
+            or exists (
+              select
+              from metrics.job_weeks as w
+              where w.generation = asked.generation
+                and w.reference_id = k.id
+                and w.week > asked.since - 7
+                and w.week < asked.until
+                and (flaky_jobs.pipeline is null or w.pipeline = flaky_jobs.pipeline)
+                and (flaky_jobs.job is null or w.job = flaky_jobs.job)
+            )
+          )
+        offset 0
+      ) as r
       cross join lateral (
         select
         from metrics.jobs as e
@@ -1944,6 +1965,12 @@ begin
           and e.ended_at >= metrics.midnight(asked.since, asked.time_zone)
           and e.ended_at < metrics.midnight(asked.until, asked.time_zone)
           and e.outcome in ('success', 'failure', 'timed_out')
+          and (flaky_jobs.pipeline is null or coalesce(e.pipeline, '') = flaky_jobs.pipeline)
+          and (flaky_jobs.job is null or coalesce(e.name, '') = flaky_jobs.job)
+          and (
+            flaky_jobs.branch is null
+            or e.branch = case when flaky_jobs.branch = 'default' then r.default_branch else flaky_jobs.branch end
+          )
         limit 1
       ) as e
     )
@@ -1963,7 +1990,7 @@ end
 $$;
 revoke execute on function metrics.flaky_jobs(date, date, text, text, text, text, integer, text, text) from public;
 
-comment on function metrics.flaky_jobs(date, date, text, text, text, text, integer, text, text) is 'Jobs that failed in the period and passed for the same commit within seven days, those of the most commits first. No row where none is flaky; one row that says why where no job could be, or where the period begins before the horizon and none is in what is left. is_frozen: the period begins before the horizon.';
+comment on function metrics.flaky_jobs(date, date, text, text, text, text, integer, text, text) is 'Jobs that failed in the period and passed for the same commit within seven days, those of the most commits first. No row where none is flaky; one row that says why where no job of what is asked for could be, or where the period begins before the horizon and none is in what is left. is_frozen: the period begins before the horizon.';
 
 drop function if exists metrics.flaky_jobs_evidence(date, date, text, text, text, text, integer, text, text);
 

@@ -20,7 +20,7 @@ export function flakyJobs(world: Seen, given: Record<string, unknown>): NumberRo
   const jobs = finishedJobs(world, repositories);
   const inPeriod = jobs.filter(isInPeriod(world, asked));
   const isOne = ({ row }: Timed, ...outcomes: string[]) => outcomes.includes(String(row["outcome"]));
-  const judged = inPeriod.filter((job) => isOne(job, "success", "failure", "timed_out"));
+  const judged = inPeriod.filter((job) => isOne(job, "success", "failure", "timed_out")).filter(isOfBranch(asked));
 
   const key = ({ row }: Timed) =>
     JSON.stringify([row["repository"], row["commit_sha"], row["pipeline"] ?? "", row["name"] ?? ""]);
