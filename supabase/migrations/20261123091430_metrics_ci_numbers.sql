@@ -337,7 +337,7 @@ begin
       ) as n
       union all
       select
-        case when by_pipeline then labels[p.place] || ' / ' || p.pipeline else labels[p.place] end,
+        coalesce(p.name, labels[p.place] || case when by_pipeline then ' / ' || p.pipeline else '' end),
         p.place,
         p.pipeline,
         p.bucket_start,
@@ -368,10 +368,13 @@ begin
             from unnest(p.queues) as v (seconds)
           )
         end
+      -- Two pipelines may have one name together with their repositories. Tallies can be added; for exact percentiles all values of a row are
+      -- needed.
       from (
         select
-          r.place,
-          case when by_pipeline then n.pipeline end as pipeline,
+          case when is_exact then labels[r.place] || case when by_pipeline then ' / ' || n.pipeline else '' end end as name,
+          case when not is_exact then r.place end as place,
+          case when by_pipeline and not is_exact then n.pipeline end as pipeline,
           s.bucket_start,
           s.times,
           count(*) filter (where n.outcome = 'success') as success,
@@ -408,7 +411,7 @@ begin
             and (wants_bots or f.actor_is_bot is not true)
           offset 0
         ) as n
-        group by 1, 2, 3, 4
+        group by 1, 2, 3, 4, 5
       ) as p
     )
     select
@@ -895,7 +898,10 @@ begin
       ) as n
       union all
       select
-        labels[p.place] || case when by_pipeline then ' / ' || p.pipeline else '' end || case when by_job then ' / ' || p.job else '' end,
+        coalesce(
+          p.name,
+          labels[p.place] || case when by_pipeline then ' / ' || p.pipeline else '' end || case when by_job then ' / ' || p.job else '' end
+        ),
         p.place,
         p.pipeline,
         p.job,
@@ -922,11 +928,16 @@ begin
             from unnest(p.queues) as v (seconds)
           )
         end
+      -- Two jobs may have one name together with their pipelines. Tallies can be added; for exact percentiles all values of a row are needed.
       from (
         select
-          r.place,
-          case when by_pipeline then n.pipeline end as pipeline,
-          case when by_job then n.job end as job,
+          case
+            when is_exact
+              then labels[r.place] || case when by_pipeline then ' / ' || n.pipeline else '' end || case when by_job then ' / ' || n.job else '' end
+          end as name,
+          case when not is_exact then r.place end as place,
+          case when by_pipeline and not is_exact then n.pipeline end as pipeline,
+          case when by_job and not is_exact then n.job end as job,
           s.bucket_start,
           s.times,
           count(*) filter (where n.outcome = 'success') as success,
@@ -955,7 +966,7 @@ begin
             )
           offset 0
         ) as n
-        group by 1, 2, 3, 4, 5
+        group by 1, 2, 3, 4, 5, 6
       ) as p
     )
     select
