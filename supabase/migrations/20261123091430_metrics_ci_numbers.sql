@@ -647,7 +647,7 @@ revoke execute on function metrics.has_many_jobs(metrics.period, bigint[], text,
 
 comment on function metrics.has_many_jobs(metrics.period, bigint[], text, text) is 'Whether so many jobs ended in the weeks of a period that they are not looked at one by one.';
 
-drop function if exists metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text);
+drop function if exists metrics.job_health(date, date, text, text, text, text, text, text, integer, text, text);
 
 create function metrics.job_health(
   since date default null,
@@ -657,7 +657,6 @@ create function metrics.job_health(
   repository text default null,
   team text default null,
   branch text default null,
-  bots boolean default true,
   page_after text default null,
   page_size integer default 100,
   pipeline text default null,
@@ -1054,9 +1053,9 @@ begin
   order by g.name collate "C" nulls first, g.bucket_start;
 end
 $$;
-revoke execute on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) from public;
+revoke execute on function metrics.job_health(date, date, text, text, text, text, text, text, integer, text, text) from public;
 
-comment on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) is 'Finished jobs by outcome; success rate from 0 to 1; seconds that they took and waited. By nothing, repository, pipeline or job; branch is a name, default for the repository''s default branch, or NULL for all. Jobs say nothing of who started them, so bots leaves none out. is_frozen: it begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it, and of a branch nothing. reason is too_few where a number beside it is NULL, outside_retention where nothing of the time is left.';
+comment on function metrics.job_health(date, date, text, text, text, text, text, text, integer, text, text) is 'Finished jobs by outcome; success rate from 0 to 1; seconds that they took and waited. By nothing, repository, pipeline or job; branch is a name, default for the repository''s default branch, or NULL for all. is_frozen: it begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it, and of a branch nothing. reason is too_few where a number beside it is NULL, outside_retention where nothing of the time is left.';
 
 -- How many rows evidence has in all its pages.
 drop function if exists metrics.ended_runs(metrics.period, bigint[], text, text, boolean);
@@ -1320,7 +1319,7 @@ revoke execute on function metrics.kept_jobs(metrics.period, bigint[], text, tex
 
 comment on function metrics.kept_jobs(metrics.period, bigint[], text, text, text) is 'How many finished jobs of a period are still kept.';
 
-drop function if exists metrics.job_health_evidence(date, date, text, text, text, boolean, text, integer, text, text);
+drop function if exists metrics.job_health_evidence(date, date, text, text, text, text, integer, text, text);
 
 create function metrics.job_health_evidence(
   since date default null,
@@ -1328,7 +1327,6 @@ create function metrics.job_health_evidence(
   repository text default null,
   team text default null,
   branch text default null,
-  bots boolean default true,
   page_after text default null,
   page_size integer default 100,
   pipeline text default null,
@@ -1429,9 +1427,9 @@ begin
   order by p.at, p.label collate "C", p.external_id collate "C";
 end
 $$;
-revoke execute on function metrics.job_health_evidence(date, date, text, text, text, boolean, text, integer, text, text) from public;
+revoke execute on function metrics.job_health_evidence(date, date, text, text, text, text, integer, text, text) from public;
 
-comment on function metrics.job_health_evidence(date, date, text, text, text, boolean, text, integer, text, text) is 'The jobs behind job_health that are still kept, by the time at which they ended; value is the seconds that each took.';
+comment on function metrics.job_health_evidence(date, date, text, text, text, text, integer, text, text) is 'The jobs behind job_health that are still kept, by the time at which they ended; value is the seconds that each took.';
 
 do $$
 begin
@@ -1801,7 +1799,7 @@ as $$
 begin
   return query
   select *
-  from metrics.job_health_evidence(since, until, repository, team, null, true, page_after, page_size, pipeline, job);
+  from metrics.job_health_evidence(since, until, repository, team, null, page_after, page_size, pipeline, job);
 end
 $$;
 revoke execute on function metrics.slowest_jobs_evidence(date, date, text, text, text, integer, text, text) from public;

@@ -187,8 +187,8 @@ grant execute on function metrics.overview(date, date, text, text, boolean) to a
 grant execute on function metrics.overview_evidence(text, text, date, date, text, text, boolean, text, integer) to authenticated, metrics_reader;
 grant execute on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) to authenticated, metrics_reader;
 grant execute on function metrics.pipeline_health_evidence(date, date, text, text, text, boolean, text, integer, text) to authenticated, metrics_reader;
-grant execute on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) to authenticated, metrics_reader;
-grant execute on function metrics.job_health_evidence(date, date, text, text, text, boolean, text, integer, text, text) to authenticated, metrics_reader;
+grant execute on function metrics.job_health(date, date, text, text, text, text, text, text, integer, text, text) to authenticated, metrics_reader;
+grant execute on function metrics.job_health_evidence(date, date, text, text, text, text, integer, text, text) to authenticated, metrics_reader;
 grant execute on function metrics.step_health(date, date, text, text, text, text, integer, text, text) to authenticated, metrics_reader;
 grant execute on function metrics.step_health_evidence(date, date, text, text, text, text, integer, text, text, text) to authenticated, metrics_reader;
 grant execute on function metrics.slowest_jobs(date, date, text, text, text, text, integer, text) to authenticated, metrics_reader;

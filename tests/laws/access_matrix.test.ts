@@ -190,9 +190,9 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
       "ingest_health(days integer, page_after text, page_size integer)": "ingest_health()",
       "ingest_health_evidence(days integer, source text, page_after text, page_size integer)":
         "ingest_health_evidence()",
-      "job_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text)":
+      "job_health(since date, until date, bucket text, by text, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text)":
         "job_health()",
-      "job_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text)":
+      "job_health_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text)":
         "job_health_evidence()",
       "measurement_series(name text, attributes jsonb, since date, until date, bucket text, by text, repository text, team text, page_after text, page_size integer)":
         "measurement_series('size')",
