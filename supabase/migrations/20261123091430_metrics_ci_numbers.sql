@@ -1208,7 +1208,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The earliest, or the first after a key, are read in the order of the index and no others.
 set enable_bitmapscan = off
 set jit = off
 as $$
@@ -1400,7 +1400,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The earliest, or the first after a key, are read in the order of the index and no others.
 set enable_bitmapscan = off
 set jit = off
 as $$
@@ -2274,7 +2274,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The latest are read in the order of the index and no others.
 set enable_bitmapscan = off
 set enable_sort = off
 -- No two jobs have the same steps.
@@ -2442,7 +2442,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The latest are read in the order of the index and no others.
 set enable_bitmapscan = off
 set jit = off
 as $$
@@ -2861,7 +2861,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The earliest, or the first after a key, are read in the order of the index and no others.
 set enable_bitmapscan = off
 set jit = off
 as $$
