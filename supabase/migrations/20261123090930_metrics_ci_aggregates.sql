@@ -11,7 +11,7 @@ create table if not exists metrics.horizons (
 );
 
 insert into metrics.horizons (fact)
-values ('jobs')
+values ('jobs'), ('test_cases')
 on conflict do nothing;
 
 comment on table metrics.horizons is 'How far back the facts of a kind go: it moves by whole ISO weeks, and never back.';
@@ -26,7 +26,7 @@ create table if not exists metrics.frozen_weeks (
   constraint frozen_week_is_a_monday check (extract(isodow from week) = 1)
 );
 
-comment on table metrics.frozen_weeks is 'Weeks before the horizon: what was counted of them is never counted again.';
+comment on table metrics.frozen_weeks is 'Weeks before the horizon: what was counted of them is never counted again. For admins, because a week stands here whichever repository it is of.';
 comment on column metrics.frozen_weeks.fact is 'Table of the facts.';
 comment on column metrics.frozen_weeks.week is 'Monday of the week.';
 comment on column metrics.frozen_weeks.time_zone is 'IANA name of the zone in which the week was cut.';

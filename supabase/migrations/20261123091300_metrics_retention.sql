@@ -136,7 +136,16 @@ begin
   get diagnostics rows = row_count;
   deleted := deleted || jsonb_build_object('jobs', rows);
 
-  horizon := date_trunc('week', (now() - make_interval(days => chosen.test_case_days)) at time zone chosen.time_zone) at time zone chosen.time_zone;
+  -- A test case has no time of its own. It is never stored before its test run began, so those of test runs from the horizon on are all there.
+  update metrics.horizons as h
+  set before = w.week
+  from (select metrics.week_of(now() - make_interval(days => chosen.test_case_days), chosen.time_zone) as week) as w
+  where h.fact = 'test_cases'
+    and coalesce(h.before, '-infinity') < w.week;
+  select metrics.midnight(h.before, chosen.time_zone)
+  into horizon
+  from metrics.horizons as h
+  where h.fact = 'test_cases';
   delete from metrics.test_cases as t
   where t.ctid in (
     select o.ctid

@@ -13,11 +13,20 @@ set search_path = ''
 as $$
 begin
   if asked.after is not null
-    and array(
-      select jsonb_typeof(k.value)
-      from jsonb_array_elements(asked.after) with ordinality as k (value, place)
-      order by k.place
-    ) <> kinds then
+    and (
+      array(
+        select jsonb_typeof(k.value)
+        from jsonb_array_elements(asked.after) with ordinality as k (value, place)
+        order by k.place
+      ) <> kinds
+      -- No number of a row is outside what a column holds.
+      or exists (
+        select
+        from jsonb_array_elements(asked.after) as k (value)
+        where jsonb_typeof(k.value) = 'number'
+          and not pg_input_is_valid(k.value::text, 'double precision')
+      )
+    ) then
     raise exception using
       errcode = '22023',
       message = format('%s is no key of a page', left(asked.after::text, 100)),
@@ -50,7 +59,9 @@ begin
       last_decided bigint,
       last_success bigint,
       durations double precision[],
-      queues double precision[]
+      queues double precision[],
+      measured_durations bigint,
+      measured_queues bigint
     );
   end if;
 end
@@ -58,7 +69,7 @@ $$;
 
 revoke usage on type metrics.health_line from public;
 
-comment on type metrics.health_line is 'What the finished runs or jobs of a group in a bucket count, with p50, p75 and p95 of the seconds that they took and waited.';
+comment on type metrics.health_line is 'What the finished runs or jobs of a group in a bucket count, with p50, p75 and p95 of the seconds that they took and waited, and of how many these are known.';
 
 drop function if exists metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text);
 
@@ -97,6 +108,8 @@ returns table (
   queue_p50_seconds double precision,
   queue_p75_seconds double precision,
   queue_p95_seconds double precision,
+  duration_sample_size bigint,
+  queue_sample_size bigint,
   reason text,
   is_exact boolean,
   page_key text,
@@ -316,7 +329,9 @@ begin
           sum(n.duration_tally) as duration_tally,
           sum(n.queue_tally) as queue_tally,
           null::double precision[] as durations,
-          null::double precision[] as queues
+          null::double precision[] as queues,
+          null::bigint as measured_durations,
+          null::bigint as measured_queues
         from unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
           select
@@ -337,7 +352,7 @@ begin
       ) as n
       union all
       select
-        case when by_pipeline then labels[p.place] || ' / ' || p.pipeline else labels[p.place] end,
+        coalesce(p.name, labels[p.place] || case when by_pipeline then ' / ' || p.pipeline else '' end),
         p.place,
         p.pipeline,
         p.bucket_start,
@@ -367,11 +382,16 @@ begin
             select percentile_disc(fractions) within group (order by v.seconds)
             from unnest(p.queues) as v (seconds)
           )
-        end
+        end,
+        p.measured_durations,
+        p.measured_queues
+      -- Two pipelines may have one name together with their repositories. Tallies can be added; for exact percentiles all values of a row are
+      -- needed.
       from (
         select
-          r.place,
-          case when by_pipeline then n.pipeline end as pipeline,
+          case when is_exact then labels[r.place] || case when by_pipeline then ' / ' || n.pipeline else '' end end as name,
+          case when not is_exact then r.place end as place,
+          case when by_pipeline and not is_exact then n.pipeline end as pipeline,
           s.bucket_start,
           s.times,
           count(*) filter (where n.outcome = 'success') as success,
@@ -388,7 +408,9 @@ begin
           count(*) filter (where n.is_last_try and n.is_decided) as last_decided,
           count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success,
           array_agg(n.duration_seconds) as durations,
-          array_agg(n.queue_seconds) as queues
+          array_agg(n.queue_seconds) as queues,
+          count(n.duration_seconds) as measured_durations,
+          count(n.queue_seconds) as measured_queues
         from stretches as s
         cross join unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
@@ -408,15 +430,17 @@ begin
             and (wants_bots or f.actor_is_bot is not true)
           offset 0
         ) as n
-        group by 1, 2, 3, 4
+        group by 1, 2, 3, 4, 5
       ) as p
     )
     select
       row(
         c.name, c.bucket_start, c.success, c.failure, c.timed_out, c.error, c.cancelled, c.skipped, c.neutral, c.unknown, c.reruns, c.first_decided,
         c.first_success, c.last_decided, c.last_success,
-        case when is_exact then c.durations else (select q.percentiles from metrics.percentiles_of(c.duration_tally, fractions) as q) end,
-        case when is_exact then c.queues else (select q.percentiles from metrics.percentiles_of(c.queue_tally, fractions) as q) end
+        case when is_exact then c.durations else d.percentiles end,
+        case when is_exact then c.queues else q.percentiles end,
+        case when is_exact then c.measured_durations else d.sample_size end,
+        case when is_exact then c.measured_queues else q.sample_size end
       )::metrics.health_line
     from (
       select
@@ -438,10 +462,24 @@ begin
         sum(c.duration_tally) as duration_tally,
         sum(c.queue_tally) as queue_tally,
         max(c.durations) as durations,
-        max(c.queues) as queues
+        max(c.queues) as queues,
+        sum(c.measured_durations)::bigint as measured_durations,
+        sum(c.measured_queues)::bigint as measured_queues
       from counted as c
       group by c.name, c.bucket_start
     ) as c
+    left join lateral (
+      select p.sample_size, p.percentiles
+      from metrics.percentiles_of(c.duration_tally, fractions) as p
+      where not is_exact
+    ) as d
+      on true
+    left join lateral (
+      select p.sample_size, p.percentiles
+      from metrics.percentiles_of(c.queue_tally, fractions) as p
+      where not is_exact
+    ) as q
+      on true
     where c.name = any(groups_shown)
   );
 
@@ -468,6 +506,8 @@ begin
     l.queues[1],
     l.queues[2],
     l.queues[3],
+    case when not is_unknown then coalesce(l.measured_durations, 0) end,
+    case when not is_unknown then coalesce(l.measured_queues, 0) end,
     case
       when is_unknown then 'unknown_service'
       when num_nulls(
@@ -498,7 +538,7 @@ end
 $$;
 revoke execute on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) from public;
 
-comment on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) is 'Finished pipeline runs by outcome; rates from 0 to 1 of all attempts, first tries and last tries; seconds that they took and waited. By nothing, repository or pipeline; branch is a name, default, or NULL for all. reason is too_few where a number beside it is NULL.';
+comment on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) is 'Finished pipeline runs by outcome; rates from 0 to 1 of all attempts, first tries and last tries; seconds that they took and waited, each with how many it is of. By nothing, repository or pipeline; branch is a name, default, or NULL for all. reason is too_few where a number beside it is NULL.';
 
 drop function if exists metrics.job_horizon();
 
@@ -524,13 +564,16 @@ revoke execute on function metrics.job_horizon() from public;
 comment on function metrics.job_horizon() is 'Jobs of weeks before this Monday may be gone; -infinity while all are kept.';
 
 -- Of what lies before the horizon only whole weeks are left.
-drop function if exists metrics.kept_weeks_of(metrics.period, boolean);
+drop function if exists metrics.kept_weeks_of(metrics.period, boolean, bigint[]);
 
-create function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean)
+create function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean, reference_ids bigint[])
 returns table (bucket_start date, week date)
 language plpgsql
 stable
 set search_path = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
 rows 60
 as $$
 #variable_conflict use_column
@@ -540,21 +583,29 @@ begin
   return query
   select w.bucket_start, w.week
   from metrics.nearest_weeks_of(asked) as w
-  where (from_weeks and w.is_counted and w.week >= horizon)
-    or (
-      w.week < horizon
-      and w.end_day - w.first_day = 7
-      and w.week in (
-        select z.week
-        from metrics.frozen_weeks as z
-        where z.fact = 'jobs'
+  -- Of a frozen week no day can be taken away any more: it stands whole where most of its working days lie. Which weeks were counted is told
+  -- by what was asked for alone, so that nobody learns in which weeks something else ran.
+  where w.is_counted
+    and case
+      when w.week >= horizon then from_weeks
+      else exists (
+        select
+        from unnest(kept_weeks_of.reference_ids) as r (id)
+        cross join lateral (
+          select
+          from metrics.job_weeks as f
+          where f.generation = asked.generation
+            and f.reference_id = r.id
+            and f.week = w.week
+          limit 1
+        ) as f
       )
-    );
+    end;
 end
 $$;
-revoke execute on function metrics.kept_weeks_of(metrics.period, boolean) from public;
+revoke execute on function metrics.kept_weeks_of(metrics.period, boolean, bigint[]) from public;
 
-comment on function metrics.kept_weeks_of(metrics.period, boolean) is 'The weeks whose jobs are read as they were counted: those of a period with many (from_weeks), and those of which nothing else is left.';
+comment on function metrics.kept_weeks_of(metrics.period, boolean, bigint[]) is 'The weeks whose jobs are read as they were counted: those of a period with many (from_weeks), and those before the horizon in which something was counted of these references, and of which nothing else is left.';
 
 drop function if exists metrics.kept_days_of(metrics.period, boolean);
 
@@ -633,7 +684,7 @@ revoke execute on function metrics.has_many_jobs(metrics.period, bigint[], text,
 
 comment on function metrics.has_many_jobs(metrics.period, bigint[], text, text) is 'Whether so many jobs ended in the weeks of a period that they are not looked at one by one.';
 
-drop function if exists metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text);
+drop function if exists metrics.job_health(date, date, text, text, text, text, text, text, integer, text, text);
 
 create function metrics.job_health(
   since date default null,
@@ -643,7 +694,6 @@ create function metrics.job_health(
   repository text default null,
   team text default null,
   branch text default null,
-  bots boolean default true,
   page_after text default null,
   page_size integer default 100,
   pipeline text default null,
@@ -668,6 +718,8 @@ returns table (
   queue_p50_seconds double precision,
   queue_p75_seconds double precision,
   queue_p95_seconds double precision,
+  duration_sample_size bigint,
+  queue_sample_size bigint,
   reason text,
   is_exact boolean,
   is_frozen boolean,
@@ -704,6 +756,8 @@ declare
   first_week date;
   end_week date;
   from_weeks boolean;
+  kept_weeks date[];
+  kept_buckets date[];
   is_exact boolean;
   all_jobs bigint;
   groups text[];
@@ -748,13 +802,12 @@ begin
   -- Few jobs are read one by one, and their percentiles are exact. Branches are not counted by weeks.
   from_weeks := job_health.branch is null and metrics.has_many_jobs(asked, reference_ids, job_health.pipeline, job_health.job);
 
-  is_exact := not from_weeks and (
-    job_health.branch is not null
-    or not exists (
-      select
-      from metrics.kept_weeks_of(asked, from_weeks) as w
-    )
-  );
+  select coalesce(array_agg(w.week), '{}'), coalesce(array_agg(w.bucket_start), '{}')
+  into kept_weeks, kept_buckets
+  from metrics.kept_weeks_of(asked, from_weeks, reference_ids) as w
+  where job_health.branch is null;
+
+  is_exact := kept_weeks = '{}' and not from_weeks;
 
   -- What ran in the period, whatever its weeks and the days beside them say by themselves.
   if by_pipeline or (is_exact and job_health.branch is not null) then
@@ -781,11 +834,10 @@ begin
             and (job_health.job is null or f.job = job_health.job)
           offset 0
         ) as n
-        where job_health.branch is null
-          and n.week in (
-            select w.week
-            from metrics.kept_weeks_of(asked, from_weeks) as w
-          )
+        where n.week in (
+          select w.week
+          from unnest(kept_weeks) as w (week)
+        )
         union all
         select r.place, j.pipeline, case when by_job then j.job end, s.times * j.jobs
         from metrics.kept_days_of(asked, from_weeks) as s
@@ -833,9 +885,8 @@ begin
   lines := array(
     with weeks as materialized (
       select w.week, w.bucket_start
-      from metrics.kept_weeks_of(asked, from_weeks) as w
-      where job_health.branch is null
-        and (w.bucket_start between first_bucket and last_bucket) is not false
+      from unnest(kept_weeks, kept_buckets) as w (week, bucket_start)
+      where (w.bucket_start between first_bucket and last_bucket) is not false
     ),
     stretches as materialized (
       select d.bucket_start, d.starts_at, d.ends_at, d.times
@@ -863,7 +914,9 @@ begin
           sum(n.duration_tally) as duration_tally,
           sum(n.queue_tally) as queue_tally,
           null::double precision[] as durations,
-          null::double precision[] as queues
+          null::double precision[] as queues,
+          null::bigint as measured_durations,
+          null::bigint as measured_queues
         from unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
           select
@@ -885,7 +938,10 @@ begin
       ) as n
       union all
       select
-        labels[p.place] || case when by_pipeline then ' / ' || p.pipeline else '' end || case when by_job then ' / ' || p.job else '' end,
+        coalesce(
+          p.name,
+          labels[p.place] || case when by_pipeline then ' / ' || p.pipeline else '' end || case when by_job then ' / ' || p.job else '' end
+        ),
         p.place,
         p.pipeline,
         p.job,
@@ -911,12 +967,19 @@ begin
             select percentile_disc(fractions) within group (order by v.seconds)
             from unnest(p.queues) as v (seconds)
           )
-        end
+        end,
+        p.measured_durations,
+        p.measured_queues
+      -- Two jobs may have one name together with their pipelines. Tallies can be added; for exact percentiles all values of a row are needed.
       from (
         select
-          r.place,
-          case when by_pipeline then n.pipeline end as pipeline,
-          case when by_job then n.job end as job,
+          case
+            when is_exact
+              then labels[r.place] || case when by_pipeline then ' / ' || n.pipeline else '' end || case when by_job then ' / ' || n.job else '' end
+          end as name,
+          case when not is_exact then r.place end as place,
+          case when by_pipeline and not is_exact then n.pipeline end as pipeline,
+          case when by_job and not is_exact then n.job end as job,
           s.bucket_start,
           s.times,
           count(*) filter (where n.outcome = 'success') as success,
@@ -928,7 +991,9 @@ begin
           count(*) filter (where n.outcome = 'neutral') as neutral,
           count(*) filter (where n.outcome = 'unknown') as unknown,
           array_agg(n.duration_seconds) as durations,
-          array_agg(n.queue_seconds) as queues
+          array_agg(n.queue_seconds) as queues,
+          count(n.duration_seconds) as measured_durations,
+          count(n.queue_seconds) as measured_queues
         from stretches as s
         cross join unnest(reference_ids, places, default_branches) as r (reference_id, place, default_branch)
         cross join lateral (
@@ -945,15 +1010,17 @@ begin
             )
           offset 0
         ) as n
-        group by 1, 2, 3, 4, 5
+        group by 1, 2, 3, 4, 5, 6
       ) as p
     )
     select
       row(
         c.name, c.bucket_start, c.success, c.failure, c.timed_out, c.error, c.cancelled, c.skipped, c.neutral, c.unknown, null, null, null, null,
         null,
-        case when is_exact then c.durations else (select q.percentiles from metrics.percentiles_of(c.duration_tally, fractions) as q) end,
-        case when is_exact then c.queues else (select q.percentiles from metrics.percentiles_of(c.queue_tally, fractions) as q) end
+        case when is_exact then c.durations else d.percentiles end,
+        case when is_exact then c.queues else q.percentiles end,
+        case when is_exact then c.measured_durations else d.sample_size end,
+        case when is_exact then c.measured_queues else q.sample_size end
       )::metrics.health_line
     from (
       select
@@ -970,10 +1037,24 @@ begin
         sum(c.duration_tally) as duration_tally,
         sum(c.queue_tally) as queue_tally,
         max(c.durations) as durations,
-        max(c.queues) as queues
+        max(c.queues) as queues,
+        sum(c.measured_durations)::bigint as measured_durations,
+        sum(c.measured_queues)::bigint as measured_queues
       from counted as c
       group by c.name, c.bucket_start
     ) as c
+    left join lateral (
+      select p.sample_size, p.percentiles
+      from metrics.percentiles_of(c.duration_tally, fractions) as p
+      where not is_exact
+    ) as d
+      on true
+    left join lateral (
+      select p.sample_size, p.percentiles
+      from metrics.percentiles_of(c.queue_tally, fractions) as p
+      where not is_exact
+    ) as q
+      on true
     where c.name = any(groups_shown)
   );
 
@@ -997,13 +1078,15 @@ begin
     l.queues[1],
     l.queues[2],
     l.queues[3],
+    case when h.has_numbers then coalesce(l.measured_durations, 0) end,
+    case when h.has_numbers then coalesce(l.measured_queues, 0) end,
     case
       when is_unknown then 'unknown_service'
       when not h.has_numbers then 'outside_retention'
       when num_nulls(n.success_rate, l.durations[1], l.queues[1]) > 0 then 'too_few'
     end,
     case when not is_unknown then is_exact end,
-    case when not is_unknown then z.is_frozen end,
+    case when not is_unknown then b.first_day < horizon end,
     g.page_key,
     g.total
   from metrics.page_of(asked, groups, array['']) as g
@@ -1017,23 +1100,25 @@ begin
       coalesce(l.success + l.failure + l.timed_out + l.error + l.cancelled + l.skipped + l.neutral + l.unknown, 0) as jobs,
       l.success::double precision / nullif(l.success + l.failure + l.timed_out + l.error, 0) as success_rate
   ) as n
-  cross join lateral (
-    select exists (
-      select
-      from metrics.kept_weeks_of(asked, from_weeks) as w
-      where w.week < horizon
-        and job_health.branch is null
-        and w.bucket_start is not distinct from g.bucket_start
-    ) as is_frozen
-  ) as z
   -- Else nothing is known of it: neither its jobs are left nor what was counted of them.
-  cross join lateral (select not is_unknown and (b.end_day > horizon or z.is_frozen) as has_numbers) as h
+  cross join lateral (
+    select
+      not is_unknown
+        and (
+          b.end_day > horizon
+          or exists (
+            select
+            from unnest(kept_buckets) as k (bucket_start)
+            where k.bucket_start is not distinct from g.bucket_start
+          )
+        ) as has_numbers
+  ) as h
   order by g.name collate "C" nulls first, g.bucket_start;
 end
 $$;
-revoke execute on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) from public;
+revoke execute on function metrics.job_health(date, date, text, text, text, text, text, text, integer, text, text) from public;
 
-comment on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) is 'Finished jobs by outcome; success rate from 0 to 1; seconds that they took and waited. By nothing, repository, pipeline or job; branch is a name, default for the repository''s default branch, or NULL for all. Jobs say nothing of who started them, so bots leaves none out. is_frozen: some of it is of weeks whose jobs were dropped. reason is too_few where a number beside it is NULL, outside_retention where no job of the time is left.';
+comment on function metrics.job_health(date, date, text, text, text, text, text, text, integer, text, text) is 'Finished jobs by outcome; success rate from 0 to 1; seconds that they took and waited, each with how many it is of. By nothing, repository, pipeline or job; branch is a name, default for the repository''s default branch, or NULL for all. is_frozen: it begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it, and of a branch nothing. reason is too_few where a number beside it is NULL, outside_retention where nothing of the time is left.';
 
 -- How many rows evidence has in all its pages.
 drop function if exists metrics.ended_runs(metrics.period, bigint[], text, text, boolean);
@@ -1123,7 +1208,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The earliest, or the first after a key, are read in the order of the index and no others.
 set enable_bitmapscan = off
 set jit = off
 as $$
@@ -1297,7 +1382,7 @@ revoke execute on function metrics.kept_jobs(metrics.period, bigint[], text, tex
 
 comment on function metrics.kept_jobs(metrics.period, bigint[], text, text, text) is 'How many finished jobs of a period are still kept.';
 
-drop function if exists metrics.job_health_evidence(date, date, text, text, text, boolean, text, integer, text, text);
+drop function if exists metrics.job_health_evidence(date, date, text, text, text, text, integer, text, text);
 
 create function metrics.job_health_evidence(
   since date default null,
@@ -1305,7 +1390,6 @@ create function metrics.job_health_evidence(
   repository text default null,
   team text default null,
   branch text default null,
-  bots boolean default true,
   page_after text default null,
   page_size integer default 100,
   pipeline text default null,
@@ -1316,7 +1400,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The earliest, or the first after a key, are read in the order of the index and no others.
 set enable_bitmapscan = off
 set jit = off
 as $$
@@ -1406,9 +1490,9 @@ begin
   order by p.at, p.label collate "C", p.external_id collate "C";
 end
 $$;
-revoke execute on function metrics.job_health_evidence(date, date, text, text, text, boolean, text, integer, text, text) from public;
+revoke execute on function metrics.job_health_evidence(date, date, text, text, text, text, integer, text, text) from public;
 
-comment on function metrics.job_health_evidence(date, date, text, text, text, boolean, text, integer, text, text) is 'The jobs behind job_health that are still kept, by the time at which they ended; value is the seconds that each took.';
+comment on function metrics.job_health_evidence(date, date, text, text, text, text, integer, text, text) is 'The jobs behind job_health that are still kept, by the time at which they ended; value is the seconds that each took.';
 
 do $$
 begin
@@ -1439,6 +1523,7 @@ begin
       first_at timestamptz,
       last_at timestamptz,
       reason text,
+      is_frozen boolean,
       page_key text,
       total bigint
     );
@@ -1465,6 +1550,7 @@ begin
       jobs bigint,
       sampled_jobs bigint,
       reason text,
+      is_frozen boolean,
       page_key text,
       total bigint
     );
@@ -1487,7 +1573,7 @@ comment on column metrics.slow_job.duration_p75_seconds is '75th percentile of t
 comment on column metrics.slow_job.duration_p95_seconds is '95th percentile of their seconds.';
 comment on column metrics.slow_job.reason is 'Why a number beside it is NULL.';
 comment on column metrics.slow_job.is_exact is 'Whether the percentiles are exact; else at most 4.9 % off.';
-comment on column metrics.slow_job.is_frozen is 'Whether some of it is of weeks whose jobs were dropped.';
+comment on column metrics.slow_job.is_frozen is 'Whether the period begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it.';
 comment on column metrics.slow_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
 comment on column metrics.slow_job.total is 'Rows of all pages.';
 comment on type metrics.flaky_job is 'A job that failed and passed for one commit within seven days: for how many commits, how often it failed for them, and when first and last.';
@@ -1499,6 +1585,7 @@ comment on column metrics.flaky_job.failures is 'How often it failed for them.';
 comment on column metrics.flaky_job.first_at is 'When the first of these failures was.';
 comment on column metrics.flaky_job.last_at is 'When the last of these failures was.';
 comment on column metrics.flaky_job.reason is 'Why there is no flaky job.';
+comment on column metrics.flaky_job.is_frozen is 'Whether the period begins before the horizon: jobs of that time are dropped, and what they showed is missing.';
 comment on column metrics.flaky_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
 comment on column metrics.flaky_job.total is 'Rows of all pages.';
 comment on type metrics.step_numbers is 'A step of a job by outcome, with its success rate and how many seconds it took; how many jobs there are, and how many of them were looked at.';
@@ -1522,6 +1609,7 @@ comment on column metrics.step_numbers.duration_p95_seconds is '95th percentile 
 comment on column metrics.step_numbers.jobs is 'Finished jobs of the selection, whether they tell their steps or not.';
 comment on column metrics.step_numbers.sampled_jobs is 'How many of these jobs were looked at: the latest that tell their steps.';
 comment on column metrics.step_numbers.reason is 'Why a number beside it is NULL.';
+comment on column metrics.step_numbers.is_frozen is 'Whether the period begins before the horizon: jobs of that time are dropped with their steps, and missing.';
 comment on column metrics.step_numbers.page_key is 'Key of the row: as page_after it asks for the rows after it.';
 comment on column metrics.step_numbers.total is 'Rows of all pages.';
 
@@ -1591,7 +1679,7 @@ begin
   ),
   weeks as materialized (
     select w.week
-    from metrics.kept_weeks_of(asked, from_weeks) as w
+    from metrics.kept_weeks_of(asked, from_weeks, reference_ids) as w
   ),
   stretches as materialized (
     select d.starts_at, d.ends_at, d.times
@@ -1603,12 +1691,7 @@ begin
         and not exists (
           select
           from weeks as w
-        ) as is_exact,
-      exists (
-        select
-        from weeks as w
-        where w.week < horizon
-      ) as is_frozen
+        ) as is_exact
   ),
   counted as materialized (
     select
@@ -1724,7 +1807,7 @@ begin
     l.p95,
     case when l.p95 is null then 'too_few' end,
     x.is_exact,
-    x.is_frozen,
+    asked.since < horizon,
     jsonb_build_array(l.size, l.label, l.pipeline, l.job)::text,
     l.total
   from lines as l
@@ -1748,7 +1831,9 @@ begin
         when asked.until <= horizon then 'outside_retention'
         else 'too_few'
       end,
-      null::boolean, null::boolean, null::text, 1::bigint;
+      null::boolean,
+      case when reference_ids <> '{}' or num_nonnulls(slowest_jobs.repository, slowest_jobs.team) = 0 then asked.since < horizon end,
+      null::text, 1::bigint;
   end if;
 end
 $$;
@@ -1777,7 +1862,7 @@ as $$
 begin
   return query
   select *
-  from metrics.job_health_evidence(since, until, repository, team, null, true, page_after, page_size, pipeline, job);
+  from metrics.job_health_evidence(since, until, repository, team, null, page_after, page_size, pipeline, job);
 end
 $$;
 revoke execute on function metrics.slowest_jobs_evidence(date, date, text, text, text, integer, text, text) from public;
@@ -1892,7 +1977,7 @@ begin
   horizon := metrics.job_horizon();
 
   return query
-  select l.label, l.pipeline, l.job, l.commits, l.failures, l.first_at, l.last_at, null::text, l.page_key, l.total
+  select l.label, l.pipeline, l.job, l.commits, l.failures, l.first_at, l.last_at, null::text, asked.since < horizon, l.page_key, l.total
   from (
     select
       r.label,
@@ -1918,35 +2003,66 @@ begin
   order by l.commits desc, l.label collate "C", l.pipeline collate "C", l.job collate "C"
   limit asked.page_size;
 
-  -- None is an answer where there are jobs that could be flaky.
-  if not found and after is null and not exists (
-    select
-    from unnest(reference_ids) as r (reference_id)
-    cross join lateral (
+  -- None is an answer where there are jobs that could be flaky, and all of them are kept. That none is of this pipeline or name is told by
+  -- the weeks, without a look at each job.
+  if not found and after is null and (
+    asked.since < horizon
+    or not exists (
       select
-      from metrics.jobs as e
-      where e.reference_id = r.reference_id
-        and e.ended_at >= metrics.midnight(asked.since, asked.time_zone)
-        and e.ended_at < metrics.midnight(asked.until, asked.time_zone)
-        and e.outcome in ('success', 'failure', 'timed_out')
-      limit 1
-    ) as e
+      from (
+        select k.id as reference_id, t.default_branch
+        from metrics.repository_references as k
+        join metrics.repositories as t
+          on t.id = k.repository_id
+        where k.id = any(reference_ids)
+          and (
+            num_nonnulls(flaky_jobs.pipeline, flaky_jobs.job) = 0
+            or exists (
+              select
+              from metrics.job_weeks as w
+              where w.generation = asked.generation
+                and w.reference_id = k.id
+                and w.week > asked.since - 7
+                and w.week < asked.until
+                and (flaky_jobs.pipeline is null or w.pipeline = flaky_jobs.pipeline)
+                and (flaky_jobs.job is null or w.job = flaky_jobs.job)
+            )
+          )
+        offset 0
+      ) as r
+      cross join lateral (
+        select
+        from metrics.jobs as e
+        where e.reference_id = r.reference_id
+          and e.ended_at >= metrics.midnight(asked.since, asked.time_zone)
+          and e.ended_at < metrics.midnight(asked.until, asked.time_zone)
+          and e.outcome in ('success', 'failure', 'timed_out')
+          and (flaky_jobs.pipeline is null or coalesce(e.pipeline, '') = flaky_jobs.pipeline)
+          and (flaky_jobs.job is null or coalesce(e.name, '') = flaky_jobs.job)
+          and (
+            flaky_jobs.branch is null
+            or e.branch = case when flaky_jobs.branch = 'default' then r.default_branch else flaky_jobs.branch end
+          )
+        limit 1
+      ) as e
+    )
   ) then
     return query
     select
       null::text, null::text, null::text, null::bigint, null::bigint, null::timestamptz, null::timestamptz,
       case
         when reference_ids = '{}' and (flaky_jobs.repository is not null or flaky_jobs.team is not null) then 'unknown_service'
-        when asked.until <= horizon then 'outside_retention'
+        when asked.since < horizon then 'outside_retention'
         else 'too_few'
       end,
+      case when reference_ids <> '{}' or num_nonnulls(flaky_jobs.repository, flaky_jobs.team) = 0 then asked.since < horizon end,
       null::text, 1::bigint;
   end if;
 end
 $$;
 revoke execute on function metrics.flaky_jobs(date, date, text, text, text, text, integer, text, text) from public;
 
-comment on function metrics.flaky_jobs(date, date, text, text, text, text, integer, text, text) is 'Jobs that failed in the period and passed for the same commit within seven days, those of the most commits first. No row where none is flaky; where no job could be, one row that says why.';
+comment on function metrics.flaky_jobs(date, date, text, text, text, text, integer, text, text) is 'Jobs that failed in the period and passed for the same commit within seven days, those of the most commits first. No row where none is flaky; one row that says why where no job of what is asked for could be, or where the period begins before the horizon and none is in what is left. is_frozen: the period begins before the horizon.';
 
 drop function if exists metrics.flaky_jobs_evidence(date, date, text, text, text, text, integer, text, text);
 
@@ -2158,7 +2274,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The latest are read in the order of the index and no others.
 set enable_bitmapscan = off
 set enable_sort = off
 -- No two jobs have the same steps.
@@ -2259,6 +2375,7 @@ begin
       from sample as s
     ),
     case when num_nulls(l.success_rate, p.lengths[1]) > 0 then 'too_few' end,
+    asked.since < horizon,
     jsonb_build_array(l.label, l.pipeline, l.job, l.place, l.step)::text,
     l.total
   from (
@@ -2297,13 +2414,14 @@ begin
         when asked.until <= horizon then 'outside_retention'
         else 'too_few'
       end,
+      case when reference_ids <> '{}' or num_nonnulls(step_health.repository, step_health.team) = 0 then asked.since < horizon end,
       null::text, 1::bigint;
   end if;
 end
 $$;
 revoke execute on function metrics.step_health(date, date, text, text, text, text, integer, text, text) from public;
 
-comment on function metrics.step_health(date, date, text, text, text, text, integer, text, text) is 'Finished steps by outcome, with success rate and exact percentiles of their seconds: of the latest 5000 jobs of the selection that tell their steps (sampled_jobs, of jobs). Without any step one row that says why.';
+comment on function metrics.step_health(date, date, text, text, text, text, integer, text, text) is 'Finished steps by outcome, with success rate and exact percentiles of their seconds: of the latest 5000 jobs of the selection that tell their steps (sampled_jobs, of jobs). is_frozen: the period begins before the horizon, and jobs of that time are missing. Without any step one row that says why.';
 
 drop function if exists metrics.step_health_evidence(date, date, text, text, text, text, integer, text, text, text);
 
@@ -2324,7 +2442,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The latest are read in the order of the index and no others.
 set enable_bitmapscan = off
 set jit = off
 as $$
@@ -2519,7 +2637,7 @@ begin
   ),
   weeks as materialized (
     select w.week, w.bucket_start
-    from metrics.kept_weeks_of(asked, true) as w
+    from metrics.kept_weeks_of(asked, true, reference_ids) as w
   ),
   used as materialized (
     select
@@ -2653,6 +2771,7 @@ begin
       coalesce(b.bucket_start::text, '') collate "C" as sort_bucket,
       n.name,
       b.bucket_start,
+      b.first_day,
       b.end_day,
       count(*) over () as total
     from (select distinct d.name from named as d) as n
@@ -2698,7 +2817,7 @@ begin
       when c.jobs is null then 'too_few'
       when c.cost is null then 'no_price'
     end,
-    case when not is_unknown then f.is_frozen end,
+    case when not is_unknown then l.first_day < horizon end,
     jsonb_build_array(l.sort_name, l.sort_bucket)::text,
     l.total
   from page as l
@@ -2706,22 +2825,23 @@ begin
     on c.name is not distinct from l.name
     and c.bucket_start is not distinct from l.bucket_start
   cross join lateral (
-    select z.is_frozen, l.end_day <= horizon and not z.is_frozen as is_outside, not is_unknown and (l.end_day > horizon or z.is_frozen) as has_numbers
+    select not k.is_known as is_outside, not is_unknown and k.is_known as has_numbers
     from (
-      select exists (
-        select
-        from weeks as w
-        where w.bucket_start is not distinct from l.bucket_start
-          and w.week < horizon
-      ) as is_frozen
-    ) as z
+      select
+        l.end_day > horizon
+          or exists (
+            select
+            from weeks as w
+            where w.bucket_start is not distinct from l.bucket_start
+          ) as is_known
+    ) as k
   ) as f
   order by l.sort_name, l.sort_bucket;
 end
 $$;
 revoke execute on function metrics.pipeline_cost(date, date, text, text, text, text, text, integer, text, text, text) from public;
 
-comment on function metrics.pipeline_cost(date, date, text, text, text, text, text, integer, text, text, text) is 'Minutes of finished jobs and what they cost by metrics.prices. By nothing, repository, pipeline, job or runner. billed_minutes are those with a price, each job''s rounded up where the runner is hosted; unpriced_minutes the others. reason is no_price where minutes are there and none has a price.';
+comment on function metrics.pipeline_cost(date, date, text, text, text, text, text, integer, text, text, text) is 'Minutes of finished jobs and what they cost by metrics.prices. By nothing, repository, pipeline, job or runner. billed_minutes are those with a price, each job''s rounded up where the runner is hosted; unpriced_minutes the others. is_frozen: it begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it. reason is no_price where minutes are there and none has a price.';
 
 drop function if exists metrics.pipeline_cost_evidence(date, date, text, text, text, integer, text, text, text);
 
@@ -2741,7 +2861,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The earliest, or the first after a key, are read in the order of the index and no others.
 set enable_bitmapscan = off
 set jit = off
 as $$

@@ -1,4 +1,5 @@
--- What pipelines reported, as numbers: tests and how flaky they are, rules, and whatever was measured. All exact, from the facts.
+-- What pipelines reported, as numbers: tests and how flaky they are, rules, and whatever was measured.
+-- Percentiles are exact, from the facts; how rules are kept is counted by week, as are the tests of a first screen.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';
@@ -369,8 +370,8 @@ begin
       select t.reference_id, t.external_id, t.commit_sha, t.started_at, t.url, t.passed
       from metrics.test_runs as t
       where t.reference_id = r.reference_id
-        and t.started_at >= flaky_cases.starts_at - interval '7 days'
-        and t.started_at < flaky_cases.ends_at + interval '7 days'
+        and t.started_at >= flaky_cases.starts_at - interval '168 hours'
+        and t.started_at < flaky_cases.ends_at + interval '168 hours'
         and t.commit_sha is not null
         and not t.is_inconclusive
       offset 0
@@ -384,7 +385,7 @@ begin
       on o.reference_id = u.reference_id
       and o.commit_sha = u.commit_sha
       and o.external_id <> u.external_id
-      and o.started_at between u.started_at - interval '7 days' and u.started_at + interval '7 days'
+      and o.started_at between u.started_at - interval '168 hours' and u.started_at + interval '168 hours'
     where u.started_at >= flaky_cases.starts_at
       and u.started_at < flaky_cases.ends_at
   )
@@ -462,6 +463,7 @@ begin
       first_at timestamptz,
       last_at timestamptz,
       reason text,
+      is_frozen boolean,
       page_key text,
       total bigint
     );
@@ -481,6 +483,7 @@ comment on column metrics.flaky_test.retried is 'How often it passed only when t
 comment on column metrics.flaky_test.first_at is 'Start of the first upload that shows it.';
 comment on column metrics.flaky_test.last_at is 'Start of the last upload that shows it.';
 comment on column metrics.flaky_test.reason is 'Why there is no flaky test.';
+comment on column metrics.flaky_test.is_frozen is 'Whether the period begins before the horizon of test cases: of that time some or all are dropped, and what they showed is missing.';
 comment on column metrics.flaky_test.page_key is 'Key of the row: as page_after it asks for the rows after it.';
 comment on column metrics.flaky_test.total is 'Rows of all pages.';
 
@@ -511,6 +514,7 @@ declare
   references_read bigint[];
   names text[];
   absent text;
+  is_frozen boolean;
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, 'none', page_after, page_size);
@@ -530,6 +534,13 @@ begin
   into references_read, names
   from metrics.selected_references(repository, team) as s;
 
+  is_frozen := exists (
+    select
+    from metrics.horizons as h
+    where h.fact = 'test_cases'
+      and h.before > asked.since
+  );
+
   -- That no test is flaky can be said only of tests that ran.
   absent := case
     when names = '{}' and num_nonnulls(repository, team) > 0 then 'unknown_service'
@@ -548,7 +559,9 @@ begin
   end;
   if absent is not null then
     return query
-    select null::text, null::text, null::text, null::bigint, null::bigint, null::bigint, null::timestamptz, null::timestamptz, absent, null::text, 1::bigint;
+    select
+      null::text, null::text, null::text, null::bigint, null::bigint, null::bigint, null::timestamptz, null::timestamptz, absent,
+      case when absent <> 'unknown_service' then is_frozen end, null::text, 1::bigint;
     return;
   end if;
 
@@ -563,6 +576,7 @@ begin
     f.first_at,
     f.last_at,
     null::text,
+    is_frozen,
     jsonb_build_array(f.commits::text, f.repository, f.suite, f.test)::text,
     f.total
   from (
@@ -594,11 +608,19 @@ begin
     )
   order by f.commits desc, f.repository collate "C", f.suite collate "C", f.test collate "C"
   limit asked.page_size;
+
+  -- Nor of those whose cases are dropped.
+  if not found and asked.after is null and is_frozen then
+    return query
+    select
+      null::text, null::text, null::text, null::bigint, null::bigint, null::bigint, null::timestamptz, null::timestamptz, 'outside_retention',
+      true, null::text, 1::bigint;
+  end if;
 end
 $$;
 revoke execute on function metrics.flaky_tests(date, date, text, text, text, integer) from public;
 
-comment on function metrics.flaky_tests(date, date, text, text, text, integer) is 'Tests that failed and passed for one commit within 7 days, or passed only when tried again; the flaky for most commits first. No row says that tests ran and none was flaky; a row of nothing but a reason (unknown_service, too_few) that none ran. Raises 22023 for what cannot be asked.';
+comment on function metrics.flaky_tests(date, date, text, text, text, integer) is 'Tests that failed and passed for one commit within 7 days, or passed only when tried again; the flaky for most commits first. No row says that tests ran and none was flaky; a row of nothing but a reason that none ran (too_few), that the period begins before the horizon and nothing is left that shows one (outside_retention), or unknown_service. is_frozen: the period begins before the horizon. Raises 22023 for what cannot be asked.';
 
 drop function if exists metrics.flaky_tests_evidence(date, date, text, text, text, integer);
 

@@ -51,7 +51,7 @@ begin
       when name = any(fact_tables || aggregate_tables) then 'and reference_id in (select metrics.readable_references())'
       when name = 'repositories' then 'and id in (select metrics.readable_repositories())'
       when name = any(derived_tables) or name in ('repository_references', 'team_repositories') then 'and repository_id in (select metrics.readable_repositories())'
-      when name in ('deliveries', 'remembered_sources', 'audit') then 'and (select metrics.is_admin())'
+      when name in ('deliveries', 'remembered_sources', 'audit', 'frozen_weeks') then 'and (select metrics.is_admin())'
       when name = 'members' then 'and ((select metrics.is_admin()) or user_id = (select auth.uid()))'
       when name = 'team_members' then 'and (select metrics.is_admin())'
       else ''
@@ -150,7 +150,7 @@ grant execute on function metrics.days_off_weeks_of(metrics.period) to authentic
 grant execute on function metrics.key_of_page(metrics.period, text[]) to authenticated, metrics_reader;
 grant execute on function metrics.ended_runs(metrics.period, bigint[], text, text, boolean) to authenticated, metrics_reader;
 grant execute on function metrics.job_horizon() to authenticated, metrics_reader;
-grant execute on function metrics.kept_weeks_of(metrics.period, boolean) to authenticated, metrics_reader;
+grant execute on function metrics.kept_weeks_of(metrics.period, boolean, bigint[]) to authenticated, metrics_reader;
 grant execute on function metrics.kept_days_of(metrics.period, boolean) to authenticated, metrics_reader;
 grant execute on function metrics.has_many_jobs(metrics.period, bigint[], text, text) to authenticated, metrics_reader;
 grant execute on function metrics.kept_jobs(metrics.period, bigint[], text, text, text) to authenticated, metrics_reader;
@@ -187,8 +187,8 @@ grant execute on function metrics.overview(date, date, text, text, boolean) to a
 grant execute on function metrics.overview_evidence(text, text, date, date, text, text, boolean, text, integer) to authenticated, metrics_reader;
 grant execute on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) to authenticated, metrics_reader;
 grant execute on function metrics.pipeline_health_evidence(date, date, text, text, text, boolean, text, integer, text) to authenticated, metrics_reader;
-grant execute on function metrics.job_health(date, date, text, text, text, text, text, boolean, text, integer, text, text) to authenticated, metrics_reader;
-grant execute on function metrics.job_health_evidence(date, date, text, text, text, boolean, text, integer, text, text) to authenticated, metrics_reader;
+grant execute on function metrics.job_health(date, date, text, text, text, text, text, text, integer, text, text) to authenticated, metrics_reader;
+grant execute on function metrics.job_health_evidence(date, date, text, text, text, text, integer, text, text) to authenticated, metrics_reader;
 grant execute on function metrics.step_health(date, date, text, text, text, text, integer, text, text) to authenticated, metrics_reader;
 grant execute on function metrics.step_health_evidence(date, date, text, text, text, text, integer, text, text, text) to authenticated, metrics_reader;
 grant execute on function metrics.slowest_jobs(date, date, text, text, text, text, integer, text) to authenticated, metrics_reader;

@@ -72,7 +72,7 @@ const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Rea
     reads: reads({ stranger: "nothing", "other viewer": "own", viewer: "own", admin: "all", metrics_reader: "all" }),
   },
   "what every member reads": {
-    tables: ["settings", "generations", "horizons", "frozen_weeks", "teams", "prices", "environment_rules", "bands"],
+    tables: ["settings", "generations", "horizons", "teams", "prices", "environment_rules", "bands"],
     reads: reads({ stranger: "nothing", "other viewer": "all", viewer: "all", admin: "all", metrics_reader: "all" }),
   },
   "numbers": {
@@ -81,6 +81,16 @@ const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Rea
   },
   "the inbox": {
     tables: ["deliveries", "remembered_sources"],
+    reads: reads({
+      stranger: "nothing",
+      "other viewer": "nothing",
+      viewer: "nothing",
+      admin: "all",
+      metrics_reader: "all",
+    }),
+  },
+  "which weeks are frozen": {
+    tables: ["frozen_weeks"],
     reads: reads({
       stranger: "nothing",
       "other viewer": "nothing",
@@ -180,9 +190,9 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
       "ingest_health(days integer, page_after text, page_size integer)": "ingest_health()",
       "ingest_health_evidence(days integer, source text, page_after text, page_size integer)":
         "ingest_health_evidence()",
-      "job_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text)":
+      "job_health(since date, until date, bucket text, by text, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text)":
         "job_health()",
-      "job_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text)":
+      "job_health_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text)":
         "job_health_evidence()",
       "measurement_series(name text, attributes jsonb, since date, until date, bucket text, by text, repository text, team text, page_after text, page_size integer)":
         "measurement_series('size')",
@@ -265,7 +275,8 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
       "ended_runs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, with_bots boolean)":
         "ended_runs(metrics.period_of(null, null, null, null, null), '{1}', null, null, true)",
       "job_horizon()": "job_horizon()",
-      "kept_weeks_of(asked metrics.period, from_weeks boolean)": "kept_weeks_of(null, true)",
+      "kept_weeks_of(asked metrics.period, from_weeks boolean, reference_ids bigint[])":
+        "kept_weeks_of(null, true, '{1}')",
       "kept_days_of(asked metrics.period, from_weeks boolean)": "kept_days_of(null, true)",
       "has_many_jobs(asked metrics.period, reference_ids bigint[], pipeline text, job text)":
         "has_many_jobs(metrics.period_of(null, null, null, null, null), '{1}', null, null)",

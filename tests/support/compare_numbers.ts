@@ -51,7 +51,7 @@ export const COMPARED: Record<
   },
   job_health: {
     by: ["nothing", "repository", "pipeline", "job"],
-    takes: ["since", "until", "bucket", "repository", "branch", "bots"],
+    takes: ["since", "until", "bucket", "repository", "branch"],
   },
   test_health: { by: ["nothing", "repository", "suite"], takes: ["since", "until", "bucket", "repository"] },
   rule_compliance: {

@@ -20,7 +20,7 @@ export function flakyJobs(world: Seen, given: Record<string, unknown>): NumberRo
   const jobs = finishedJobs(world, repositories);
   const inPeriod = jobs.filter(isInPeriod(world, asked));
   const isOne = ({ row }: Timed, ...outcomes: string[]) => outcomes.includes(String(row["outcome"]));
-  const judged = inPeriod.filter((job) => isOne(job, "success", "failure", "timed_out"));
+  const judged = inPeriod.filter((job) => isOne(job, "success", "failure", "timed_out")).filter(isOfBranch(asked));
 
   const key = ({ row }: Timed) =>
     JSON.stringify([row["repository"], row["commit_sha"], row["pipeline"] ?? "", row["name"] ?? ""]);
@@ -38,11 +38,13 @@ export function flakyJobs(world: Seen, given: Record<string, unknown>): NumberRo
       first_at: times[0],
       last_at: times.at(-1),
       reason: null,
+      is_frozen: false,
     };
   }).sort((a, b) => b.commits - a.commits || compareJobs(a, b));
   // That none is flaky can be said of jobs that could be.
   if (rows.length > 0 || judged.length > 0) return rows;
-  return [nothing(["repository", "pipeline", "job", "commits", "failures", "first_at", "last_at"], repositories)];
+  const columns = ["repository", "pipeline", "job", "commits", "failures", "first_at", "last_at"];
+  return [{ ...nothing(columns, repositories), is_frozen: repositories === null ? null : false }];
 }
 
 /** Jobs, those that take longest first. */
@@ -69,9 +71,8 @@ export function slowestJobs(world: Seen, given: Record<string, unknown>): Number
     asked.by === "minutes" ? row.minutes : row.duration_p95_seconds ?? Number.NEGATIVE_INFINITY;
   if (rows.length > 0) return rows.sort((a, b) => compareNumbers(size(b), size(a)) || compareJobs(a, b));
   const durations = ["duration_p50_seconds", "duration_p75_seconds", "duration_p95_seconds"];
-  return [
-    nothing(["repository", "pipeline", "job", "runs", "minutes", ...durations, "is_exact", "is_frozen"], repositories),
-  ];
+  const columns = ["repository", "pipeline", "job", "runs", "minutes", ...durations, "is_exact"];
+  return [{ ...nothing(columns, repositories), is_frozen: repositories === null ? null : false }];
 }
 
 const OUTCOMES = ["success", "failure", "timed_out", "error", "cancelled", "skipped", "neutral", "unknown"];
@@ -113,6 +114,7 @@ export function stepHealth(world: Seen, given: Record<string, unknown>): NumberR
         jobs: jobs.length,
         sampled_jobs: sample.length,
         reason: success_rate === null || seconds.length === 0 ? "too_few" : null,
+        is_frozen: false,
       } as NumberRow,
     };
   });
@@ -125,7 +127,11 @@ export function stepHealth(world: Seen, given: Record<string, unknown>): NumberR
   const durations = ["duration_p50_seconds", "duration_p75_seconds", "duration_p95_seconds"];
   const columns = ["repository", "pipeline", "job", "step", "runs", ...OUTCOMES, "success_rate", ...durations];
   const isNobody = repositories === null || repositories.length === 0;
-  return [{ ...nothing([...columns, "sampled_jobs"], repositories), jobs: isNobody ? null : jobs.length }];
+  return [{
+    ...nothing([...columns, "sampled_jobs"], repositories),
+    jobs: isNobody ? null : jobs.length,
+    is_frozen: repositories === null ? null : false,
+  }];
 }
 
 /** Minutes of jobs, and what they cost. */

@@ -98,6 +98,7 @@ export function flakyTests(world: Seen, given: Record<string, unknown>): NumberR
       first_at: times[0] as string,
       last_at: times.at(-1) as string,
       reason: null,
+      is_frozen: false,
     };
   }).sort((a, b) =>
     b.commits - a.commits || compareText(a.repository, b.repository) || compareText(a.suite, b.suite) ||
@@ -107,7 +108,8 @@ export function flakyTests(world: Seen, given: Record<string, unknown>): NumberR
 
 function nothing(reason: string): NumberRow {
   const columns = ["repository", "suite", "test", "commits", "failures", "retried", "first_at", "last_at"];
-  return { ...Object.fromEntries(columns.map((column) => [column, null])), reason };
+  const is_frozen = reason === "unknown_service" ? null : false;
+  return { ...Object.fromEntries(columns.map((column) => [column, null])), reason, is_frozen };
 }
 
 /** Where four fifths of at least twenty tests fail, the machine is broken and not the tests. */

@@ -1,7 +1,7 @@
 begin;
 set local search_path = extensions;
 create extension if not exists pgtap with schema extensions;
-select plan(6);
+select plan(7);
 
 -- A delivery from GitHub; its bytes are its id.
 create function pg_temp.tell(id text, facts jsonb)
@@ -71,6 +71,15 @@ select is(
   (select count(*) from metrics.flaky_jobs('2026-03-02', '2026-03-09', job => 'lint')),
   0::bigint,
   'of one job'
+);
+select results_eq(
+  $$select 'job', commits, reason from metrics.flaky_jobs('2026-03-02', '2026-03-09', job => 'deploy')
+    union all
+    select 'pipeline', commits, reason from metrics.flaky_jobs('2026-03-02', '2026-03-09', pipeline => 'nightly')
+    union all
+    select 'branch', commits, reason from metrics.flaky_jobs('2026-03-02', '2026-03-09', branch => 'gone')$$,
+  $$values ('job', null::bigint, 'too_few'), ('pipeline', null, 'too_few'), ('branch', null, 'too_few')$$,
+  'of what did not run it is not said that it is not flaky'
 );
 
 select * from finish();

@@ -61,7 +61,7 @@ select set_eq('select * from metrics.job_weeks', 'select * from counted', 'a job
 
 select results_eq(
   $$select runs, is_frozen, is_exact, reason from metrics.job_health(pg_temp.horizon() - 14, pg_temp.horizon() + 7, 'week')$$,
-  $$values (null::bigint, false, false, 'outside_retention'), (1, true, false, null), (1, false, false, null)$$,
+  $$values (null::bigint, true, false, 'outside_retention'), (1, true, false, null), (1, false, false, null)$$,
   'it is read and marked; of the week before, which nobody counted, nothing is known'
 );
 select results_eq(

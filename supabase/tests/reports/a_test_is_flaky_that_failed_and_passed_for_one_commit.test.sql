@@ -1,7 +1,7 @@
 begin;
 set local search_path = extensions;
 create extension if not exists pgtap with schema extensions;
-select plan(7);
+select plan(9);
 
 -- A delivery from GitHub; its bytes are its id.
 create function pg_temp.tell(id text, facts jsonb)
@@ -49,6 +49,20 @@ select pg_temp.tell('all', (
   }'
 )::jsonb);
 
+-- Clocks in Berlin go forward on 29 March: by them the second upload is more than seven days after the first.
+select pg_temp.tell('spring', (
+  '{
+    "repositories": [{"repository": "github:2", "full_name": "acme/spring"}],
+    "test_runs": [
+      {"repository": "github:2", "external_id": "1", "suite": "unit", "commit_sha": "a", "started_at": "2026-03-24T12:00:00Z", "passed": [], "passed_count": 0, "failed_count": 1, "error_count": 0, "skipped_count": 0},
+      {"repository": "github:2", "external_id": "2", "suite": "unit", "commit_sha": "a", "started_at": "2026-03-31T11:30:00Z", "passed": ["wavers"], "passed_count": 1, "failed_count": 0, "error_count": 0, "skipped_count": 0}
+    ],
+    "test_cases": [
+      {"repository": "github:2", "test_run_external_id": "1", "suite": "unit", "name": "wavers", "outcome": "failed"}
+    ]
+  }'
+)::jsonb);
+
 select set_config('request.jwt.claims', '{"sub": "00000000-0000-4000-8000-00000000000a", "role": "authenticated"}', true);
 set local role authenticated;
 
@@ -85,6 +99,19 @@ select results_eq(
   'nobody knows the repository'
 );
 select throws_ok($$select * from metrics.flaky_tests(page_after => '["many", "a", "b", "c"]')$$, '22023', '["many", "a", "b", "c"] is no key of a page', 'a key of something else');
+
+set local time zone 'Europe/Berlin';
+select results_eq(
+  $$select test, commits from metrics.flaky_tests('2026-03-24', '2026-03-25', 'acme/spring')$$,
+  $$values ('wavers', 1::bigint)$$,
+  'seven days are 168 hours, whatever the clock of the session'
+);
+set local time zone 'America/New_York';
+select results_eq(
+  $$select test, commits from metrics.flaky_tests('2026-03-24', '2026-03-25', 'acme/spring')$$,
+  $$values ('wavers', 1::bigint)$$,
+  'and the same for everybody'
+);
 
 select * from finish();
 rollback;
