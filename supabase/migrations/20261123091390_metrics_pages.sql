@@ -110,9 +110,10 @@ begin
   if to_regtype('metrics.evidence_key') is null then
     create type metrics.evidence_key as (
       happened_at timestamptz,
-      repository text,
-      kind text,
-      external_id text
+      repository text collate pg_catalog."C",
+      kind text collate pg_catalog."C",
+      external_id text collate pg_catalog."C",
+      reference text collate pg_catalog."C"
     );
   end if;
 end
@@ -120,7 +121,12 @@ $$;
 
 revoke usage on type metrics.evidence_key from public;
 
-comment on type metrics.evidence_key is 'What evidence is ordered by.';
+comment on type metrics.evidence_key is 'What evidence is ordered by: no two rows of an answer have the same, or the page that begins after one would leave out the other.';
+comment on column metrics.evidence_key.happened_at is 'The moment of the row.';
+comment on column metrics.evidence_key.repository is 'What its repository is called; empty where it is about none.';
+comment on column metrics.evidence_key.kind is 'Kind of the fact.';
+comment on column metrics.evidence_key.external_id is 'The sender''s id of the fact.';
+comment on column metrics.evidence_key.reference is 'What tells facts of one id apart: the reference that the sender knows the repository by, with the service where rows are of services; the source of an incident or a delivery. Several senders may tell of one repository, and repositories of several hosts may be called alike.';
 
 drop function if exists metrics.evidence_after(metrics.period);
 
@@ -136,9 +142,9 @@ begin
   if asked.after is null then
     return null;
   end if;
-  if jsonb_array_length(asked.after) = 4 and not jsonb_path_exists(asked.after, '$[*] ? (@.type() != "string")') then
+  if jsonb_array_length(asked.after) = 5 and not jsonb_path_exists(asked.after, '$[*] ? (@.type() != "string")') then
     begin
-      after := (asked.after ->> 0, asked.after ->> 1, asked.after ->> 2, asked.after ->> 3);
+      after := (asked.after ->> 0, asked.after ->> 1, asked.after ->> 2, asked.after ->> 3, asked.after ->> 4);
     exception
       when data_exception then
         after := null;
@@ -158,8 +164,9 @@ revoke execute on function metrics.evidence_after(metrics.period) from public;
 comment on function metrics.evidence_after(metrics.period) is 'The key after which a page of evidence begins; NULL for the first page. Raises 22023 for what is no such key.';
 
 drop function if exists metrics.evidence_page_key(timestamptz, text, text, text);
+drop function if exists metrics.evidence_page_key(timestamptz, text, text, text, text);
 
-create function metrics.evidence_page_key(happened_at timestamptz, repository text, kind text, external_id text)
+create function metrics.evidence_page_key(happened_at timestamptz, repository text, kind text, external_id text, reference text default '')
 returns text
 language sql
 stable
@@ -169,9 +176,10 @@ as $$
     to_char(happened_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     repository,
     kind,
-    external_id
+    external_id,
+    reference
   )::text
 $$;
-revoke execute on function metrics.evidence_page_key(timestamptz, text, text, text) from public;
+revoke execute on function metrics.evidence_page_key(timestamptz, text, text, text, text) from public;
 
-comment on function metrics.evidence_page_key(timestamptz, text, text, text) is 'The page_key of a row of evidence.';
+comment on function metrics.evidence_page_key(timestamptz, text, text, text, text) is 'The page_key of a row of evidence: the parts of its evidence_key.';

@@ -285,8 +285,7 @@ begin
     d.reason,
     null::text,
     jsonb_build_object('source', d.source, 'result', d.result, 'size', d.size, 'notes', d.notes, 'body_expires_on', d.body_expires_on),
-    -- Two sources may have given one id.
-    metrics.evidence_page_key(d.received_at, d.source, 'delivery', d.delivery_id),
+    metrics.evidence_page_key(d.received_at, '', 'delivery', d.delivery_id, d.source),
     rows_in_all
   from metrics.deliveries as d
   where d.result <> 'stored'
@@ -294,10 +293,10 @@ begin
     and (ingest_health_evidence.source is null or d.source = ingest_health_evidence.source)
     and (
       after.happened_at is null
-      or (d.received_at, d.source collate "C", 'delivery' collate "C", d.delivery_id collate "C")
-        > (after.happened_at, after.repository, after.kind, after.external_id)
+      -- Two sources may have given one id.
+      or (d.received_at, '', 'delivery', d.delivery_id, d.source)::metrics.evidence_key > after
     )
-  order by d.received_at, d.source collate "C", d.delivery_id collate "C"
+  order by d.received_at, d.delivery_id collate "C", d.source collate "C"
   limit asked.page_size;
 end
 $$;
