@@ -324,8 +324,8 @@ begin
       jsonb_strip_nulls(p.detail) as detail
     from (
       select
-        null::double precision as value,
-        null as unit,
+        ((e.deployment).outcome = 'success')::integer::double precision as value,
+        'deployments' as unit,
         case
           when (e.deployment).outcome = 'failure' then 'failed_attempt'
           when (e.deployment).is_first then 'first_deployment'
@@ -462,7 +462,7 @@ end
 $$;
 revoke execute on function metrics.deployment_frequency_evidence(date, date, text, text, text, text, text, integer) from public;
 
-comment on function metrics.deployment_frequency_evidence(date, date, text, text, text, text, text, integer) is 'The production deployments behind deployment_frequency, attempts that did not reach the environment included: reason says what is special about one.';
+comment on function metrics.deployment_frequency_evidence(date, date, text, text, text, text, text, integer) is 'The production deployments behind deployment_frequency, attempts that did not reach the environment included: value 1 for one that counts and 0 for an attempt, reason what is special about it.';
 
 drop function if exists metrics.change_lead_time_evidence(date, date, text, text, text, text, boolean, text, integer);
 
