@@ -6,6 +6,7 @@ import { testDatabase } from "../support/database.ts";
 import { ingest } from "../support/history_calls.ts";
 import { callTelling, rolledBack } from "../support/history_copies.ts";
 import type { Said } from "../support/history_observations.ts";
+import { METRICS } from "../support/model_dora.ts";
 import { become, makeAdmin } from "../support/people.ts";
 import { type ReadingFunction, readingFunctions, readPage, type Row } from "../support/reading.ts";
 
@@ -211,6 +212,13 @@ for (const [what, { said, reasons }] of Object.entries(HALVES)) {
         ] as [Row, boolean][]
       ) {
         assertEquals(await faultsIn(sql, functions, args, isEmpty), [], JSON.stringify(args));
+      }
+      const delivery = functions.filter(({ name }) => ["dora", ...METRICS].includes(name));
+      for (const by of ["service", "repository"]) {
+        const grouped: [Row, boolean][] = [[{ ...week, by }, isNothing], [{ ...week, by, bucket: "day" }, isNothing]];
+        for (const [args, isEmpty] of grouped) {
+          assertEquals(await faultsIn(sql, delivery, args, isEmpty), [], JSON.stringify(args));
+        }
       }
       const dora = functions.find(({ name }) => name === "dora")!;
       assertEquals((await readPage(sql, dora, week)).map(({ reason }) => reason), reasons);
