@@ -93,12 +93,12 @@ comment on type metrics.evidence is 'A row behind a number: when, of which repos
 comment on column metrics.evidence.happened_at is 'The moment that decides the period to which the row belongs.';
 comment on column metrics.evidence.repository is 'Full name of the repository, else its first reference; NULL where it is about none.';
 comment on column metrics.evidence.service is 'Name of the service, where the number is about services.';
-comment on column metrics.evidence.kind is 'Kind of the fact, in the singular: deployment, change, incident, pipeline_run, job, pull_request, test_run, test_case, rule_check, measurement or delivery.';
+comment on column metrics.evidence.kind is 'Kind of the fact, in the singular: deployment, pipeline_run or release (as what a service is deployed by), change, incident, pull_request, job, test_run, test_case, rule_check, measurement or delivery.';
 comment on column metrics.evidence.external_id is 'The sender''s id of the fact; the sha of a change.';
 comment on column metrics.evidence.commit_sha is 'The commit that it is about.';
 comment on column metrics.evidence.title is 'What a reader knows it by: a title, a pipeline, a rule, an event.';
 comment on column metrics.evidence.value is 'Its part in the number; NULL where it has none, and reason says why.';
-comment on column metrics.evidence.unit is 'Unit of value: seconds, ratio, minutes, or what was measured in.';
+comment on column metrics.evidence.unit is 'Unit of value: seconds; ratio; deployments, failed, rework, failures or retries, of which value is a number; the currency of a cost; or what was measured in.';
 comment on column metrics.evidence.reason is 'Why it is left out of the number, or what it is counted as.';
 comment on column metrics.evidence.url is 'Where the provider shows it; https, or NULL.';
 comment on column metrics.evidence.detail is 'What else the number depends on: an object, its keys told by the function.';
