@@ -123,24 +123,30 @@ comment on composite type column metrics.evidence.commit_sha is 'The commit that
 comment on composite type column metrics.evidence.detail is 'What else the number depends on: an object, its keys told by the function.';
 comment on composite type column metrics.evidence.external_id is 'The sender''s id of the fact; the sha of a change.';
 comment on composite type column metrics.evidence.happened_at is 'The moment that decides the period to which the row belongs.';
-comment on composite type column metrics.evidence.kind is 'Kind of the fact, in the singular: deployment, change, incident, pipeline_run, job, pull_request, test_run, test_case, rule_check, measurement or delivery.';
+comment on composite type column metrics.evidence.kind is 'Kind of the fact, in the singular: deployment, pipeline_run or release (as what a service is deployed by), change, incident, pull_request, job, test_run, test_case, rule_check, measurement or delivery.';
 comment on composite type column metrics.evidence.page_key is 'Key of the row: as page_after it asks for the rows after it.';
 comment on composite type column metrics.evidence.reason is 'Why it is left out of the number, or what it is counted as.';
 comment on composite type column metrics.evidence.repository is 'Full name of the repository, else its first reference; NULL where it is about none.';
 comment on composite type column metrics.evidence.service is 'Name of the service, where the number is about services.';
 comment on composite type column metrics.evidence.title is 'What a reader knows it by: a title, a pipeline, a rule, an event.';
 comment on composite type column metrics.evidence.total is 'Rows of all pages.';
-comment on composite type column metrics.evidence.unit is 'Unit of value: seconds, ratio, minutes, or what was measured in.';
+comment on composite type column metrics.evidence.unit is 'Unit of value: seconds; ratio; deployments, failed, rework, failures or retries, of which value is a number; the currency of a cost; or what was measured in.';
 comment on composite type column metrics.evidence.url is 'Where the provider shows it; https, or NULL.';
 comment on composite type column metrics.evidence.value is 'Its part in the number; NULL where it has none, and reason says why.';
 
 -- type metrics.evidence_key
 create type metrics.evidence_key as (
   happened_at timestamp with time zone,
-  repository text,
-  kind text,
-  external_id text
+  repository text collate pg_catalog."C",
+  kind text collate pg_catalog."C",
+  external_id text collate pg_catalog."C",
+  reference text collate pg_catalog."C"
 );
+comment on composite type column metrics.evidence_key.external_id is 'The sender''s id of the fact.';
+comment on composite type column metrics.evidence_key.happened_at is 'The moment of the row.';
+comment on composite type column metrics.evidence_key.kind is 'Kind of the fact.';
+comment on composite type column metrics.evidence_key.reference is 'What tells facts of one id apart: the reference that the sender knows the repository by, with the service where rows are of services; the source of an incident or a delivery. Several senders may tell of one repository, and repositories of several hosts may be called alike.';
+comment on composite type column metrics.evidence_key.repository is 'What its repository is called; empty where it is about none.';
 
 -- type metrics.flaky_job
 create type metrics.flaky_job as (
@@ -2618,7 +2624,7 @@ comment on view column metrics.daily_development_metrics.metric is 'deployment_f
 comment on view column metrics.daily_development_metrics.sample_size is 'How many deployments, changes, pull requests, runs, tests or checks it is of.';
 comment on view column metrics.daily_development_metrics.unit is 'deployments, seconds or ratio.';
 comment on view column metrics.daily_development_metrics.value is 'The number; NULL where there is nothing to count.';
-comment on view metrics.daily_development_metrics is 'A number for each of the last 400 days and each metric, of all repositories that the reader may read; NULL where there is nothing to count. The functions of the same names say more, and of any period.';
+comment on view metrics.daily_development_metrics is 'A number for each of the last 400 days and each metric, of all repositories that the reader may read; NULL where there is nothing to count. A function says more, and of any period: the one of that name; pipeline_health of pipelines, test_health of tests, rule_compliance of rules.';
 
 -- view metrics.deployment_events
 create view metrics.deployment_events with (security_invoker=true) as
@@ -6021,525 +6027,321 @@ declare
   repository_ids bigint[];
   labels text[];
   names text[];
+  marks text[];
+  unlinked bigint[] := '{}';
   rows_in_all bigint;
 begin
   select
     coalesce(array_agg(s.service_id), '{}'),
     coalesce(array_agg(s.repository_id), '{}'),
     coalesce(array_agg(s.label), '{}'),
-    coalesce(array_agg(s.repository_label), '{}')
-  into service_ids, repository_ids, labels, names
-  from metrics.selected_services((asked).generation, service, repository, team) as s;
-
-  if about = 'deployments' then
-    rows_in_all := (
-      select count(*)
-      from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-      join metrics.service_deployments as t
-        on t.generation = (asked).generation
-        and t.service_id = c.service_id
-        and t.at >= starts_at
-        and t.at < ends_at
-      where true
-        and (environment is null or t.environment = environment)
-    );
-    return query
-    select
-      e.happened_at,
-      e.repository,
-      e.service,
-      e.kind,
-      e.external_id,
-      e.commit_sha,
-      e.title,
-      e.value,
-      e.unit,
-      e.reason,
-      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
-      e.detail,
-      metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
-      rows_in_all
-    from (
-      select
-        t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, null::double precision as value, null as unit, case when t.outcome = 'failure' then 'failed_attempt' when t.is_first then 'first_deployment' when t.is_redeploy then 'redeploy' end as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('began_at', t.began_at, 'outcome', t.outcome, 'rollout', t.member_ids, 'has_place', t.position is not null)) as detail, t.place
-      from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-      cross join lateral (
-        select t.*, (t.external_id || ' ' || c.label) as place
-        from metrics.service_deployments as t
-        where t.generation = (asked).generation
-          and t.service_id = c.service_id
-          and t.at >= begins_at
-          and t.at < ends_at
-          and true
-          and (environment is null or t.environment = environment)
-          and (
-            after.happened_at is null
-            or (t.at, c.name collate "C", t.kind collate "C", (t.external_id || ' ' || c.label) collate "C")
-              > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-          )
-        order by t.at, t.external_id collate "C"
-        limit (asked).page_size
-      ) as t
-    ) as e
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C"
-    limit (asked).page_size;
-    return;
-  end if;
+    coalesce(array_agg(s.repository_label), '{}'),
+    coalesce(array_agg(e'\n' || s.label || e'\n' || r.reference), '{}')
+  into service_ids, repository_ids, labels, names, marks
+  from metrics.selected_services((asked).generation, service, repository, team) as s
+  join (
+    select o.repository_id, min(o.reference collate "C") as reference
+    from metrics.repository_references as o
+    group by o.repository_id
+  ) as r
+    on r.repository_id = s.repository_id;
 
   if about = 'failures' then
-    rows_in_all := (
-      select sum(u.n)
-      from (
-        select count(*) as n
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        join metrics.service_deployments as t
-          on t.generation = (asked).generation
-          and t.service_id = c.service_id
-          and t.at >= starts_at
-          and t.at < ends_at
-        where t.outcome = 'success'
-          and (environment is null or t.environment = environment)
-        union all
-        select count(*)
-        from metrics.deployment_failures as f
-        where f.generation = (asked).generation
+    unlinked := array(
+      select f.id
+      from metrics.deployment_failures as f
+      where f.generation = (asked).generation
         and f.failed_id is null
+        and f.at >= starts_at
         and f.at < ends_at
         and (
           f.service_id = any(service_ids)
           or (f.service_id is null and service is null and (f.repository_id = any(repository_ids) or (f.repository_id is null and not is_restricted)))
         )
-          and f.at >= starts_at
-      ) as u
     );
-    return query
-    select
-      e.happened_at,
-      e.repository,
-      e.service,
-      e.kind,
-      e.external_id,
-      e.commit_sha,
-      e.title,
-      e.value,
-      e.unit,
-      e.reason,
-      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
-      e.detail,
-      metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
-      rows_in_all
+  end if;
+
+  rows_in_all := cardinality(unlinked) + (
+    select coalesce(sum(u.n), 0)
+    from unnest(service_ids) as c (service_id)
+    cross join lateral (
+      select count(*) as n
+      from metrics.service_deployments as t
+      where t.generation = (asked).generation
+        and t.service_id = c.service_id
+        and t.at >= starts_at
+        and t.at < ends_at
+        and (environment is null or t.environment = environment)
+        and (
+          about = 'deployments'
+          or (about in ('failures', 'rework') and t.outcome = 'success')
+          or (about = 'recoveries' and t.causes is not null and t.recovered_at is null)
+        )
+      union all
+      select count(*)
+      from metrics.service_deployments as t
+      where about = 'recoveries'
+        and t.generation = (asked).generation
+        and t.service_id = c.service_id
+        and t.recovered_at >= starts_at
+        and t.recovered_at < ends_at
+        and t.causes is not null
+        and t.recovery_seconds is not null
+        and (environment is null or t.environment = environment)
+      union all
+      select count(*)
+      from metrics.changes as t
+      where about = 'changes'
+        and t.generation = (asked).generation
+        and t.service_id = c.service_id
+        and t.shipped_at >= starts_at
+        and t.shipped_at < ends_at
+        and coalesce(t.exclusion, '') not in ('no_change', 'merge_commit')
+        and (with_bots or not t.is_bot)
+        and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
+      union all
+      select count(*)
+      from metrics.changes as t
+      where about = 'changes'
+        and t.generation = (asked).generation
+        and t.service_id = c.service_id
+        and t.exclusion in ('rewritten', 'order_unknown')
+        and t.shipped_at is null
+        and t.started_at >= starts_at
+        and t.started_at < ends_at
+        and (with_bots or not t.is_bot)
+    ) as u
+  );
+
+  -- Of each service whole moments are read until they are a page, so that in which order rows of one moment come is said in one place: by
+  -- the key.
+  return query
+  with shown as materialized (
+    select e.key, e.service, e.deployment, e.change, e.failure
     from (
-      select *
-      from (
-      select
-        t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, (t.causes is not null)::integer::double precision as value, 'failed' as unit, array_to_string(t.causes, ', ') as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('failures', (
-          select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-            'cause', f.cause,
-            'mended_by', m.external_id,
-            'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
-            'incident', f.incident_external_id,
-            'incident_source', f.incident_source,
-            'incident_url', i.url,
-            'at', f.at,
-            'ended_at', f.ended_at
-          )) order by f.at, f.cause)
-          from metrics.deployment_failures as f
-          left join metrics.service_deployments as m
-            on m.id = f.mended_by
-          left join metrics.incidents as i
-            on i.source = f.incident_source
-            and i.external_id = f.incident_external_id
-          where f.failed_id = t.id
-        ))) as detail, t.place
-      from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
+      select d.key, c.label as service, d.deployment, null::metrics.changes as change, null::metrics.deployment_failures as failure
+      from unnest(service_ids, labels, names, marks) as c (service_id, label, name, mark)
       cross join lateral (
-        select t.*, (t.external_id || ' ' || c.label) as place
+        select k.key, t as deployment
         from metrics.service_deployments as t
+        cross join lateral (select (t.at, c.name, t.kind, t.external_id, t.reference || c.mark)::metrics.evidence_key as key) as k
         where t.generation = (asked).generation
           and t.service_id = c.service_id
           and t.at >= begins_at
           and t.at < ends_at
-          and t.outcome = 'success'
           and (environment is null or t.environment = environment)
           and (
-            after.happened_at is null
-            or (t.at, c.name collate "C", t.kind collate "C", (t.external_id || ' ' || c.label) collate "C")
-              > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
+            about = 'deployments'
+            or (about in ('failures', 'rework') and t.outcome = 'success')
+            or (about = 'recoveries' and t.causes is not null and t.recovered_at is null)
           )
-        order by t.at, t.external_id collate "C"
-        limit (asked).page_size
-      ) as t
-        union all
-        select
-          f.at,
-          coalesce(metrics.repository_label(f.repository_id), ''),
-          metrics.service_label(f.service_id),
-          'incident',
-          f.incident_external_id,
-          i.commit_sha,
-          i.title,
-          null,
-          null,
-          'unlinked',
-          null,
-          i.url,
-          jsonb_strip_nulls(jsonb_build_object('source', f.incident_source, 'ended_at', f.ended_at)),
-          f.incident_source || ' ' || f.incident_external_id
-        from metrics.deployment_failures as f
-        join metrics.incidents as i
-          on i.source = f.incident_source
-          and i.external_id = f.incident_external_id
-        where f.generation = (asked).generation
-        and f.failed_id is null
-        and f.at < ends_at
-        and (
-          f.service_id = any(service_ids)
-          or (f.service_id is null and service is null and (f.repository_id = any(repository_ids) or (f.repository_id is null and not is_restricted)))
-        )
-          and f.at >= begins_at
-          and (
-            after.happened_at is null
-            or (f.at, coalesce(metrics.repository_label(f.repository_id), '') collate "C", 'incident' collate "C", (f.incident_source || ' ' || f.incident_external_id) collate "C")
-              > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-          )
-      ) as u
-    ) as e
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C"
-    limit (asked).page_size;
-    return;
-  end if;
-
-  if about = 'recoveries' then
-    rows_in_all := (
-      select sum(u.n)
-      from (
-        select count(*) as n
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        join metrics.service_deployments as t
-          on t.generation = (asked).generation
+          and (after.happened_at is null or k.key > after)
+        order by t.at
+        fetch first ((asked).page_size) rows with ties
+      ) as d
+      where about <> 'changes'
+      union all
+      select d.key, c.label, d.deployment, null, null
+      from unnest(service_ids, labels, names, marks) as c (service_id, label, name, mark)
+      cross join lateral (
+        select k.key, t as deployment
+        from metrics.service_deployments as t
+        cross join lateral (select (t.recovered_at, c.name, t.kind, t.external_id, t.reference || c.mark)::metrics.evidence_key as key) as k
+        where t.generation = (asked).generation
           and t.service_id = c.service_id
-          and t.recovered_at >= starts_at
+          and t.recovered_at >= begins_at
           and t.recovered_at < ends_at
-        where t.causes is not null and t.recovery_seconds is not null
+          and t.causes is not null
+          and t.recovery_seconds is not null
           and (environment is null or t.environment = environment)
-        union all
-        select count(*)
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        join metrics.service_deployments as t
-          on t.generation = (asked).generation
+          and (after.happened_at is null or k.key > after)
+        order by t.recovered_at
+        fetch first ((asked).page_size) rows with ties
+      ) as d
+      where about = 'recoveries'
+      union all
+      select d.key, c.label, null, d.change, null
+      from unnest(service_ids, labels, names, marks) as c (service_id, label, name, mark)
+      cross join lateral (
+        select k.key, t as change
+        from metrics.changes as t
+        cross join lateral (select (t.shipped_at, c.name, 'change', t.sha, c.mark)::metrics.evidence_key as key) as k
+        where t.generation = (asked).generation
           and t.service_id = c.service_id
-          and t.at >= starts_at
-          and t.at < ends_at
-        where t.causes is not null and t.recovered_at is null
-          and (environment is null or t.environment = environment)
-      ) as u
-    );
-    return query
-    select
-      e.happened_at,
-      e.repository,
-      e.service,
-      e.kind,
-      e.external_id,
-      e.commit_sha,
-      e.title,
-      e.value,
-      e.unit,
-      e.reason,
-      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
-      e.detail,
-      metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
-      rows_in_all
-    from (
-      select *
-      from (
-        select
-          t.recovered_at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-          t.environment as title, t.recovery_seconds as value, 'seconds' as unit, array_to_string(t.causes, ', ') as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
-            select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-              'cause', f.cause,
-              'mended_by', m.external_id,
-              'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
-              'incident', f.incident_external_id,
-              'incident_source', f.incident_source,
-              'incident_url', i.url,
-              'at', f.at,
-              'ended_at', f.ended_at
-            )) order by f.at, f.cause)
-            from metrics.deployment_failures as f
-            left join metrics.service_deployments as m
-              on m.id = f.mended_by
-            left join metrics.incidents as i
-              on i.source = f.incident_source
-              and i.external_id = f.incident_external_id
-            where f.failed_id = t.id
-          ))) as detail, t.place
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        cross join lateral (
-          select t.*, (t.external_id || ' ' || c.label) as place
-          from metrics.service_deployments as t
-          where t.generation = (asked).generation
-            and t.service_id = c.service_id
-            and t.recovered_at >= begins_at
-            and t.recovered_at < ends_at
-            and t.causes is not null and t.recovery_seconds is not null
-            and (environment is null or t.environment = environment)
-            and (
-              after.happened_at is null
-              or (t.recovered_at, c.name collate "C", t.kind collate "C", (t.external_id || ' ' || c.label) collate "C")
-                > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-            )
-          order by t.recovered_at, t.external_id collate "C"
-          limit (asked).page_size
-        ) as t
-        union all
-        select
-          t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-          t.environment as title, null as value, 'seconds' as unit, 'open' as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
-            select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-              'cause', f.cause,
-              'mended_by', m.external_id,
-              'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
-              'incident', f.incident_external_id,
-              'incident_source', f.incident_source,
-              'incident_url', i.url,
-              'at', f.at,
-              'ended_at', f.ended_at
-            )) order by f.at, f.cause)
-            from metrics.deployment_failures as f
-            left join metrics.service_deployments as m
-              on m.id = f.mended_by
-            left join metrics.incidents as i
-              on i.source = f.incident_source
-              and i.external_id = f.incident_external_id
-            where f.failed_id = t.id
-          ))) as detail, t.place
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        cross join lateral (
-          select t.*, (t.external_id || ' ' || c.label) as place
-          from metrics.service_deployments as t
-          where t.generation = (asked).generation
-            and t.service_id = c.service_id
-            and t.at >= begins_at
-            and t.at < ends_at
-            and t.causes is not null and t.recovered_at is null
-            and (environment is null or t.environment = environment)
-            and (
-              after.happened_at is null
-              or (t.at, c.name collate "C", t.kind collate "C", (t.external_id || ' ' || c.label) collate "C")
-                > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-            )
-          order by t.at, t.external_id collate "C"
-          limit (asked).page_size
-        ) as t
-      ) as u
+          and t.shipped_at >= begins_at
+          and t.shipped_at < ends_at
+          and coalesce(t.exclusion, '') not in ('no_change', 'merge_commit')
+          and (with_bots or not t.is_bot)
+          and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
+          and (after.happened_at is null or k.key > after)
+        order by t.shipped_at
+        fetch first ((asked).page_size) rows with ties
+      ) as d
+      where about = 'changes'
+      union all
+      select d.key, c.label, null, d.change, null
+      from unnest(service_ids, labels, names, marks) as c (service_id, label, name, mark)
+      cross join lateral (
+        select k.key, t as change
+        from metrics.changes as t
+        cross join lateral (select (t.started_at, c.name, 'change', t.sha, c.mark)::metrics.evidence_key as key) as k
+        where t.generation = (asked).generation
+          and t.service_id = c.service_id
+          and t.exclusion in ('rewritten', 'order_unknown')
+          and t.shipped_at is null
+          and t.started_at >= begins_at
+          and t.started_at < ends_at
+          and (with_bots or not t.is_bot)
+          and (after.happened_at is null or k.key > after)
+        order by t.started_at
+        fetch first ((asked).page_size) rows with ties
+      ) as d
+      where about = 'changes'
+      union all
+      select k.key, metrics.service_label(f.service_id), null, null, f
+      from metrics.deployment_failures as f
+      cross join lateral (
+        select (
+          f.at, coalesce(metrics.repository_label(f.repository_id), ''), 'incident', f.incident_external_id, f.incident_source
+        )::metrics.evidence_key as key
+      ) as k
+      where f.id = any(unlinked)
+        and f.at >= begins_at
+        and (after.happened_at is null or k.key > after)
     ) as e
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C"
-    limit (asked).page_size;
-    return;
-  end if;
-
-  if about = 'rework' then
-    rows_in_all := (
-      select count(*)
-      from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-      join metrics.service_deployments as t
-        on t.generation = (asked).generation
-        and t.service_id = c.service_id
-        and t.at >= starts_at
-        and t.at < ends_at
-      where t.outcome = 'success'
-        and (environment is null or t.environment = environment)
-    );
-    return query
+    order by e.key
+    limit (asked).page_size
+  )
+  select
+    (e.key).happened_at,
+    nullif((e.key).repository, ''),
+    e.service,
+    (e.key).kind,
+    (e.key).external_id,
+    v.commit_sha,
+    v.title,
+    v.value,
+    v.unit,
+    v.reason,
+    v.url,
+    v.detail,
+    metrics.evidence_page_key((e.key).happened_at, (e.key).repository, (e.key).kind, (e.key).external_id, (e.key).reference),
+    rows_in_all
+  from shown as e
+  cross join lateral (
     select
-      e.happened_at,
-      e.repository,
-      e.service,
-      e.kind,
-      e.external_id,
-      e.commit_sha,
-      e.title,
-      e.value,
-      e.unit,
-      e.reason,
-      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
-      e.detail,
-      metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
-      rows_in_all
+      (e.deployment).commit_sha,
+      (e.deployment).environment as title,
+      p.value,
+      p.unit,
+      p.reason,
+      metrics.deployment_url((e.deployment).kind, (e.deployment).reference_id, (e.deployment).external_id) as url,
+      jsonb_strip_nulls(p.detail) as detail
     from (
       select
-        t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, t.is_rework::integer::double precision as value, 'rework' as unit, case when t.is_rework then 'rework' end as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('mended', (
-          select jsonb_agg(jsonb_build_object('cause', f.cause, 'failed', o.external_id, 'failed_url', metrics.deployment_url(o.kind, o.reference_id, o.external_id)) order by o.at, f.cause)
+        ((e.deployment).outcome = 'success')::integer::double precision as value,
+        'deployments' as unit,
+        case
+          when (e.deployment).outcome = 'failure' then 'failed_attempt'
+          when (e.deployment).is_first then 'first_deployment'
+          when (e.deployment).is_redeploy then 'redeploy'
+        end as reason,
+        jsonb_build_object(
+          'began_at', (e.deployment).began_at,
+          'outcome', (e.deployment).outcome,
+          'rollout', (e.deployment).member_ids,
+          'has_place', (e.deployment).position is not null
+        ) as detail
+      where about = 'deployments'
+      union all
+      select
+        ((e.deployment).causes is not null)::integer,
+        'failed',
+        array_to_string((e.deployment).causes, ', '),
+        jsonb_build_object('failures', metrics.failures_of((e.deployment).id))
+      where about = 'failures'
+      union all
+      select
+        (e.deployment).recovery_seconds,
+        'seconds',
+        case when (e.deployment).recovered_at is null then 'open' else array_to_string((e.deployment).causes, ', ') end,
+        jsonb_build_object('deployed_at', (e.deployment).at, 'failures', metrics.failures_of((e.deployment).id))
+      where about = 'recoveries'
+      union all
+      select
+        (e.deployment).is_rework::integer,
+        'rework',
+        case when (e.deployment).is_rework then 'rework' end,
+        jsonb_build_object('mended', (
+          select jsonb_agg(
+            jsonb_build_object(
+              'cause', f.cause,
+              'failed', o.external_id,
+              'failed_url', metrics.deployment_url(o.kind, o.reference_id, o.external_id)
+            )
+            order by o.at, f.cause
+          )
           from metrics.deployment_failures as f
           join metrics.service_deployments as o
             on o.id = f.failed_id
-          where f.mended_by = t.id
-        ))) as detail, t.place
-      from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-      cross join lateral (
-        select t.*, (t.external_id || ' ' || c.label) as place
-        from metrics.service_deployments as t
-        where t.generation = (asked).generation
-          and t.service_id = c.service_id
-          and t.at >= begins_at
-          and t.at < ends_at
-          and t.outcome = 'success'
-          and (environment is null or t.environment = environment)
-          and (
-            after.happened_at is null
-            or (t.at, c.name collate "C", t.kind collate "C", (t.external_id || ' ' || c.label) collate "C")
-              > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-          )
-        order by t.at, t.external_id collate "C"
-        limit (asked).page_size
-      ) as t
-    ) as e
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C"
-    limit (asked).page_size;
-    return;
-  end if;
-
-  if about = 'changes' then
-    rows_in_all := (
-      select sum(u.n)
-      from (
-        select count(*) as n
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        join metrics.changes as t
-          on t.generation = (asked).generation
-          and t.service_id = c.service_id
-          and t.shipped_at >= starts_at
-          and t.shipped_at < ends_at
-        where t.exclusion is distinct from 'no_change' and t.exclusion is distinct from 'merge_commit'
-          and (with_bots or not t.is_bot)
-          and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
-        union all
-        select count(*)
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        join metrics.changes as t
-          on t.generation = (asked).generation
-          and t.service_id = c.service_id
-          and t.shipped_at is null
-          and t.started_at >= starts_at
-          and t.started_at < ends_at
-        where t.exclusion in ('rewritten', 'order_unknown')
-          and (with_bots or not t.is_bot)
-      ) as u
-    );
-    return query
+          where f.mended_by = (e.deployment).id
+        ))
+      where about = 'rework'
+    ) as p
+    where (e.deployment).id is not null
+    union all
     select
-      e.happened_at,
-      e.repository,
-      e.service,
-      e.kind,
-      e.external_id,
-      e.commit_sha,
+      (e.change).sha,
       (
         select min(m.title collate "C")
-        from metrics.repository_references as f
-        join metrics.repository_references as r
-          on r.repository_id = f.repository_id
+        from metrics.repository_references as r
         join metrics.commits as m
           on m.reference_id = r.id
-          and m.sha = e.commit_sha
-        where f.id = e.reference_id
+          and m.sha = (e.change).sha
+        where r.repository_id = (e.change).repository_id
       ),
-      e.value,
-      e.unit,
-      e.reason,
-      coalesce(e.url, d.url),
-      e.detail || jsonb_strip_nulls(jsonb_build_object('deployment_url', d.url)),
-      metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
-      rows_in_all
-    from (
-      select *
-      from (
-        select
-          t.shipped_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.reference_id,
-          case when t.exclusion is null then t.lead_seconds end as value, 'seconds' as unit, t.exclusion as reason,
-          p.url,
-          d.kind as deployment_kind,
-          d.reference_id as deployment_reference_id,
-          d.external_id as deployment_id,
-          jsonb_strip_nulls(jsonb_build_object(
-            'basis', t.basis,
-            'started_at', t.started_at,
-            'pull_request', t.pull_request_number,
-            'deployment', d.external_id
-          )) as detail,
-          t.place
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        cross join lateral (
-          select t.*, (t.sha || ' ' || c.label) as place
-          from metrics.changes as t
-          where t.generation = (asked).generation
-            and t.service_id = c.service_id
-            and t.shipped_at >= begins_at and t.shipped_at < ends_at and t.exclusion is distinct from 'no_change' and t.exclusion is distinct from 'merge_commit' and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
-            and (with_bots or not t.is_bot)
-            and (
-            after.happened_at is null
-            or (t.shipped_at, c.name collate "C", 'change' collate "C", (t.sha || ' ' || c.label) collate "C")
-              > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-          )
-          order by t.shipped_at, t.sha collate "C"
-          limit (asked).page_size
-        ) as t
-        left join metrics.service_deployments as d
-          on d.id = t.shipped_by
-        left join metrics.pull_requests as p
-          on p.reference_id = t.pull_request_reference_id
-          and p.number = t.pull_request_number
-        union all
-        select
-          t.started_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.reference_id,
-          case when t.exclusion is null then t.lead_seconds end as value, 'seconds' as unit, t.exclusion as reason,
-          p.url,
-          d.kind as deployment_kind,
-          d.reference_id as deployment_reference_id,
-          d.external_id as deployment_id,
-          jsonb_strip_nulls(jsonb_build_object(
-            'basis', t.basis,
-            'started_at', t.started_at,
-            'pull_request', t.pull_request_number,
-            'deployment', d.external_id
-          )) as detail,
-          t.place
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        cross join lateral (
-          select t.*, (t.sha || ' ' || c.label) as place
-          from metrics.changes as t
-          where t.generation = (asked).generation
-            and t.service_id = c.service_id
-            and t.shipped_at is null and t.started_at >= begins_at and t.started_at < ends_at and t.exclusion in ('rewritten', 'order_unknown')
-            and (with_bots or not t.is_bot)
-            and (
-            after.happened_at is null
-            or (t.started_at, c.name collate "C", 'change' collate "C", (t.sha || ' ' || c.label) collate "C")
-              > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-          )
-          order by t.started_at, t.sha collate "C"
-          limit (asked).page_size
-        ) as t
-        left join metrics.service_deployments as d
-          on d.id = t.shipped_by
-        left join metrics.pull_requests as p
-          on p.reference_id = t.pull_request_reference_id
-          and p.number = t.pull_request_number
-      ) as u
-      order by happened_at, repository collate "C", kind collate "C", place collate "C"
-      limit (asked).page_size
-    ) as e
-    cross join lateral (
-      select metrics.deployment_url(e.deployment_kind, e.deployment_reference_id, e.deployment_id) as url
+      case when (e.change).exclusion is null then (e.change).lead_seconds end,
+      'seconds',
+      (e.change).exclusion,
+      coalesce(
+        (
+          select p.url
+          from metrics.pull_requests as p
+          where p.reference_id = (e.change).pull_request_reference_id
+            and p.number = (e.change).pull_request_number
+        ),
+        d.url
+      ),
+      jsonb_strip_nulls(jsonb_build_object(
+        'basis', (e.change).basis,
+        'started_at', (e.change).started_at,
+        'pull_request', (e.change).pull_request_number,
+        'deployment', d.external_id,
+        'deployment_url', d.url
+      ))
+    from (select) as o
+    left join lateral (
+      select s.external_id, metrics.deployment_url(s.kind, s.reference_id, s.external_id) as url
+      from metrics.service_deployments as s
+      where s.id = (e.change).shipped_by
       offset 0
     ) as d
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C";
-    return;
-  end if;
+      on true
+    where (e.change).sha is not null
+    union all
+    select
+      i.commit_sha,
+      i.title,
+      null,
+      null,
+      'unlinked',
+      i.url,
+      jsonb_strip_nulls(jsonb_build_object('source', i.source, 'ended_at', (e.failure).ended_at))
+    from metrics.incidents as i
+    where i.source = (e.failure).incident_source
+      and i.external_id = (e.failure).incident_external_id
+  ) as v
+  order by e.key;
 end
 $function$;
 grant execute on function metrics.delivery_evidence(asked metrics.period, about text, service text, repository text, team text, environment text, bots boolean) to authenticated;
@@ -6565,12 +6367,12 @@ begin
     from metrics.selected_services((asked).generation, service, repository, team) as s
     order by 1
   );
-  return case when groups = '{}' and num_nonnulls(service, repository, team) > 0 then array[''] else groups end;
+  return case when groups = '{}' then array[''] else groups end;
 end
 $function$;
 grant execute on function metrics.delivery_groups(asked metrics.period, by text, service text, repository text, team text) to authenticated;
 grant execute on function metrics.delivery_groups(asked metrics.period, by text, service text, repository text, team text) to metrics_reader;
-comment on function metrics.delivery_groups(asked metrics.period, by text, service text, repository text, team text) is 'Names of the groups of a number about deployments, in the order of their bytes: "" for all together, and for what is not known.';
+comment on function metrics.delivery_groups(asked metrics.period, by text, service text, repository text, team text) is 'Names of the groups of a number about deployments, in the order of their bytes: "" for all together, for what is not known, and where there is none, so that a row says why.';
 
 -- function metrics.delivery_page(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean)
 CREATE OR REPLACE FUNCTION metrics.delivery_page(asked metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean)
@@ -6587,7 +6389,9 @@ begin
   return query
   select p.name, c, p.page_key, p.total
   from metrics.page_of(asked, groups, array['']) with ordinality as p (name, bucket_start, part, page_key, total, n)
-  join metrics.count_deliveries(asked, null, wanted, by, service, repository, team, environment, bots, shown) as c
+  join metrics.count_deliveries(
+    asked, null, wanted, case when groups = array[''] then 'nothing' else by end, service, repository, team, environment, bots, shown
+  ) as c
     on c.name = coalesce(p.name, '')
     and c.bucket_start is not distinct from p.bucket_start
   order by p.n;
@@ -6656,7 +6460,7 @@ end
 $function$;
 grant execute on function metrics.deployment_frequency_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) to authenticated;
 grant execute on function metrics.deployment_frequency_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) to metrics_reader;
-comment on function metrics.deployment_frequency_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) is 'The production deployments behind deployment_frequency, attempts that did not reach the environment included: reason says what is special about one.';
+comment on function metrics.deployment_frequency_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) is 'The production deployments behind deployment_frequency, attempts that did not reach the environment included: value 1 for one that counts and 0 for an attempt, reason what is special about it.';
 
 -- function metrics.deployment_rework_rate(since date, until date, bucket text, by text, service text, repository text, team text, environment text, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.deployment_rework_rate(since date DEFAULT NULL::date, until date DEFAULT NULL::date, bucket text DEFAULT 'none'::text, by text DEFAULT 'nothing'::text, service text DEFAULT NULL::text, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, environment text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -7895,6 +7699,9 @@ begin
   asked := metrics.period_of(since, until, bucket, page_after, page_size);
   grouped := metrics.checked_word('by', by, array['nothing', 'service', 'repository']);
   groups := metrics.delivery_groups(asked, grouped, service, repository, team);
+  if groups = array[''] then
+    grouped := 'nothing';
+  end if;
   shown := array(select distinct coalesce(p.name, '') from metrics.page_of(asked, groups, array['1', '2', '3', '4', '5']) as p);
 
   -- What the first bucket is compared with: the one before it, or as many days just before.
@@ -8358,9 +8165,9 @@ begin
   if asked.after is null then
     return null;
   end if;
-  if jsonb_array_length(asked.after) = 4 and not jsonb_path_exists(asked.after, '$[*] ? (@.type() != "string")') then
+  if jsonb_array_length(asked.after) = 5 and not jsonb_path_exists(asked.after, '$[*] ? (@.type() != "string")') then
     begin
-      after := (asked.after ->> 0, asked.after ->> 1, asked.after ->> 2, asked.after ->> 3);
+      after := (asked.after ->> 0, asked.after ->> 1, asked.after ->> 2, asked.after ->> 3, asked.after ->> 4);
     exception
       when data_exception then
         after := null;
@@ -8379,8 +8186,8 @@ grant execute on function metrics.evidence_after(asked metrics.period) to authen
 grant execute on function metrics.evidence_after(asked metrics.period) to metrics_reader;
 comment on function metrics.evidence_after(asked metrics.period) is 'The key after which a page of evidence begins; NULL for the first page. Raises 22023 for what is no such key.';
 
--- function metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text)
-CREATE OR REPLACE FUNCTION metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text)
+-- function metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text, reference text)
+CREATE OR REPLACE FUNCTION metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text, reference text DEFAULT ''::text)
  RETURNS text
  LANGUAGE sql
  STABLE
@@ -8390,12 +8197,13 @@ AS $function$
     to_char(happened_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     repository,
     kind,
-    external_id
+    external_id,
+    reference
   )::text
 $function$;
-grant execute on function metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text) to authenticated;
-grant execute on function metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text) to metrics_reader;
-comment on function metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text) is 'The page_key of a row of evidence.';
+grant execute on function metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text, reference text) to authenticated;
+grant execute on function metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text, reference text) to metrics_reader;
+comment on function metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text, reference text) is 'The page_key of a row of evidence: the parts of its evidence_key.';
 
 -- function metrics.expire_identity(name text, at timestamp with time zone)
 CREATE OR REPLACE FUNCTION metrics.expire_identity(name text, at timestamp with time zone)
@@ -8484,6 +8292,42 @@ $function$;
 grant execute on function metrics.failed_deployment_recovery_time_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) to authenticated;
 grant execute on function metrics.failed_deployment_recovery_time_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) to metrics_reader;
 comment on function metrics.failed_deployment_recovery_time_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) is 'The failed deployments behind failed_deployment_recovery_time: those that ended in the period, with the seconds, and those deployed in it that nothing has ended.';
+
+-- function metrics.failures_of(deployment bigint)
+CREATE OR REPLACE FUNCTION metrics.failures_of(deployment bigint)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+AS $function$
+begin
+  return (
+    select jsonb_agg(
+      jsonb_strip_nulls(jsonb_build_object(
+        'cause', f.cause,
+        'mended_by', m.external_id,
+        'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
+        'incident', f.incident_external_id,
+        'incident_source', f.incident_source,
+        'incident_url', i.url,
+        'at', f.at,
+        'ended_at', f.ended_at
+      ))
+      order by f.at, f.cause
+    )
+    from metrics.deployment_failures as f
+    left join metrics.service_deployments as m
+      on m.id = f.mended_by
+    left join metrics.incidents as i
+      on i.source = f.incident_source
+      and i.external_id = f.incident_external_id
+    where f.failed_id = deployment
+  );
+end
+$function$;
+grant execute on function metrics.failures_of(deployment bigint) to authenticated;
+grant execute on function metrics.failures_of(deployment bigint) to metrics_reader;
+comment on function metrics.failures_of(deployment bigint) is 'Why a deployment of a service failed: an object for each cause, with what mended it or the incident.';
 
 -- function metrics.first_readable_id()
 CREATE OR REPLACE FUNCTION metrics.first_readable_id()
@@ -12345,14 +12189,17 @@ begin
       select p.reference_id, p.provider_outcome
       from metrics.pipeline_runs as p
       where p.outcome = 'unknown'
+        and p.updated_at >= begins_at
       union all
       select j.reference_id, j.provider_outcome
       from metrics.jobs as j
       where j.outcome = 'unknown'
+        and j.updated_at >= begins_at
       union all
       select e.reference_id, e.provider_outcome
       from metrics.deployments as e
       where e.outcome = 'unknown'
+        and e.updated_at >= begins_at
     ) as o
     where o.provider_outcome is not null
     group by o.reference_id, o.provider_outcome
@@ -12448,7 +12295,7 @@ end
 $function$;
 grant execute on function metrics.ingest_health(days integer, page_after text, page_size integer) to authenticated;
 grant execute on function metrics.ingest_health(days integer, page_after text, page_size integer) to metrics_reader;
-comment on function metrics.ingest_health(days integer, page_after text, page_size integer) is 'Each source that was ever heard, by name, the silent ones too: the last delivery and how many seconds ago it came; the last one that is still kept and was stored; of the last days what became of all, and why those that were not stored were not; the outcomes that no mapping knows, and the services that incidents name and nobody has. Reason: outside_retention where some deliveries of those days are no longer kept, and the counts NULL. Deliveries are read by admins and BI roles; a viewer sees none. Raises 22023 for what cannot be asked.';
+comment on function metrics.ingest_health(days integer, page_after text, page_size integer) is 'Each source that was ever heard, by name, the silent ones too: the last delivery and how many seconds ago it came; the last one that is still kept and was stored; of the last days what became of all, why those that were not stored were not, and the outcomes that no mapping knows, of the runs, jobs and deployments that deliveries of those days told of or changed; the services that incidents of any time name and nobody has. Reason: outside_retention where some deliveries of those days are no longer kept, and the counts NULL. Deliveries are read by admins and BI roles; a viewer sees none. Raises 22023 for what cannot be asked.';
 
 -- function metrics.ingest_health_evidence(days integer, source text, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.ingest_health_evidence(days integer DEFAULT 7, source text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -12493,8 +12340,7 @@ begin
     d.reason,
     null::text,
     jsonb_build_object('source', d.source, 'result', d.result, 'size', d.size, 'notes', d.notes, 'body_expires_on', d.body_expires_on),
-    -- Two sources may have given one id.
-    metrics.evidence_page_key(d.received_at, d.source, 'delivery', d.delivery_id),
+    metrics.evidence_page_key(d.received_at, '', 'delivery', d.delivery_id, d.source),
     rows_in_all
   from metrics.deliveries as d
   where d.result <> 'stored'
@@ -12502,10 +12348,10 @@ begin
     and (ingest_health_evidence.source is null or d.source = ingest_health_evidence.source)
     and (
       after.happened_at is null
-      or (d.received_at, d.source collate "C", 'delivery' collate "C", d.delivery_id collate "C")
-        > (after.happened_at, after.repository, after.kind, after.external_id)
+      -- Two sources may have given one id.
+      or (d.received_at, '', 'delivery', d.delivery_id, d.source)::metrics.evidence_key > after
     )
-  order by d.received_at, d.source collate "C", d.delivery_id collate "C"
+  order by d.received_at, d.delivery_id collate "C", d.source collate "C"
   limit asked.page_size;
 end
 $function$;
@@ -15119,9 +14965,24 @@ CREATE OR REPLACE FUNCTION metrics.overview_evidence(section text DEFAULT 'dora'
  SET statement_timeout TO '5s'
 AS $function$
 declare
-  part constant text := metrics.checked_word('section', section, array['dora', 'pull_requests', 'pipelines', 'tests', 'rules']);
+  part text;
 begin
   perform metrics.require_reader();
+  part := metrics.checked_word('section', section, array['dora', 'pull_requests', 'pipelines', 'tests', 'rules']);
+  -- The rows behind all numbers of another section are the same.
+  perform metrics.checked_word(
+    'metric',
+    metric,
+    case part
+      when 'dora' then array[
+        'deployment_frequency', 'change_lead_time', 'change_fail_rate', 'failed_deployment_recovery_time', 'deployment_rework_rate'
+      ]
+      when 'pull_requests' then array['coding', 'pickup', 'review', 'merge', 'deploy', 'total']
+      when 'pipelines' then array['success_rate', 'duration', 'queue']
+      when 'tests' then array['pass_rate']
+      else array['compliance']
+    end
+  );
   case part
     when 'dora' then
       return query
@@ -15158,7 +15019,7 @@ end
 $function$;
 grant execute on function metrics.overview_evidence(section text, metric text, since date, until date, repository text, team text, bots boolean, page_after text, page_size integer) to authenticated;
 grant execute on function metrics.overview_evidence(section text, metric text, since date, until date, repository text, team text, bots boolean, page_after text, page_size integer) to metrics_reader;
-comment on function metrics.overview_evidence(section text, metric text, since date, until date, repository text, team text, bots boolean, page_after text, page_size integer) is 'The rows behind one section of overview, as the number''s own evidence shows them; metric names one of the five of dora.';
+comment on function metrics.overview_evidence(section text, metric text, since date, until date, repository text, team text, bots boolean, page_after text, page_size integer) is 'The rows behind one section of overview, as the number''s own evidence shows them. metric is one of that section; of dora it says which rows, and the first one''s are shown without it; the numbers of another section are of the same rows. Raises 22023 for a section or a metric that is not there.';
 
 -- function metrics.own_commits_of(reference_ids bigint[], numbers integer[])
 CREATE OR REPLACE FUNCTION metrics.own_commits_of(reference_ids bigint[], numbers integer[])

@@ -93,12 +93,12 @@ comment on type metrics.evidence is 'A row behind a number: when, of which repos
 comment on column metrics.evidence.happened_at is 'The moment that decides the period to which the row belongs.';
 comment on column metrics.evidence.repository is 'Full name of the repository, else its first reference; NULL where it is about none.';
 comment on column metrics.evidence.service is 'Name of the service, where the number is about services.';
-comment on column metrics.evidence.kind is 'Kind of the fact, in the singular: deployment, change, incident, pipeline_run, job, pull_request, test_run, test_case, rule_check, measurement or delivery.';
+comment on column metrics.evidence.kind is 'Kind of the fact, in the singular: deployment, pipeline_run or release (as what a service is deployed by), change, incident, pull_request, job, test_run, test_case, rule_check, measurement or delivery.';
 comment on column metrics.evidence.external_id is 'The sender''s id of the fact; the sha of a change.';
 comment on column metrics.evidence.commit_sha is 'The commit that it is about.';
 comment on column metrics.evidence.title is 'What a reader knows it by: a title, a pipeline, a rule, an event.';
 comment on column metrics.evidence.value is 'Its part in the number; NULL where it has none, and reason says why.';
-comment on column metrics.evidence.unit is 'Unit of value: seconds, ratio, minutes, or what was measured in.';
+comment on column metrics.evidence.unit is 'Unit of value: seconds; ratio; deployments, failed, rework, failures or retries, of which value is a number; the currency of a cost; or what was measured in.';
 comment on column metrics.evidence.reason is 'Why it is left out of the number, or what it is counted as.';
 comment on column metrics.evidence.url is 'Where the provider shows it; https, or NULL.';
 comment on column metrics.evidence.detail is 'What else the number depends on: an object, its keys told by the function.';
@@ -110,9 +110,10 @@ begin
   if to_regtype('metrics.evidence_key') is null then
     create type metrics.evidence_key as (
       happened_at timestamptz,
-      repository text,
-      kind text,
-      external_id text
+      repository text collate pg_catalog."C",
+      kind text collate pg_catalog."C",
+      external_id text collate pg_catalog."C",
+      reference text collate pg_catalog."C"
     );
   end if;
 end
@@ -120,7 +121,12 @@ $$;
 
 revoke usage on type metrics.evidence_key from public;
 
-comment on type metrics.evidence_key is 'What evidence is ordered by.';
+comment on type metrics.evidence_key is 'What evidence is ordered by: no two rows of an answer have the same, or the page that begins after one would leave out the other.';
+comment on column metrics.evidence_key.happened_at is 'The moment of the row.';
+comment on column metrics.evidence_key.repository is 'What its repository is called; empty where it is about none.';
+comment on column metrics.evidence_key.kind is 'Kind of the fact.';
+comment on column metrics.evidence_key.external_id is 'The sender''s id of the fact.';
+comment on column metrics.evidence_key.reference is 'What tells facts of one id apart: the reference that the sender knows the repository by, with the service where rows are of services; the source of an incident or a delivery. Several senders may tell of one repository, and repositories of several hosts may be called alike.';
 
 drop function if exists metrics.evidence_after(metrics.period);
 
@@ -136,9 +142,9 @@ begin
   if asked.after is null then
     return null;
   end if;
-  if jsonb_array_length(asked.after) = 4 and not jsonb_path_exists(asked.after, '$[*] ? (@.type() != "string")') then
+  if jsonb_array_length(asked.after) = 5 and not jsonb_path_exists(asked.after, '$[*] ? (@.type() != "string")') then
     begin
-      after := (asked.after ->> 0, asked.after ->> 1, asked.after ->> 2, asked.after ->> 3);
+      after := (asked.after ->> 0, asked.after ->> 1, asked.after ->> 2, asked.after ->> 3, asked.after ->> 4);
     exception
       when data_exception then
         after := null;
@@ -158,8 +164,9 @@ revoke execute on function metrics.evidence_after(metrics.period) from public;
 comment on function metrics.evidence_after(metrics.period) is 'The key after which a page of evidence begins; NULL for the first page. Raises 22023 for what is no such key.';
 
 drop function if exists metrics.evidence_page_key(timestamptz, text, text, text);
+drop function if exists metrics.evidence_page_key(timestamptz, text, text, text, text);
 
-create function metrics.evidence_page_key(happened_at timestamptz, repository text, kind text, external_id text)
+create function metrics.evidence_page_key(happened_at timestamptz, repository text, kind text, external_id text, reference text default '')
 returns text
 language sql
 stable
@@ -169,9 +176,10 @@ as $$
     to_char(happened_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     repository,
     kind,
-    external_id
+    external_id,
+    reference
   )::text
 $$;
-revoke execute on function metrics.evidence_page_key(timestamptz, text, text, text) from public;
+revoke execute on function metrics.evidence_page_key(timestamptz, text, text, text, text) from public;
 
-comment on function metrics.evidence_page_key(timestamptz, text, text, text) is 'The page_key of a row of evidence.';
+comment on function metrics.evidence_page_key(timestamptz, text, text, text, text) is 'The page_key of a row of evidence: the parts of its evidence_key.';

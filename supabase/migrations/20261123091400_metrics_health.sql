@@ -131,14 +131,17 @@ begin
       select p.reference_id, p.provider_outcome
       from metrics.pipeline_runs as p
       where p.outcome = 'unknown'
+        and p.updated_at >= begins_at
       union all
       select j.reference_id, j.provider_outcome
       from metrics.jobs as j
       where j.outcome = 'unknown'
+        and j.updated_at >= begins_at
       union all
       select e.reference_id, e.provider_outcome
       from metrics.deployments as e
       where e.outcome = 'unknown'
+        and e.updated_at >= begins_at
     ) as o
     where o.provider_outcome is not null
     group by o.reference_id, o.provider_outcome
@@ -234,7 +237,7 @@ end
 $$;
 revoke execute on function metrics.ingest_health(integer, text, integer) from public;
 
-comment on function metrics.ingest_health(integer, text, integer) is 'Each source that was ever heard, by name, the silent ones too: the last delivery and how many seconds ago it came; the last one that is still kept and was stored; of the last days what became of all, and why those that were not stored were not; the outcomes that no mapping knows, and the services that incidents name and nobody has. Reason: outside_retention where some deliveries of those days are no longer kept, and the counts NULL. Deliveries are read by admins and BI roles; a viewer sees none. Raises 22023 for what cannot be asked.';
+comment on function metrics.ingest_health(integer, text, integer) is 'Each source that was ever heard, by name, the silent ones too: the last delivery and how many seconds ago it came; the last one that is still kept and was stored; of the last days what became of all, why those that were not stored were not, and the outcomes that no mapping knows, of the runs, jobs and deployments that deliveries of those days told of or changed; the services that incidents of any time name and nobody has. Reason: outside_retention where some deliveries of those days are no longer kept, and the counts NULL. Deliveries are read by admins and BI roles; a viewer sees none. Raises 22023 for what cannot be asked.';
 
 drop function if exists metrics.ingest_health_evidence(integer, text, text, integer);
 
@@ -285,8 +288,7 @@ begin
     d.reason,
     null::text,
     jsonb_build_object('source', d.source, 'result', d.result, 'size', d.size, 'notes', d.notes, 'body_expires_on', d.body_expires_on),
-    -- Two sources may have given one id.
-    metrics.evidence_page_key(d.received_at, d.source, 'delivery', d.delivery_id),
+    metrics.evidence_page_key(d.received_at, '', 'delivery', d.delivery_id, d.source),
     rows_in_all
   from metrics.deliveries as d
   where d.result <> 'stored'
@@ -294,10 +296,10 @@ begin
     and (ingest_health_evidence.source is null or d.source = ingest_health_evidence.source)
     and (
       after.happened_at is null
-      or (d.received_at, d.source collate "C", 'delivery' collate "C", d.delivery_id collate "C")
-        > (after.happened_at, after.repository, after.kind, after.external_id)
+      -- Two sources may have given one id.
+      or (d.received_at, '', 'delivery', d.delivery_id, d.source)::metrics.evidence_key > after
     )
-  order by d.received_at, d.source collate "C", d.delivery_id collate "C"
+  order by d.received_at, d.delivery_id collate "C", d.source collate "C"
   limit asked.page_size;
 end
 $$;

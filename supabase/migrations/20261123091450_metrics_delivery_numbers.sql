@@ -813,12 +813,12 @@ begin
     from metrics.selected_services((asked).generation, service, repository, team) as s
     order by 1
   );
-  return case when groups = '{}' and num_nonnulls(service, repository, team) > 0 then array[''] else groups end;
+  return case when groups = '{}' then array[''] else groups end;
 end
 $$;
 revoke execute on function metrics.delivery_groups(metrics.period, text, text, text, text) from public;
 
-comment on function metrics.delivery_groups(metrics.period, text, text, text, text) is 'Names of the groups of a number about deployments, in the order of their bytes: "" for all together, and for what is not known.';
+comment on function metrics.delivery_groups(metrics.period, text, text, text, text) is 'Names of the groups of a number about deployments, in the order of their bytes: "" for all together, for what is not known, and where there is none, so that a row says why.';
 
 drop function if exists metrics.delivery_page(metrics.period, text[], text, text, text, text, text, boolean);
 
@@ -846,7 +846,9 @@ begin
   return query
   select p.name, c, p.page_key, p.total
   from metrics.page_of(asked, groups, array['']) with ordinality as p (name, bucket_start, part, page_key, total, n)
-  join metrics.count_deliveries(asked, null, wanted, by, service, repository, team, environment, bots, shown) as c
+  join metrics.count_deliveries(
+    asked, null, wanted, case when groups = array[''] then 'nothing' else by end, service, repository, team, environment, bots, shown
+  ) as c
     on c.name = coalesce(p.name, '')
     and c.bucket_start is not distinct from p.bucket_start
   order by p.n;
@@ -1238,6 +1240,9 @@ begin
   asked := metrics.period_of(since, until, bucket, page_after, page_size);
   grouped := metrics.checked_word('by', by, array['nothing', 'service', 'repository']);
   groups := metrics.delivery_groups(asked, grouped, service, repository, team);
+  if groups = array[''] then
+    grouped := 'nothing';
+  end if;
   shown := array(select distinct coalesce(p.name, '') from metrics.page_of(asked, groups, array['1', '2', '3', '4', '5']) as p);
 
   -- What the first bucket is compared with: the one before it, or as many days just before.

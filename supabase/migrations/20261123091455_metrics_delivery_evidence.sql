@@ -39,6 +39,43 @@ revoke execute on function metrics.deployment_url(text, bigint, text) from publi
 
 comment on function metrics.deployment_url(text, bigint, text) is 'The provider''s link to a deployment of a service: what stands with the fact that told of it.';
 
+drop function if exists metrics.failures_of(bigint);
+
+create function metrics.failures_of(deployment bigint)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_agg(
+      jsonb_strip_nulls(jsonb_build_object(
+        'cause', f.cause,
+        'mended_by', m.external_id,
+        'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
+        'incident', f.incident_external_id,
+        'incident_source', f.incident_source,
+        'incident_url', i.url,
+        'at', f.at,
+        'ended_at', f.ended_at
+      ))
+      order by f.at, f.cause
+    )
+    from metrics.deployment_failures as f
+    left join metrics.service_deployments as m
+      on m.id = f.mended_by
+    left join metrics.incidents as i
+      on i.source = f.incident_source
+      and i.external_id = f.incident_external_id
+    where f.failed_id = deployment
+  );
+end
+$$;
+revoke execute on function metrics.failures_of(bigint) from public;
+
+comment on function metrics.failures_of(bigint) is 'Why a deployment of a service failed: an object for each cause, with what mended it or the incident.';
+
 -- about: what is shown. deployments: every attempt; changes: what was shipped, and what was not; failures: successful deployments with why
 -- they failed, and incidents that fit none; recoveries: failures that ended, and those that last; rework: successful deployments with what
 -- they mended.
@@ -57,7 +94,8 @@ returns setof metrics.evidence
 language plpgsql
 stable
 set search_path = ''
--- A page is read in the order of an index, of each service, whatever the planner guesses of how much the caller may read.
+-- A page is read in the order of an index, of each service, whatever the planner guesses of how much the caller may read. Planned for what
+-- is asked for: the other parts are left out.
 set plan_cache_mode = force_custom_plan
 set enable_seqscan = off
 set enable_tidscan = off
@@ -74,525 +112,321 @@ declare
   repository_ids bigint[];
   labels text[];
   names text[];
+  marks text[];
+  unlinked bigint[] := '{}';
   rows_in_all bigint;
 begin
   select
     coalesce(array_agg(s.service_id), '{}'),
     coalesce(array_agg(s.repository_id), '{}'),
     coalesce(array_agg(s.label), '{}'),
-    coalesce(array_agg(s.repository_label), '{}')
-  into service_ids, repository_ids, labels, names
-  from metrics.selected_services((asked).generation, service, repository, team) as s;
-
-  if about = 'deployments' then
-    rows_in_all := (
-      select count(*)
-      from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-      join metrics.service_deployments as t
-        on t.generation = (asked).generation
-        and t.service_id = c.service_id
-        and t.at >= starts_at
-        and t.at < ends_at
-      where true
-        and (environment is null or t.environment = environment)
-    );
-    return query
-    select
-      e.happened_at,
-      e.repository,
-      e.service,
-      e.kind,
-      e.external_id,
-      e.commit_sha,
-      e.title,
-      e.value,
-      e.unit,
-      e.reason,
-      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
-      e.detail,
-      metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
-      rows_in_all
-    from (
-      select
-        t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, null::double precision as value, null as unit, case when t.outcome = 'failure' then 'failed_attempt' when t.is_first then 'first_deployment' when t.is_redeploy then 'redeploy' end as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('began_at', t.began_at, 'outcome', t.outcome, 'rollout', t.member_ids, 'has_place', t.position is not null)) as detail, t.place
-      from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-      cross join lateral (
-        select t.*, (t.external_id || ' ' || c.label) as place
-        from metrics.service_deployments as t
-        where t.generation = (asked).generation
-          and t.service_id = c.service_id
-          and t.at >= begins_at
-          and t.at < ends_at
-          and true
-          and (environment is null or t.environment = environment)
-          and (
-            after.happened_at is null
-            or (t.at, c.name collate "C", t.kind collate "C", (t.external_id || ' ' || c.label) collate "C")
-              > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-          )
-        order by t.at, t.external_id collate "C"
-        limit (asked).page_size
-      ) as t
-    ) as e
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C"
-    limit (asked).page_size;
-    return;
-  end if;
+    coalesce(array_agg(s.repository_label), '{}'),
+    coalesce(array_agg(e'\n' || s.label || e'\n' || r.reference), '{}')
+  into service_ids, repository_ids, labels, names, marks
+  from metrics.selected_services((asked).generation, service, repository, team) as s
+  join (
+    select o.repository_id, min(o.reference collate "C") as reference
+    from metrics.repository_references as o
+    group by o.repository_id
+  ) as r
+    on r.repository_id = s.repository_id;
 
   if about = 'failures' then
-    rows_in_all := (
-      select sum(u.n)
-      from (
-        select count(*) as n
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        join metrics.service_deployments as t
-          on t.generation = (asked).generation
-          and t.service_id = c.service_id
-          and t.at >= starts_at
-          and t.at < ends_at
-        where t.outcome = 'success'
-          and (environment is null or t.environment = environment)
-        union all
-        select count(*)
-        from metrics.deployment_failures as f
-        where f.generation = (asked).generation
+    unlinked := array(
+      select f.id
+      from metrics.deployment_failures as f
+      where f.generation = (asked).generation
         and f.failed_id is null
+        and f.at >= starts_at
         and f.at < ends_at
         and (
           f.service_id = any(service_ids)
           or (f.service_id is null and service is null and (f.repository_id = any(repository_ids) or (f.repository_id is null and not is_restricted)))
         )
-          and f.at >= starts_at
-      ) as u
     );
-    return query
-    select
-      e.happened_at,
-      e.repository,
-      e.service,
-      e.kind,
-      e.external_id,
-      e.commit_sha,
-      e.title,
-      e.value,
-      e.unit,
-      e.reason,
-      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
-      e.detail,
-      metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
-      rows_in_all
+  end if;
+
+  rows_in_all := cardinality(unlinked) + (
+    select coalesce(sum(u.n), 0)
+    from unnest(service_ids) as c (service_id)
+    cross join lateral (
+      select count(*) as n
+      from metrics.service_deployments as t
+      where t.generation = (asked).generation
+        and t.service_id = c.service_id
+        and t.at >= starts_at
+        and t.at < ends_at
+        and (environment is null or t.environment = environment)
+        and (
+          about = 'deployments'
+          or (about in ('failures', 'rework') and t.outcome = 'success')
+          or (about = 'recoveries' and t.causes is not null and t.recovered_at is null)
+        )
+      union all
+      select count(*)
+      from metrics.service_deployments as t
+      where about = 'recoveries'
+        and t.generation = (asked).generation
+        and t.service_id = c.service_id
+        and t.recovered_at >= starts_at
+        and t.recovered_at < ends_at
+        and t.causes is not null
+        and t.recovery_seconds is not null
+        and (environment is null or t.environment = environment)
+      union all
+      select count(*)
+      from metrics.changes as t
+      where about = 'changes'
+        and t.generation = (asked).generation
+        and t.service_id = c.service_id
+        and t.shipped_at >= starts_at
+        and t.shipped_at < ends_at
+        and coalesce(t.exclusion, '') not in ('no_change', 'merge_commit')
+        and (with_bots or not t.is_bot)
+        and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
+      union all
+      select count(*)
+      from metrics.changes as t
+      where about = 'changes'
+        and t.generation = (asked).generation
+        and t.service_id = c.service_id
+        and t.exclusion in ('rewritten', 'order_unknown')
+        and t.shipped_at is null
+        and t.started_at >= starts_at
+        and t.started_at < ends_at
+        and (with_bots or not t.is_bot)
+    ) as u
+  );
+
+  -- Of each service whole moments are read until they are a page, so that in which order rows of one moment come is said in one place: by
+  -- the key.
+  return query
+  with shown as materialized (
+    select e.key, e.service, e.deployment, e.change, e.failure
     from (
-      select *
-      from (
-      select
-        t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, (t.causes is not null)::integer::double precision as value, 'failed' as unit, array_to_string(t.causes, ', ') as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('failures', (
-          select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-            'cause', f.cause,
-            'mended_by', m.external_id,
-            'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
-            'incident', f.incident_external_id,
-            'incident_source', f.incident_source,
-            'incident_url', i.url,
-            'at', f.at,
-            'ended_at', f.ended_at
-          )) order by f.at, f.cause)
-          from metrics.deployment_failures as f
-          left join metrics.service_deployments as m
-            on m.id = f.mended_by
-          left join metrics.incidents as i
-            on i.source = f.incident_source
-            and i.external_id = f.incident_external_id
-          where f.failed_id = t.id
-        ))) as detail, t.place
-      from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
+      select d.key, c.label as service, d.deployment, null::metrics.changes as change, null::metrics.deployment_failures as failure
+      from unnest(service_ids, labels, names, marks) as c (service_id, label, name, mark)
       cross join lateral (
-        select t.*, (t.external_id || ' ' || c.label) as place
+        select k.key, t as deployment
         from metrics.service_deployments as t
+        cross join lateral (select (t.at, c.name, t.kind, t.external_id, t.reference || c.mark)::metrics.evidence_key as key) as k
         where t.generation = (asked).generation
           and t.service_id = c.service_id
           and t.at >= begins_at
           and t.at < ends_at
-          and t.outcome = 'success'
           and (environment is null or t.environment = environment)
           and (
-            after.happened_at is null
-            or (t.at, c.name collate "C", t.kind collate "C", (t.external_id || ' ' || c.label) collate "C")
-              > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
+            about = 'deployments'
+            or (about in ('failures', 'rework') and t.outcome = 'success')
+            or (about = 'recoveries' and t.causes is not null and t.recovered_at is null)
           )
-        order by t.at, t.external_id collate "C"
-        limit (asked).page_size
-      ) as t
-        union all
-        select
-          f.at,
-          coalesce(metrics.repository_label(f.repository_id), ''),
-          metrics.service_label(f.service_id),
-          'incident',
-          f.incident_external_id,
-          i.commit_sha,
-          i.title,
-          null,
-          null,
-          'unlinked',
-          null,
-          i.url,
-          jsonb_strip_nulls(jsonb_build_object('source', f.incident_source, 'ended_at', f.ended_at)),
-          f.incident_source || ' ' || f.incident_external_id
-        from metrics.deployment_failures as f
-        join metrics.incidents as i
-          on i.source = f.incident_source
-          and i.external_id = f.incident_external_id
-        where f.generation = (asked).generation
-        and f.failed_id is null
-        and f.at < ends_at
-        and (
-          f.service_id = any(service_ids)
-          or (f.service_id is null and service is null and (f.repository_id = any(repository_ids) or (f.repository_id is null and not is_restricted)))
-        )
-          and f.at >= begins_at
-          and (
-            after.happened_at is null
-            or (f.at, coalesce(metrics.repository_label(f.repository_id), '') collate "C", 'incident' collate "C", (f.incident_source || ' ' || f.incident_external_id) collate "C")
-              > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-          )
-      ) as u
-    ) as e
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C"
-    limit (asked).page_size;
-    return;
-  end if;
-
-  if about = 'recoveries' then
-    rows_in_all := (
-      select sum(u.n)
-      from (
-        select count(*) as n
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        join metrics.service_deployments as t
-          on t.generation = (asked).generation
+          and (after.happened_at is null or k.key > after)
+        order by t.at
+        fetch first ((asked).page_size) rows with ties
+      ) as d
+      where about <> 'changes'
+      union all
+      select d.key, c.label, d.deployment, null, null
+      from unnest(service_ids, labels, names, marks) as c (service_id, label, name, mark)
+      cross join lateral (
+        select k.key, t as deployment
+        from metrics.service_deployments as t
+        cross join lateral (select (t.recovered_at, c.name, t.kind, t.external_id, t.reference || c.mark)::metrics.evidence_key as key) as k
+        where t.generation = (asked).generation
           and t.service_id = c.service_id
-          and t.recovered_at >= starts_at
+          and t.recovered_at >= begins_at
           and t.recovered_at < ends_at
-        where t.causes is not null and t.recovery_seconds is not null
+          and t.causes is not null
+          and t.recovery_seconds is not null
           and (environment is null or t.environment = environment)
-        union all
-        select count(*)
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        join metrics.service_deployments as t
-          on t.generation = (asked).generation
+          and (after.happened_at is null or k.key > after)
+        order by t.recovered_at
+        fetch first ((asked).page_size) rows with ties
+      ) as d
+      where about = 'recoveries'
+      union all
+      select d.key, c.label, null, d.change, null
+      from unnest(service_ids, labels, names, marks) as c (service_id, label, name, mark)
+      cross join lateral (
+        select k.key, t as change
+        from metrics.changes as t
+        cross join lateral (select (t.shipped_at, c.name, 'change', t.sha, c.mark)::metrics.evidence_key as key) as k
+        where t.generation = (asked).generation
           and t.service_id = c.service_id
-          and t.at >= starts_at
-          and t.at < ends_at
-        where t.causes is not null and t.recovered_at is null
-          and (environment is null or t.environment = environment)
-      ) as u
-    );
-    return query
-    select
-      e.happened_at,
-      e.repository,
-      e.service,
-      e.kind,
-      e.external_id,
-      e.commit_sha,
-      e.title,
-      e.value,
-      e.unit,
-      e.reason,
-      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
-      e.detail,
-      metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
-      rows_in_all
-    from (
-      select *
-      from (
-        select
-          t.recovered_at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-          t.environment as title, t.recovery_seconds as value, 'seconds' as unit, array_to_string(t.causes, ', ') as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
-            select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-              'cause', f.cause,
-              'mended_by', m.external_id,
-              'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
-              'incident', f.incident_external_id,
-              'incident_source', f.incident_source,
-              'incident_url', i.url,
-              'at', f.at,
-              'ended_at', f.ended_at
-            )) order by f.at, f.cause)
-            from metrics.deployment_failures as f
-            left join metrics.service_deployments as m
-              on m.id = f.mended_by
-            left join metrics.incidents as i
-              on i.source = f.incident_source
-              and i.external_id = f.incident_external_id
-            where f.failed_id = t.id
-          ))) as detail, t.place
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        cross join lateral (
-          select t.*, (t.external_id || ' ' || c.label) as place
-          from metrics.service_deployments as t
-          where t.generation = (asked).generation
-            and t.service_id = c.service_id
-            and t.recovered_at >= begins_at
-            and t.recovered_at < ends_at
-            and t.causes is not null and t.recovery_seconds is not null
-            and (environment is null or t.environment = environment)
-            and (
-              after.happened_at is null
-              or (t.recovered_at, c.name collate "C", t.kind collate "C", (t.external_id || ' ' || c.label) collate "C")
-                > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-            )
-          order by t.recovered_at, t.external_id collate "C"
-          limit (asked).page_size
-        ) as t
-        union all
-        select
-          t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-          t.environment as title, null as value, 'seconds' as unit, 'open' as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('deployed_at', t.at, 'failures', (
-            select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-              'cause', f.cause,
-              'mended_by', m.external_id,
-              'mended_by_url', metrics.deployment_url(m.kind, m.reference_id, m.external_id),
-              'incident', f.incident_external_id,
-              'incident_source', f.incident_source,
-              'incident_url', i.url,
-              'at', f.at,
-              'ended_at', f.ended_at
-            )) order by f.at, f.cause)
-            from metrics.deployment_failures as f
-            left join metrics.service_deployments as m
-              on m.id = f.mended_by
-            left join metrics.incidents as i
-              on i.source = f.incident_source
-              and i.external_id = f.incident_external_id
-            where f.failed_id = t.id
-          ))) as detail, t.place
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        cross join lateral (
-          select t.*, (t.external_id || ' ' || c.label) as place
-          from metrics.service_deployments as t
-          where t.generation = (asked).generation
-            and t.service_id = c.service_id
-            and t.at >= begins_at
-            and t.at < ends_at
-            and t.causes is not null and t.recovered_at is null
-            and (environment is null or t.environment = environment)
-            and (
-              after.happened_at is null
-              or (t.at, c.name collate "C", t.kind collate "C", (t.external_id || ' ' || c.label) collate "C")
-                > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-            )
-          order by t.at, t.external_id collate "C"
-          limit (asked).page_size
-        ) as t
-      ) as u
+          and t.shipped_at >= begins_at
+          and t.shipped_at < ends_at
+          and coalesce(t.exclusion, '') not in ('no_change', 'merge_commit')
+          and (with_bots or not t.is_bot)
+          and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
+          and (after.happened_at is null or k.key > after)
+        order by t.shipped_at
+        fetch first ((asked).page_size) rows with ties
+      ) as d
+      where about = 'changes'
+      union all
+      select d.key, c.label, null, d.change, null
+      from unnest(service_ids, labels, names, marks) as c (service_id, label, name, mark)
+      cross join lateral (
+        select k.key, t as change
+        from metrics.changes as t
+        cross join lateral (select (t.started_at, c.name, 'change', t.sha, c.mark)::metrics.evidence_key as key) as k
+        where t.generation = (asked).generation
+          and t.service_id = c.service_id
+          and t.exclusion in ('rewritten', 'order_unknown')
+          and t.shipped_at is null
+          and t.started_at >= begins_at
+          and t.started_at < ends_at
+          and (with_bots or not t.is_bot)
+          and (after.happened_at is null or k.key > after)
+        order by t.started_at
+        fetch first ((asked).page_size) rows with ties
+      ) as d
+      where about = 'changes'
+      union all
+      select k.key, metrics.service_label(f.service_id), null, null, f
+      from metrics.deployment_failures as f
+      cross join lateral (
+        select (
+          f.at, coalesce(metrics.repository_label(f.repository_id), ''), 'incident', f.incident_external_id, f.incident_source
+        )::metrics.evidence_key as key
+      ) as k
+      where f.id = any(unlinked)
+        and f.at >= begins_at
+        and (after.happened_at is null or k.key > after)
     ) as e
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C"
-    limit (asked).page_size;
-    return;
-  end if;
-
-  if about = 'rework' then
-    rows_in_all := (
-      select count(*)
-      from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-      join metrics.service_deployments as t
-        on t.generation = (asked).generation
-        and t.service_id = c.service_id
-        and t.at >= starts_at
-        and t.at < ends_at
-      where t.outcome = 'success'
-        and (environment is null or t.environment = environment)
-    );
-    return query
+    order by e.key
+    limit (asked).page_size
+  )
+  select
+    (e.key).happened_at,
+    nullif((e.key).repository, ''),
+    e.service,
+    (e.key).kind,
+    (e.key).external_id,
+    v.commit_sha,
+    v.title,
+    v.value,
+    v.unit,
+    v.reason,
+    v.url,
+    v.detail,
+    metrics.evidence_page_key((e.key).happened_at, (e.key).repository, (e.key).kind, (e.key).external_id, (e.key).reference),
+    rows_in_all
+  from shown as e
+  cross join lateral (
     select
-      e.happened_at,
-      e.repository,
-      e.service,
-      e.kind,
-      e.external_id,
-      e.commit_sha,
-      e.title,
-      e.value,
-      e.unit,
-      e.reason,
-      coalesce(e.url, metrics.deployment_url(e.kind, e.reference_id, e.external_id)),
-      e.detail,
-      metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
-      rows_in_all
+      (e.deployment).commit_sha,
+      (e.deployment).environment as title,
+      p.value,
+      p.unit,
+      p.reason,
+      metrics.deployment_url((e.deployment).kind, (e.deployment).reference_id, (e.deployment).external_id) as url,
+      jsonb_strip_nulls(p.detail) as detail
     from (
       select
-        t.at as happened_at, c.name as repository, c.label as service, t.kind, t.external_id, t.commit_sha,
-        t.environment as title, t.is_rework::integer::double precision as value, 'rework' as unit, case when t.is_rework then 'rework' end as reason, t.reference_id, null::text as url, jsonb_strip_nulls(jsonb_build_object('mended', (
-          select jsonb_agg(jsonb_build_object('cause', f.cause, 'failed', o.external_id, 'failed_url', metrics.deployment_url(o.kind, o.reference_id, o.external_id)) order by o.at, f.cause)
+        ((e.deployment).outcome = 'success')::integer::double precision as value,
+        'deployments' as unit,
+        case
+          when (e.deployment).outcome = 'failure' then 'failed_attempt'
+          when (e.deployment).is_first then 'first_deployment'
+          when (e.deployment).is_redeploy then 'redeploy'
+        end as reason,
+        jsonb_build_object(
+          'began_at', (e.deployment).began_at,
+          'outcome', (e.deployment).outcome,
+          'rollout', (e.deployment).member_ids,
+          'has_place', (e.deployment).position is not null
+        ) as detail
+      where about = 'deployments'
+      union all
+      select
+        ((e.deployment).causes is not null)::integer,
+        'failed',
+        array_to_string((e.deployment).causes, ', '),
+        jsonb_build_object('failures', metrics.failures_of((e.deployment).id))
+      where about = 'failures'
+      union all
+      select
+        (e.deployment).recovery_seconds,
+        'seconds',
+        case when (e.deployment).recovered_at is null then 'open' else array_to_string((e.deployment).causes, ', ') end,
+        jsonb_build_object('deployed_at', (e.deployment).at, 'failures', metrics.failures_of((e.deployment).id))
+      where about = 'recoveries'
+      union all
+      select
+        (e.deployment).is_rework::integer,
+        'rework',
+        case when (e.deployment).is_rework then 'rework' end,
+        jsonb_build_object('mended', (
+          select jsonb_agg(
+            jsonb_build_object(
+              'cause', f.cause,
+              'failed', o.external_id,
+              'failed_url', metrics.deployment_url(o.kind, o.reference_id, o.external_id)
+            )
+            order by o.at, f.cause
+          )
           from metrics.deployment_failures as f
           join metrics.service_deployments as o
             on o.id = f.failed_id
-          where f.mended_by = t.id
-        ))) as detail, t.place
-      from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-      cross join lateral (
-        select t.*, (t.external_id || ' ' || c.label) as place
-        from metrics.service_deployments as t
-        where t.generation = (asked).generation
-          and t.service_id = c.service_id
-          and t.at >= begins_at
-          and t.at < ends_at
-          and t.outcome = 'success'
-          and (environment is null or t.environment = environment)
-          and (
-            after.happened_at is null
-            or (t.at, c.name collate "C", t.kind collate "C", (t.external_id || ' ' || c.label) collate "C")
-              > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-          )
-        order by t.at, t.external_id collate "C"
-        limit (asked).page_size
-      ) as t
-    ) as e
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C"
-    limit (asked).page_size;
-    return;
-  end if;
-
-  if about = 'changes' then
-    rows_in_all := (
-      select sum(u.n)
-      from (
-        select count(*) as n
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        join metrics.changes as t
-          on t.generation = (asked).generation
-          and t.service_id = c.service_id
-          and t.shipped_at >= starts_at
-          and t.shipped_at < ends_at
-        where t.exclusion is distinct from 'no_change' and t.exclusion is distinct from 'merge_commit'
-          and (with_bots or not t.is_bot)
-          and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
-        union all
-        select count(*)
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        join metrics.changes as t
-          on t.generation = (asked).generation
-          and t.service_id = c.service_id
-          and t.shipped_at is null
-          and t.started_at >= starts_at
-          and t.started_at < ends_at
-        where t.exclusion in ('rewritten', 'order_unknown')
-          and (with_bots or not t.is_bot)
-      ) as u
-    );
-    return query
+          where f.mended_by = (e.deployment).id
+        ))
+      where about = 'rework'
+    ) as p
+    where (e.deployment).id is not null
+    union all
     select
-      e.happened_at,
-      e.repository,
-      e.service,
-      e.kind,
-      e.external_id,
-      e.commit_sha,
+      (e.change).sha,
       (
         select min(m.title collate "C")
-        from metrics.repository_references as f
-        join metrics.repository_references as r
-          on r.repository_id = f.repository_id
+        from metrics.repository_references as r
         join metrics.commits as m
           on m.reference_id = r.id
-          and m.sha = e.commit_sha
-        where f.id = e.reference_id
+          and m.sha = (e.change).sha
+        where r.repository_id = (e.change).repository_id
       ),
-      e.value,
-      e.unit,
-      e.reason,
-      coalesce(e.url, d.url),
-      e.detail || jsonb_strip_nulls(jsonb_build_object('deployment_url', d.url)),
-      metrics.evidence_page_key(e.happened_at, e.repository, e.kind, e.place),
-      rows_in_all
-    from (
-      select *
-      from (
-        select
-          t.shipped_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.reference_id,
-          case when t.exclusion is null then t.lead_seconds end as value, 'seconds' as unit, t.exclusion as reason,
-          p.url,
-          d.kind as deployment_kind,
-          d.reference_id as deployment_reference_id,
-          d.external_id as deployment_id,
-          jsonb_strip_nulls(jsonb_build_object(
-            'basis', t.basis,
-            'started_at', t.started_at,
-            'pull_request', t.pull_request_number,
-            'deployment', d.external_id
-          )) as detail,
-          t.place
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        cross join lateral (
-          select t.*, (t.sha || ' ' || c.label) as place
-          from metrics.changes as t
-          where t.generation = (asked).generation
-            and t.service_id = c.service_id
-            and t.shipped_at >= begins_at and t.shipped_at < ends_at and t.exclusion is distinct from 'no_change' and t.exclusion is distinct from 'merge_commit' and (environment is null or exists (select from metrics.service_deployments as o where o.id = t.shipped_by and o.environment = environment))
-            and (with_bots or not t.is_bot)
-            and (
-            after.happened_at is null
-            or (t.shipped_at, c.name collate "C", 'change' collate "C", (t.sha || ' ' || c.label) collate "C")
-              > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-          )
-          order by t.shipped_at, t.sha collate "C"
-          limit (asked).page_size
-        ) as t
-        left join metrics.service_deployments as d
-          on d.id = t.shipped_by
-        left join metrics.pull_requests as p
-          on p.reference_id = t.pull_request_reference_id
-          and p.number = t.pull_request_number
-        union all
-        select
-          t.started_at as happened_at, c.name as repository, c.label as service, 'change' as kind, t.sha as external_id, t.sha as commit_sha, t.reference_id,
-          case when t.exclusion is null then t.lead_seconds end as value, 'seconds' as unit, t.exclusion as reason,
-          p.url,
-          d.kind as deployment_kind,
-          d.reference_id as deployment_reference_id,
-          d.external_id as deployment_id,
-          jsonb_strip_nulls(jsonb_build_object(
-            'basis', t.basis,
-            'started_at', t.started_at,
-            'pull_request', t.pull_request_number,
-            'deployment', d.external_id
-          )) as detail,
-          t.place
-        from unnest(service_ids, repository_ids, labels, names) as c (service_id, repository_id, label, name)
-        cross join lateral (
-          select t.*, (t.sha || ' ' || c.label) as place
-          from metrics.changes as t
-          where t.generation = (asked).generation
-            and t.service_id = c.service_id
-            and t.shipped_at is null and t.started_at >= begins_at and t.started_at < ends_at and t.exclusion in ('rewritten', 'order_unknown')
-            and (with_bots or not t.is_bot)
-            and (
-            after.happened_at is null
-            or (t.started_at, c.name collate "C", 'change' collate "C", (t.sha || ' ' || c.label) collate "C")
-              > (after.happened_at, after.repository collate "C", after.kind collate "C", after.external_id collate "C")
-          )
-          order by t.started_at, t.sha collate "C"
-          limit (asked).page_size
-        ) as t
-        left join metrics.service_deployments as d
-          on d.id = t.shipped_by
-        left join metrics.pull_requests as p
-          on p.reference_id = t.pull_request_reference_id
-          and p.number = t.pull_request_number
-      ) as u
-      order by happened_at, repository collate "C", kind collate "C", place collate "C"
-      limit (asked).page_size
-    ) as e
-    cross join lateral (
-      select metrics.deployment_url(e.deployment_kind, e.deployment_reference_id, e.deployment_id) as url
+      case when (e.change).exclusion is null then (e.change).lead_seconds end,
+      'seconds',
+      (e.change).exclusion,
+      coalesce(
+        (
+          select p.url
+          from metrics.pull_requests as p
+          where p.reference_id = (e.change).pull_request_reference_id
+            and p.number = (e.change).pull_request_number
+        ),
+        d.url
+      ),
+      jsonb_strip_nulls(jsonb_build_object(
+        'basis', (e.change).basis,
+        'started_at', (e.change).started_at,
+        'pull_request', (e.change).pull_request_number,
+        'deployment', d.external_id,
+        'deployment_url', d.url
+      ))
+    from (select) as o
+    left join lateral (
+      select s.external_id, metrics.deployment_url(s.kind, s.reference_id, s.external_id) as url
+      from metrics.service_deployments as s
+      where s.id = (e.change).shipped_by
       offset 0
     ) as d
-    order by e.happened_at, e.repository collate "C", e.kind collate "C", e.place collate "C";
-    return;
-  end if;
+      on true
+    where (e.change).sha is not null
+    union all
+    select
+      i.commit_sha,
+      i.title,
+      null,
+      null,
+      'unlinked',
+      i.url,
+      jsonb_strip_nulls(jsonb_build_object('source', i.source, 'ended_at', (e.failure).ended_at))
+    from metrics.incidents as i
+    where i.source = (e.failure).incident_source
+      and i.external_id = (e.failure).incident_external_id
+  ) as v
+  order by e.key;
 end
 $$;
 revoke execute on function metrics.delivery_evidence(metrics.period, text, text, text, text, text, boolean) from public;
@@ -628,7 +462,7 @@ end
 $$;
 revoke execute on function metrics.deployment_frequency_evidence(date, date, text, text, text, text, text, integer) from public;
 
-comment on function metrics.deployment_frequency_evidence(date, date, text, text, text, text, text, integer) is 'The production deployments behind deployment_frequency, attempts that did not reach the environment included: reason says what is special about one.';
+comment on function metrics.deployment_frequency_evidence(date, date, text, text, text, text, text, integer) is 'The production deployments behind deployment_frequency, attempts that did not reach the environment included: value 1 for one that counts and 0 for an attempt, reason what is special about it.';
 
 drop function if exists metrics.change_lead_time_evidence(date, date, text, text, text, text, boolean, text, integer);
 

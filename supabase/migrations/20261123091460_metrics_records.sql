@@ -268,7 +268,7 @@ cross join lateral (
   ) as k
 ) as m;
 
-comment on view metrics.daily_development_metrics is 'A number for each of the last 400 days and each metric, of all repositories that the reader may read; NULL where there is nothing to count. The functions of the same names say more, and of any period.';
+comment on view metrics.daily_development_metrics is 'A number for each of the last 400 days and each metric, of all repositories that the reader may read; NULL where there is nothing to count. A function says more, and of any period: the one of that name; pipeline_health of pipelines, test_health of tests, rule_compliance of rules.';
 comment on column metrics.daily_development_metrics.day is 'The day, in the installation''s time zone.';
 comment on column metrics.daily_development_metrics.metric is 'deployment_frequency (successful production deployments), change_lead_time, pull_request_cycle_time, pipeline_duration (medians), pipeline_success_rate, test_pass_rate or rule_compliance_rate.';
 comment on column metrics.daily_development_metrics.value is 'The number; NULL where there is nothing to count.';

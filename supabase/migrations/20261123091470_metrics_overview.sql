@@ -168,9 +168,24 @@ set search_path = ''
 set statement_timeout = '5s'
 as $$
 declare
-  part constant text := metrics.checked_word('section', section, array['dora', 'pull_requests', 'pipelines', 'tests', 'rules']);
+  part text;
 begin
   perform metrics.require_reader();
+  part := metrics.checked_word('section', section, array['dora', 'pull_requests', 'pipelines', 'tests', 'rules']);
+  -- The rows behind all numbers of another section are the same.
+  perform metrics.checked_word(
+    'metric',
+    metric,
+    case part
+      when 'dora' then array[
+        'deployment_frequency', 'change_lead_time', 'change_fail_rate', 'failed_deployment_recovery_time', 'deployment_rework_rate'
+      ]
+      when 'pull_requests' then array['coding', 'pickup', 'review', 'merge', 'deploy', 'total']
+      when 'pipelines' then array['success_rate', 'duration', 'queue']
+      when 'tests' then array['pass_rate']
+      else array['compliance']
+    end
+  );
   case part
     when 'dora' then
       return query
@@ -207,4 +222,4 @@ end
 $$;
 revoke execute on function metrics.overview_evidence(text, text, date, date, text, text, boolean, text, integer) from public;
 
-comment on function metrics.overview_evidence(text, text, date, date, text, text, boolean, text, integer) is 'The rows behind one section of overview, as the number''s own evidence shows them; metric names one of the five of dora.';
+comment on function metrics.overview_evidence(text, text, date, date, text, text, boolean, text, integer) is 'The rows behind one section of overview, as the number''s own evidence shows them. metric is one of that section; of dora it says which rows, and the first one''s are shown without it; the numbers of another section are of the same rows. Raises 22023 for a section or a metric that is not there.';

@@ -5,7 +5,7 @@ import type postgres from "postgres";
 import { testDatabase } from "../support/database.ts";
 import { deep } from "../support/depth.ts";
 import { answerOf, prepare, type WrongNumbers, wrongNumbers } from "../support/example_numbers.ts";
-import { callOf, ingest } from "../support/history_calls.ts";
+import { callsOf, ingest } from "../support/history_calls.ts";
 import { rolledBack } from "../support/history_copies.ts";
 import { type ExampleOfNumbers, hasNumbers, readExamples } from "../support/history_examples.ts";
 import { newSeed, randomFrom, shuffledWithDuplicates } from "../support/history_random.ts";
@@ -14,10 +14,6 @@ import type { Call } from "../support/model.ts";
 import { become, makeAdmin } from "../support/people.ts";
 
 const examples = readExamples().filter(hasNumbers);
-
-async function callsOf({ deliveries }: ExampleOfNumbers): Promise<Call[]> {
-  return await Promise.all(deliveries.map((posted) => callOf(posted)));
-}
 
 /** What is wrong about the numbers of an example when these calls are made for it, in a database that is left as it was. */
 async function wrongAfter(sql: postgres.Sql, example: ExampleOfNumbers, calls: Call[]): Promise<WrongNumbers[]> {

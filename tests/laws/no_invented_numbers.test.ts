@@ -6,6 +6,7 @@ import { testDatabase } from "../support/database.ts";
 import { ingest } from "../support/history_calls.ts";
 import { callTelling, rolledBack } from "../support/history_copies.ts";
 import type { Said } from "../support/history_observations.ts";
+import { METRICS } from "../support/model_dora.ts";
 import { become, makeAdmin } from "../support/people.ts";
 import { type ReadingFunction, readingFunctions, readPage, type Row } from "../support/reading.ts";
 
@@ -19,6 +20,7 @@ const REASONS = [
   "unknown_service",
   "outside_retention",
   "no_band",
+  "no_price",
 ];
 
 /** What is wrong about a row of numbers, whatever there is in the database: one line each. */
@@ -118,10 +120,32 @@ const deployment = (n: number, day = n): Said => ({
     finished_at: `2026-03-0${2 + day}T12:00:00Z`,
   },
 });
+/** A job, as one of two tries for one commit. */
+const job = (attempt: number, outcome: string): Said => ({
+  kind: "jobs",
+  observation: {
+    ...one,
+    external_id: `${attempt}`,
+    run_external_id: "1",
+    attempt,
+    pipeline: "ci",
+    name: "train",
+    commit_sha: sha(1),
+    runner_labels: ["gpu"],
+    status: "finished",
+    outcome,
+    queued_at: `2026-03-03T0${attempt}:00:00Z`,
+    started_at: `2026-03-03T0${attempt}:01:00Z`,
+    finished_at: `2026-03-03T0${attempt}:03:00Z`,
+    steps: [{ name: "fit", outcome }],
+  },
+});
 const incident: Said = {
   kind: "incidents",
   observation: { ...one, source: "pagerduty", external_id: "1", status: "open", opened_at: "2025-01-01T00:00:00Z" },
 };
+
+const UNPRICED = "jobs whose runner has no price";
 
 /** Histories of which a half is unknown, and the reasons of the five numbers, in their order, in the week of it. */
 const HALVES: Record<string, { said: Said[]; reasons: (string | null)[] }> = {
@@ -148,6 +172,10 @@ const HALVES: Record<string, { said: Said[]; reasons: (string | null)[] }> = {
   "an incident of another year": {
     said: [repository, ...push(1), ...push(2), deployment(1), deployment(2), incident],
     reasons: [null, null, null, "too_few", null],
+  },
+  [UNPRICED]: {
+    said: [repository, job(1, "failure"), job(2, "success")],
+    reasons: ["no_deployments", "no_deployments", "no_deployments", "no_incident_source", "no_deployments"],
   },
   "an incident and no deployment": {
     said: [repository, ...push(1), incident],
@@ -185,8 +213,20 @@ for (const [what, { said, reasons }] of Object.entries(HALVES)) {
       ) {
         assertEquals(await faultsIn(sql, functions, args, isEmpty), [], JSON.stringify(args));
       }
+      const delivery = functions.filter(({ name }) => ["dora", ...METRICS].includes(name));
+      for (const by of ["service", "repository"]) {
+        const grouped: [Row, boolean][] = [[{ ...week, by }, isNothing], [{ ...week, by, bucket: "day" }, isNothing]];
+        for (const [args, isEmpty] of grouped) {
+          assertEquals(await faultsIn(sql, delivery, args, isEmpty), [], JSON.stringify(args));
+        }
+      }
       const dora = functions.find(({ name }) => name === "dora")!;
       assertEquals((await readPage(sql, dora, week)).map(({ reason }) => reason), reasons);
+      if (what === UNPRICED) {
+        const cost = functions.find(({ name }) => name === "pipeline_cost")!;
+        const [row] = await readPage(sql, cost, week);
+        assertEquals([row?.["cost"], row?.["reason"], row?.["minutes"]], [null, "no_price", 4]);
+      }
     });
   });
 }

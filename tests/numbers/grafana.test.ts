@@ -189,6 +189,19 @@ Deno.test("grafana: days are those of the installation's time zone", async () =>
   ]);
 });
 
+Deno.test("grafana: what was not stored is of the last 24 hours, the latest on top", async () => {
+  await using stack = await grafana();
+  const ignored = { source: "github", sha256: "00".repeat(32), size: 1, result: "ignored", reason: "ping" } as const;
+  for (const age of ["1 hour", "2 days"]) {
+    await ingest(stack.database.sql, { delivery: { ...ignored, delivery_id: age } });
+    await stack.database.sql`
+      update metrics.deliveries set received_at = now() - ${age}::text::interval where delivery_id = ${age}`;
+  }
+  const { rawSql } = queries.find(({ title }) => title === "What was not stored in the last 24 hours")!;
+  const rows = await ask(stack.sql, rawSql, march);
+  assertEquals(rows.map(({ delivery, total }) => [delivery, total]), [["odd", "2"], ["1 hour", "2"]]);
+});
+
 Deno.test("grafana: a query with a wrong column, and one of a table that is not for readers, are noticed", async () => {
   await using stack = await grafana();
   const { rawSql } = queries.find(({ title }) => title === "Change lead time")!;

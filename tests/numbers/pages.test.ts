@@ -4,7 +4,6 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type postgres from "postgres";
 import { readingFunctions } from "../../tools/deploy/openapi_rest.ts";
 import { testDatabase } from "../support/database.ts";
-import { answerOf, wrongNumbers } from "../support/example_numbers.ts";
 import { callOf, ingest } from "../support/history_calls.ts";
 import { type ExpectedNumbers, hasNumbers, readExample, readExamples } from "../support/history_examples.ts";
 import { answeredBlocks, asPsql, type Block, blocksOf, brokenLinks, readPage } from "../support/pages.ts";
@@ -26,7 +25,7 @@ function wrongFigure({ about, text, after }: Block): string | undefined {
   return undefined;
 }
 
-const figures = blocksOf(page).filter(({ language, about }) => language === "json" && about !== "facts");
+const figures = blocksOf(page).filter(({ language }) => language === "json");
 
 Deno.test("pages: each figure of docs/metrics.md is its example's", () => {
   assert(figures.length > 30, `${figures.length} figures`);
@@ -40,27 +39,6 @@ Deno.test("pages: a figure, a sentence and an example that are not so are notice
   assertStringIncludes(wrongFigure({ ...figure, after: "It took 6 h." })!, "otherwise");
   assertStringIncludes(wrongFigure({ ...figure, about: "squash" })!, "no example");
   assertStringIncludes(wrongFigure({ ...figure, text: figure.text.replace("2026-03-09", "2026-03-10") })!, "has no");
-});
-
-Deno.test("pages: what docs/metrics.md says of reports is what comes of them", async (t) => {
-  await using database = await testDatabase({ max: 1 });
-  const reported = blocksOf(page).filter(({ about }) => about === "facts").map(({ text }) => JSON.parse(text));
-  assertEquals(reported.map(({ call }) => call), ["test_health", "rule_compliance", "measurement_series"]);
-  for (const { facts, ...expected } of reported) {
-    await t.step(expected.call, async () => {
-      const said = Object.fromEntries(
-        Object.entries(facts as Record<string, Record<string, unknown>[]>).map(([kind, list]) => [
-          kind,
-          list.map((fact) => ({ repository: "github:1", observed_at: "2026-03-03T12:00:00Z", ...fact })),
-        ]),
-      );
-      await ingest(database.sql, {
-        delivery: { source: "github", delivery_id: expected.call, sha256: "00".repeat(32), size: 1, result: "stored" },
-        facts: said,
-      });
-      assertEquals(await wrongNumbers([{ why: "", ...expected }], (call) => answerOf(database.sql, call)), []);
-    });
-  }
 });
 
 Deno.test("pages: docs/metrics.md names every reading function, each with its evidence", async () => {

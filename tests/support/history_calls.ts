@@ -1,8 +1,12 @@
 /** From what a sender posts to the calls of `metrics.ingest` that the function makes of it, without HTTP in between. */
 
 import type postgres from "postgres";
+import { contextOf, readParameters } from "../../supabase/functions/ingest-metrics/context.ts";
+import { checkFacts } from "../../supabase/functions/ingest-metrics/facts.ts";
+import { reports } from "../../supabase/functions/ingest-metrics/reports/mod.ts";
 import { sources } from "../../supabase/functions/ingest-metrics/sources/mod.ts";
 import { translate } from "../../supabase/functions/ingest-metrics/translate.ts";
+import type { Example, PostedReport } from "./history_examples.ts";
 import type { Posted } from "./history_github.ts";
 import { sentAs } from "./history_senders.ts";
 import type { Answer, Call } from "./model.ts";
@@ -38,6 +42,44 @@ export async function callOf(posted: Posted, incidentLabels = ["incident"]): Pro
     facts: JSON.parse(JSON.stringify(became.facts)),
     body: became.body && new Uint8Array(became.body).toBase64(),
   };
+}
+
+/**
+ * What a report becomes when it is read.
+ *
+ * @throws Error when it is not understood
+ */
+export async function callOfReport({ to, text }: PostedReport): Promise<Call> {
+  const [, source, name] = /^([a-z0-9-]+)\/([a-z]+)\?/.exec(to) ?? [];
+  const report = reports.get(name ?? "");
+  if (source === undefined || report === undefined) throw new Error(`no report at ${to}`);
+  const read = readParameters(to);
+  const completed = "parameters" in read ? contextOf({ said: {}, otherwise: {} }, read.parameters, null) : read;
+  const body = text.join("\n");
+  const reported = "context" in completed ? report.read(body, completed.context) : completed;
+  const checked = "facts" in reported ? checkFacts(reported.facts) : reported;
+  if (!("facts" in checked)) throw new Error(`${to}: ${JSON.stringify(checked)}`);
+  const bytes = new TextEncoder().encode(body);
+  return {
+    delivery: {
+      source,
+      delivery_id: `sha256:${await sha256(new TextEncoder().encode(`${to}\n${body}`))}`,
+      event: `report.${name}`,
+      sha256: await sha256(bytes),
+      size: bytes.length,
+      content_type: null,
+      result: "stored",
+      reason: null,
+      notes: checked.notes,
+    },
+    facts: JSON.parse(JSON.stringify(checked.facts)),
+    body: null,
+  };
+}
+
+/** The calls of an example: of its deliveries and of its reports, in their order. */
+export async function callsOf({ deliveries, reports = [] }: Pick<Example, "deliveries" | "reports">): Promise<Call[]> {
+  return await Promise.all([...deliveries.map((posted) => callOf(posted)), ...reports.map(callOfReport)]);
 }
 
 /** SHA-256 in hex. */

@@ -21,6 +21,14 @@ export interface ExpectedNumbers extends FunctionCall {
 /** A row of a function's answer as JSON: dates as `2026-03-02`. */
 export type NumberRow = Record<string, unknown>;
 
+/** What a pipeline reports, as one request with a token. */
+export interface PostedReport {
+  /** The address behind that of the function: source, report and parameters. */
+  to: string;
+  /** The lines of its body. */
+  text: string[];
+}
+
 export interface Example {
   name: string;
   title: string;
@@ -30,6 +38,8 @@ export interface Example {
   /** What rules are made before the first delivery. */
   rules?: FunctionCall[];
   deliveries: Posted[];
+  /** What pipelines report after that. */
+  reports?: PostedReport[];
   /**
    * Every row of every kind of fact; a column that is not there is NULL. Other tables are compared where they are named. A history that is
    * about numbers only has none.

@@ -100,8 +100,9 @@ export function oneNumber(world: Seen, metric: string, given: Record<string, unk
   const delivery = deliveryOf(world);
   const services = servicesAsked(world, delivery.services, asked);
   if (services === null) return asked.buckets.map((bucket) => unknown(metric, bucket));
-  return groupsOf(services, asked.by).flatMap((group) =>
-    asked.buckets.map((bucket) => numberOf(metric, delivery, group, asked, bucket))
+  const grouped = { ...asked, by: services.length === 0 ? "nothing" : asked.by };
+  return groupsOf(services, grouped.by).flatMap((group) =>
+    asked.buckets.map((bucket) => numberOf(metric, delivery, group, grouped, bucket))
   );
 }
 
@@ -115,12 +116,13 @@ export function dora(world: Seen, given: Record<string, unknown>): NumberRow[] {
       METRICS.map((metric) => ({ ...doraRow(metric, unknown(metric, bucket), null), notes: null, is_exact: null }))
     );
   }
-  return groupsOf(services, asked.by).flatMap((group) =>
+  const grouped = { ...asked, by: services.length === 0 ? "nothing" : asked.by };
+  return groupsOf(services, grouped.by).flatMap((group) =>
     asked.buckets.flatMap((bucket, i) =>
       METRICS.map((metric) => {
         const before = asked.buckets[i - 1] ?? bucketBefore(bucket, asked.bucket);
-        const previous = numberOf(metric, delivery, group, asked, before);
-        return doraRow(metric, numberOf(metric, delivery, group, asked, bucket), valueOf(metric, previous));
+        const previous = numberOf(metric, delivery, group, grouped, before);
+        return doraRow(metric, numberOf(metric, delivery, group, grouped, bucket), valueOf(metric, previous));
       })
     )
   );

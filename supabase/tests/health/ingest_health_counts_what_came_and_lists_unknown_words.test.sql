@@ -81,7 +81,7 @@ select results_eq(
   $$select n.external_id
     from metrics.ingest_health_evidence(page_size => 1) as f
     cross join lateral metrics.ingest_health_evidence(page_size => 1, page_after => f.page_key) as n$$,
-  array['odd'],
+  array['ping'],
   'page by page'
 );
 select throws_ok('select metrics.ingest_health_evidence(401)', '22023', 'days is between 1 and 400, not 401', 'more days than there are');
