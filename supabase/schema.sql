@@ -4038,10 +4038,11 @@ comment on function metrics.count_changed_test_runs() is 'Trigger: counts what c
 -- function metrics.count_changes(gone metrics.changes[], come metrics.changes[])
 CREATE OR REPLACE FUNCTION metrics.count_changes(gone metrics.changes[], come metrics.changes[])
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO ''
  SET enable_hashjoin TO 'on'
 AS $function$
+begin
   insert into metrics.lead_time_weeks as t (
     generation, service_id, week, is_bot, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
     start_unknown, start_after_shipping, lead_tally
@@ -4114,7 +4115,8 @@ AS $function$
     and t.week = k.week
     and t.is_bot = k.is_bot
     and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
-      + t.start_after_shipping = 0
+      + t.start_after_shipping = 0;
+end
 $function$;
 comment on function metrics.count_changes(gone metrics.changes[], come metrics.changes[]) is 'Keeps lead_time_weeks equal to changes, of which these rows went and these came.';
 
@@ -5645,10 +5647,11 @@ comment on function metrics.count_runs(counted metrics.counted_run[], takes_away
 -- function metrics.count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[])
 CREATE OR REPLACE FUNCTION metrics.count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[])
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO ''
  SET enable_hashjoin TO 'on'
 AS $function$
+begin
   with counted as (
     select
       c.generation,
@@ -5772,7 +5775,8 @@ AS $function$
     and t.environment = k.environment
     and t.deployments = 0
     and t.failed_attempts = 0
-    and t.recovered = 0
+    and t.recovered = 0;
+end
 $function$;
 comment on function metrics.count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[]) is 'Keeps service_weeks equal to service_deployments, of which these rows went and these came.';
 
@@ -8137,9 +8141,10 @@ comment on function metrics.ensure_references(names text[]) is 'Makes these repo
 -- function metrics.ensure_service(generation integer, repository bigint)
 CREATE OR REPLACE FUNCTION metrics.ensure_service(generation integer, repository bigint)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
+begin
   insert into metrics.services (generation, repository_id)
   select ensure_service.generation, repository
   where not exists (
@@ -8148,7 +8153,8 @@ AS $function$
     where s.generation = ensure_service.generation
       and s.repository_id = repository
   )
-  on conflict do nothing
+  on conflict do nothing;
+end
 $function$;
 comment on function metrics.ensure_service(generation integer, repository bigint) is 'Makes a repository a service, unless it has services by rules.';
 
@@ -11306,9 +11312,10 @@ comment on function metrics.fold_test_runs(observations jsonb) is 'Folds a list 
 -- function metrics.forget_delivery(generation integer, repository bigint)
 CREATE OR REPLACE FUNCTION metrics.forget_delivery(generation integer, repository bigint)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO ''
 AS $function$
+begin
   delete from metrics.deployment_failures as t
   where t.generation = forget_delivery.generation
     and t.repository_id = repository;
@@ -11320,7 +11327,8 @@ AS $function$
     and t.repository_id = repository;
   delete from metrics.branch_moves as t
   where t.generation = forget_delivery.generation
-    and t.repository_id = repository
+    and t.repository_id = repository;
+end
 $function$;
 comment on function metrics.forget_delivery(generation integer, repository bigint) is 'Deletes what was derived for a repository, and with it what was counted of it.';
 
@@ -18406,13 +18414,17 @@ comment on function metrics.service_deployments_changed() is 'Counts deployments
 -- function metrics.service_label(service bigint)
 CREATE OR REPLACE FUNCTION metrics.service_label(service bigint)
  RETURNS text
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
 AS $function$
-  select coalesce(s.name, metrics.repository_label(s.repository_id))
-  from metrics.services as s
-  where s.id = service
+begin
+  return (
+    select coalesce(s.name, metrics.repository_label(s.repository_id))
+    from metrics.services as s
+    where s.id = service
+  );
+end
 $function$;
 grant execute on function metrics.service_label(service bigint) to authenticated;
 grant execute on function metrics.service_label(service bigint) to metrics_reader;
@@ -18421,10 +18433,13 @@ comment on function metrics.service_label(service bigint) is 'What a service is 
 -- function metrics.services_called(generation integer, called text)
 CREATE OR REPLACE FUNCTION metrics.services_called(generation integer, called text)
  RETURNS TABLE(service_id bigint, repository_id bigint)
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
+begin
+  return query
   select s.id, s.repository_id
   from metrics.services as s
   where s.generation = services_called.generation
@@ -18449,7 +18464,8 @@ AS $function$
     and s.repository_id = f.repository_id
     and s.name is null
   where f.reference = called
-    and metrics.repository_label(r.id) = called
+    and metrics.repository_label(r.id) = called;
+end
 $function$;
 comment on function metrics.services_called(generation integer, called text) is 'Services of this name, in any letter case.';
 
