@@ -237,7 +237,7 @@ end
 $$;
 revoke execute on function metrics.ingest_health(integer, text, integer) from public;
 
-comment on function metrics.ingest_health(integer, text, integer) is 'Each source that was ever heard, by name, the silent ones too: the last delivery and how many seconds ago it came; the last one that is still kept and was stored; of the last days what became of all, why those that were not stored were not, and the outcomes that no mapping knows, of the runs, jobs and deployments that deliveries of those days told of or changed; the services that incidents of any time name and nobody has. Reason: outside_retention where some deliveries of those days are no longer kept, and the counts NULL. Deliveries are read by admins and BI roles; a viewer sees none. Raises 22023 for what cannot be asked.';
+comment on function metrics.ingest_health(integer, text, integer) is 'Each source that was ever heard, by name, the silent ones too: the last delivery and how many seconds ago it came; the last one that is still kept and was stored; of the last days what became of all, why those that were not stored were not, and the outcomes that no mapping knows, of the runs, jobs and deployments that deliveries of those days first told of or changed; the services that incidents of any time name and nobody has. Reason: outside_retention where some deliveries of those days are no longer kept, and the counts NULL. Deliveries are read by admins and BI roles; a viewer sees none. Raises 22023 for what cannot be asked.';
 
 drop function if exists metrics.ingest_health_evidence(integer, text, text, integer);
 
