@@ -86,6 +86,7 @@ create index if not exists changes_merged_at_idx on metrics.changes (generation,
 create index if not exists changes_pull_request_idx
   on metrics.changes (pull_request_reference_id, pull_request_number)
   where pull_request_number is not null;
+create index if not exists changes_order_unknown_idx on metrics.changes (generation, service_id) where is_order_unknown;
 create index if not exists changes_gone_idx on metrics.changes (generation, repository_id, line, gone_position, position) where gone_position is not null;
 
 comment on table metrics.changes is 'Derived: a commit of a default branch as a change of a service, and the deployment that shipped it first. Service 0 holds the place of commits that change no service.';

@@ -599,11 +599,14 @@ begin
       offset most / 2
       limit 1;
       -- No end of time: that would say that what follows from later ones is there.
-      if not metrics.ship(derive_slice.generation, repository, service, since, coalesce(until, '294276-01-01'), most) then
-        return place;
+      until := coalesce(until, '294276-01-01');
+      reached := metrics.ship_advancing(derive_slice.generation, repository, service, since, until, place -> 'after', most);
+      if reached is not null then
+        return place || jsonb_build_object('after', reached);
       end if;
+      perform metrics.ship(derive_slice.generation, repository, service, since, until);
       return case
-        when until is not null then jsonb_build_object('stage', 'shipped', 'service', service, 'since', until)
+        when until < '294276-01-01' then jsonb_build_object('stage', 'shipped', 'service', service, 'since', until)
         else jsonb_build_object('stage', 'unknown_order', 'service', service)
       end;
 
@@ -925,7 +928,7 @@ begin
     where s.key <> '0'
     order by s.key::bigint
   loop
-    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity', null);
+    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity');
     perform metrics.mark_unknown_order(derive_delivery.generation, repository, one.service_id, null);
   end loop;
 
