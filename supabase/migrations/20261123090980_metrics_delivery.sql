@@ -673,6 +673,7 @@ declare
   place jsonb;
   has_untimed boolean;
   has_fallen_back boolean;
+  is_placed boolean := false;
   tail record;
   first_line integer;
   first_ordinal integer;
@@ -731,10 +732,11 @@ begin
       select *
       into tail
       from metrics.append_move(derive_delivery.generation, repository, told.untimed_pushes[1]);
+      is_placed := tail.is_done;
       first_line := tail.first_line;
       first_ordinal := tail.first_ordinal;
     end if;
-    if first_ordinal is null then
+    if not is_placed then
       has_untimed := exists (
         select
         from metrics.pushes as p

@@ -618,11 +618,15 @@ begin
           and p.before = f.said ->> 'before'
           and p.after = f.said ->> 'after'
           and p.pushed_at is not distinct from (f.said ->> 'pushed_at')::timestamptz
-        where p.on_default_branch is not false
-          or exists (
-            select
-            from metrics.branch_moves as m
-            where m.push_id = p.id
+        -- Written by this delivery: of what was only told again all is derived already.
+        where p.updated_at = now()
+          and (
+            p.on_default_branch is not false
+            or exists (
+              select
+              from metrics.branch_moves as m
+              where m.push_id = p.id
+            )
           );
       end if;
       told.shas := array(

@@ -396,7 +396,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "places_of(generation integer, repository bigint, shas text[])",
         "repositories_of_incidents(incidents jsonb)",
         "services_called(generation integer, called text)",
-        "append_move(generation integer, repository bigint, push bigint, OUT first_line integer, OUT first_ordinal integer)",
+        "append_move(generation integer, repository bigint, push bigint, OUT is_done boolean, OUT first_line integer, OUT first_ordinal integer)",
         "attempts_of(generation integer, repository bigint, commits text[], ids text[])",
         "begin_generation()",
         "changes_changed()",
