@@ -256,8 +256,8 @@ revoke execute on function metrics.places_of(integer, bigint, text[]) from publi
 
 comment on function metrics.places_of(integer, bigint, text[]) is 'Every place of these commits on the default branch.';
 
--- Most pushes go on from where a line ends, and one of which the push before was missed begins a line. One without a time, which has no
--- other place, is put there without looking at the others.
+-- Most pushes go on from where a line ends, and one of which the push before was missed begins a line, until that comes. One without a
+-- time, which has no other place, is put there without looking at the others.
 drop function if exists metrics.append_move(integer, bigint, bigint);
 
 create function metrics.append_move(
@@ -276,6 +276,7 @@ declare
   siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
   this metrics.pushes;
   before_it record;
+  behind_it record;
   line_before integer;
   line_behind integer;
 begin
@@ -352,7 +353,8 @@ begin
         and o.generation = append_move.generation
         and o.repository_id = repository
       where q.reference_id = any(siblings)
-        and (q.before = this.after or (q.before = this.before and first_line is not null))
+        and q.before = this.before
+        and first_line is not null
     )
     or exists (
       select
@@ -361,6 +363,55 @@ begin
         and o.repository_id = repository
         and o.line = first_line
         and o.ordinal >= append_move.first_ordinal
+    )
+  then
+    first_line := null;
+    first_ordinal := null;
+    return;
+  end if;
+
+  -- The one that begins where this one ends: with it goes its line, unless another has a claim on a place in that.
+  select count(*) as count, min(o.line) as line, min(o.ordinal) as ordinal
+  into behind_it
+  from metrics.pushes as q
+  join metrics.branch_moves as o
+    on o.push_id = q.id
+    and o.generation = append_move.generation
+    and o.repository_id = repository
+  where q.reference_id = any(siblings)
+    and q.before = this.after;
+  if behind_it.count > 1
+    or behind_it.ordinal > 1
+    or behind_it.line = 0
+    or behind_it.line = first_line
+    or exists (
+      select
+      from metrics.branch_moves as m
+      cross join lateral (
+        select p.after
+        from metrics.pushes as p
+        where p.id = m.push_id
+        offset 0
+      ) as p
+      cross join lateral (
+        select q.id
+        from metrics.pushes as q
+        where q.reference_id = any(siblings)
+          and q.before = p.after
+        union all
+        select q.id
+        from metrics.pushes as q
+        where q.reference_id = any(siblings)
+          and q.after = p.after
+      ) as q
+      join metrics.branch_moves as o
+        on o.push_id = q.id
+        and o.generation = append_move.generation
+        and o.repository_id = repository
+      where m.generation = append_move.generation
+        and m.repository_id = repository
+        and m.line = behind_it.line
+        and (m.is_forced or o.line <> behind_it.line)
     )
   then
     first_line := null;
@@ -403,12 +454,21 @@ begin
 
   insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
   values (append_move.generation, repository, first_line, first_ordinal, this.id, null, false, this.truncated is true);
+  if behind_it.count = 1 then
+    update metrics.branch_moves as m
+    set
+      line = append_move.first_line,
+      ordinal = append_move.first_ordinal + m.ordinal
+    where m.generation = append_move.generation
+      and m.repository_id = repository
+      and m.line = behind_it.line;
+  end if;
   is_done := true;
 end
 $$;
 revoke execute on function metrics.append_move(integer, bigint, bigint) from public;
 
-comment on function metrics.append_move(integer, bigint, bigint) is 'Puts a push without a time at the end of the line that it goes on from, or into a line of its own when it goes on from none. Done without a line when the move is there already; not done when it is not that simple.';
+comment on function metrics.append_move(integer, bigint, bigint) is 'Puts a push without a time at the end of the line that it goes on from, or into a line of its own when it goes on from none; the line that goes on from it follows. Done without a line when the move is there already; not done when it is not that simple.';
 
 -- Puts the moves since a moment into their order, up to another where there is nothing of them yet. What was ordered before stays.
 drop function if exists metrics.order_moves(integer, bigint, timestamptz, timestamptz, boolean);

@@ -58,7 +58,7 @@ function placesOf(pushes: Row[]): [number, string][] {
 }
 
 /** Pushes of few commits, so that they meet, part, leave gaps and run in circles; a few with a time, or told by two. */
-const pushes = fc.uniqueArray(
+const tangled = fc.uniqueArray(
   fc.record({
     from: fc.integer({ min: 1, max: 12 }),
     to: fc.integer({ min: 1, max: 12 }),
@@ -76,6 +76,16 @@ const pushes = fc.uniqueArray(
     })
   )
 );
+
+/** Nearly always: each goes on from the one before, whatever their commits are called. Some are missing. */
+const chained = fc.tuple(
+  fc.shuffledSubarray([...Array(12).keys()], { minLength: 3 }),
+  fc.subarray([...Array(12).keys()], { minLength: 9 }),
+).map(([shas, there]) =>
+  shas.flatMap((sha, n) => n > 0 && there.includes(n) ? [pushOf(shas[n - 1]! + 1, sha + 1)] : [])
+);
+
+const pushes = fc.oneof(tangled, chained);
 
 Deno.test("order_free: pushes without a time stand as the model says, one by one, in any order and duplicated", async () => {
   const seed = newSeed("order_free_pushes");
@@ -133,6 +143,9 @@ async function costs(length: number, planted = "select") {
     aloneBefore: await rowsOf(sql, callOf(pushOf(100, 101))),
     aloneBehind: await rowsOf(sql, callOf({ ...pushOf(0, 201), before: "f".repeat(40) })),
     afterAlone: await rowsOf(sql, callOf(pushOf(101, 102))),
+    // What was missed comes late: between two lines, and before one.
+    between: await rowsOf(sql, callOf(pushOf(1, 100))),
+    before: await rowsOf(sql, callOf({ ...pushOf(0, 0), before: "e".repeat(40), after: "f".repeat(40) })),
   };
 }
 
@@ -153,7 +166,7 @@ Deno.test("order_free: one more push without a time is as much work after many a
         generation integer, repository bigint, push bigint, out is_done boolean, out first_line integer, out first_ordinal integer
       ) language sql set search_path = '' as $$ select false, null::integer, null::integer $$`,
     );
-    for (const what of ["next", "aloneBefore", "aloneBehind", "afterAlone"] as const) {
+    for (const what of ["next", "aloneBefore", "aloneBehind", "afterAlone", "between", "before"] as const) {
       assert(all[what] > 1.5 * few[what] + 20);
     }
   });
