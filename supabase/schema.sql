@@ -507,7 +507,7 @@ grant select on table metrics.branch_moves to metrics_reader;
 comment on column metrics.branch_moves.generation is 'The generation that it belongs to.';
 comment on column metrics.branch_moves.is_forced is 'Whether it rewrote history.';
 comment on column metrics.branch_moves.is_truncated is 'Whether the provider listed only some of its commits.';
-comment on column metrics.branch_moves.line is 'Moves of one line have an order: 0 is that of all whose time is known, with what hangs on it.';
+comment on column metrics.branch_moves.line is 'Moves of one line have an order: 0 is that of all whose time is known, with what hangs on it. Others are numbered, with gaps, in the order of the names of the commits that they begin with.';
 comment on column metrics.branch_moves.ordinal is 'Place in the line.';
 comment on column metrics.branch_moves.push_id is 'The push, which says from which commit to which it moved the branch.';
 comment on column metrics.branch_moves.pushed_at is 'When, where the provider says.';
@@ -564,6 +564,7 @@ alter table metrics.changes add constraint gone_reason_is_known CHECK ((gone_rea
 CREATE INDEX changes_gone_idx ON metrics.changes USING btree (generation, repository_id, line, gone_position, "position") WHERE (gone_position IS NOT NULL);
 CREATE INDEX changes_mending_idx ON metrics.changes USING btree (shipped_by) WHERE ((shipped_by IS NOT NULL) AND ((reverts IS NOT NULL) OR is_hotfix));
 CREATE INDEX changes_merged_at_idx ON metrics.changes USING btree (generation, repository_id, merged_at) WHERE (merged_at IS NOT NULL);
+CREATE INDEX changes_order_unknown_idx ON metrics.changes USING btree (generation, service_id) WHERE is_order_unknown;
 CREATE INDEX changes_pull_request_idx ON metrics.changes USING btree (pull_request_reference_id, pull_request_number) WHERE (pull_request_number IS NOT NULL);
 CREATE INDEX changes_sha_idx ON metrics.changes USING hash (sha);
 CREATE INDEX changes_shipped_at_idx ON metrics.changes USING btree (generation, service_id, shipped_at);
@@ -1745,6 +1746,7 @@ create table metrics.pushes (
 alter table metrics.pushes add constraint push_is_unique UNIQUE NULLS NOT DISTINCT (reference_id, ref, before, after, pushed_at);
 alter table metrics.pushes add constraint pushes_pkey PRIMARY KEY (id);
 CREATE INDEX pushes_after_idx ON metrics.pushes USING btree (reference_id, after);
+CREATE INDEX pushes_before_idx ON metrics.pushes USING btree (reference_id, before);
 CREATE INDEX pushes_commits_idx ON metrics.pushes USING gin (commits);
 CREATE INDEX pushes_default_branch_idx ON metrics.pushes USING btree (reference_id, pushed_at) WHERE (on_default_branch IS NOT FALSE);
 alter table metrics.pushes enable row level security;
@@ -3135,8 +3137,92 @@ $function$;
 grant execute on function metrics.add_team_repository(team text, repository text) to authenticated;
 comment on function metrics.add_team_repository(team text, repository text) is 'Lets the viewers of a team read a repository, named by its full name or reference.';
 
--- function metrics.append_move(generation integer, repository bigint, push bigint, OUT first_line integer, OUT first_ordinal integer)
-CREATE OR REPLACE FUNCTION metrics.append_move(generation integer, repository bigint, push bigint, OUT first_line integer, OUT first_ordinal integer)
+-- function metrics.advancing_of(generation integer, service bigint, since timestamp with time zone, until timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.advancing_of(generation integer, service bigint, since timestamp with time zone, until timestamp with time zone)
+ RETURNS TABLE(id bigint, at timestamp with time zone, is_first boolean, line integer, reached bigint, reaches bigint)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'on'
+AS $function$
+#variable_conflict use_column
+begin
+  return query
+  with tail as materialized (
+    select
+      d.id,
+      d.line,
+      d.position,
+      d.at,
+      d.external_id,
+      d.reference,
+      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") = 1 and (
+        select e.at
+        from metrics.service_deployments as e
+        where e.generation = advancing_of.generation
+          and e.service_id = service
+          and e.outcome = 'success'
+        order by e.at
+        limit 1
+      ) >= advancing_of.since as is_first
+    from metrics.service_deployments as d
+    where d.generation = advancing_of.generation
+      and d.service_id = service
+      and d.outcome = 'success'
+      and d.at >= advancing_of.since
+      and d.at < advancing_of.until
+  ),
+  placed as materialized (
+    select *
+    from tail as t
+    where t.position is not null
+  ),
+  reached as (
+    select l.line, m.position
+    from (select distinct t.line from placed as t) as l
+    cross join lateral (
+      select d.position
+      from metrics.service_deployments as d
+      where d.generation = advancing_of.generation
+        and d.service_id = service
+        and d.outcome = 'success'
+        and d.line = l.line
+        and d.position is not null
+        and d.at < advancing_of.since
+      order by d.position desc
+      limit 1
+    ) as m
+  ),
+  advancing as (
+    select
+      t.id,
+      t.line,
+      t.at,
+      t.is_first,
+      t.position,
+      greatest(
+        max(t.position) over (
+          partition by t.line
+          order by t.at, t.external_id collate "C", t.reference collate "C"
+          rows between unbounded preceding and 1 preceding
+        ),
+        r.position,
+        -1
+      ) as reached
+    from placed as t
+    left join reached as r
+      on r.line = t.line
+  )
+  select a.id, a.at, a.is_first, a.line, a.reached, a.position
+  from advancing as a
+  where a.position > a.reached;
+end
+$function$;
+comment on function metrics.advancing_of(generation integer, service bigint, since timestamp with time zone, until timestamp with time zone) is 'Deployments of a service since a moment and before another that ship something: what lies in their line after the place that was reached before them, up to their own.';
+
+-- function metrics.append_move(generation integer, repository bigint, push bigint, OUT is_done boolean, OUT first_line integer, OUT first_ordinal integer)
+CREATE OR REPLACE FUNCTION metrics.append_move(generation integer, repository bigint, push bigint, OUT is_done boolean, OUT first_line integer, OUT first_ordinal integer)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -3144,41 +3230,78 @@ CREATE OR REPLACE FUNCTION metrics.append_move(generation integer, repository bi
 AS $function$
 declare
   siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+  this metrics.pushes;
+  before_it record;
+  behind_it record;
+  line_before integer;
+  line_behind integer;
 begin
-  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
-  select append_move.generation, repository, m.line, m.ordinal + 1, p.id, null, false, p.truncated is true
+  is_done := false;
+  select *
+  into this
   from metrics.pushes as p
-  join metrics.pushes as e
-    on e.reference_id = any(siblings)
-    and e.after = p.before
-  join metrics.branch_moves as m
-    on m.push_id = e.id
-    and m.generation = append_move.generation
-    and m.repository_id = repository
   where p.id = append_move.push
     and p.pushed_at is null
     and p.forced is not true
     and p.on_default_branch
     and p.deleted is not true
     and p.after !~ '^0+$'
-    and m.line > 0
-    and not exists (
-      select
-      from metrics.branch_moves as o
-      where o.generation = append_move.generation
-        and o.repository_id = repository
-        and o.line = m.line
-        and o.ordinal > m.ordinal
-    )
-    -- Another move that ends or begins where this one does could have a claim on the place. One that begins where none ends is its line's first.
+    -- What was told of it otherwise than before may stand elsewhere.
     and not exists (
       select
       from metrics.branch_moves as o
       where o.push_id = p.id
         and o.generation = append_move.generation
         and o.repository_id = repository
-    )
-    and not exists (
+    );
+  if not found then
+    return;
+  end if;
+
+  -- Somebody else told of this move, with its time or more of it.
+  is_done := exists (
+    select
+    from metrics.pushes as q
+    join metrics.branch_moves as o
+      on o.push_id = q.id
+      and o.generation = append_move.generation
+      and o.repository_id = repository
+    where q.reference_id = any(siblings)
+      and q.after = this.after
+      and q.before = this.before
+      and (
+        q.pushed_at is not null
+        or (
+          not o.is_forced
+          and (q.truncated is true, -coalesce(cardinality(q.commits), 0), q.commits::text collate "C", q.id)
+            < (this.truncated is true, -coalesce(cardinality(this.commits), 0), this.commits::text collate "C", this.id)
+        )
+      )
+  );
+  if is_done then
+    return;
+  end if;
+
+  -- The one that ends where this one begins, if there is one such, and no other that has a claim on the place of this one or on the next.
+  for before_it in
+    select o.line, o.ordinal, q.after
+    from metrics.pushes as q
+    join metrics.branch_moves as o
+      on o.push_id = q.id
+      and o.generation = append_move.generation
+      and o.repository_id = repository
+    where q.reference_id = any(siblings)
+      and q.after in (this.before, this.after)
+  loop
+    if before_it.after = this.after or first_line is not null then
+      first_line := null;
+      return;
+    end if;
+    first_line := before_it.line;
+    first_ordinal := before_it.ordinal + 1;
+  end loop;
+  if this.before = this.after
+    or exists (
       select
       from metrics.pushes as q
       join metrics.branch_moves as o
@@ -3186,31 +3309,120 @@ begin
         and o.generation = append_move.generation
         and o.repository_id = repository
       where q.reference_id = any(siblings)
-        and q.after in (p.before, p.after)
-        and (o.line, o.ordinal) <> (m.line, m.ordinal)
+        and q.before = this.before
+        and first_line is not null
     )
-    and not exists (
-      select
-      from metrics.branch_moves as o
-      join metrics.pushes as q
-        on q.id = o.push_id
-      where o.generation = append_move.generation
-        and o.repository_id = repository
-        and o.ordinal = 1
-        and q.before in (p.before, p.after)
-    )
-    and not exists (
+    or exists (
       select
       from metrics.branch_moves as o
       where o.generation = append_move.generation
         and o.repository_id = repository
-        and o.line = 0
+        and o.line = first_line
+        and o.ordinal >= append_move.first_ordinal
     )
-  returning line, ordinal
-  into first_line, first_ordinal;
+  then
+    first_line := null;
+    first_ordinal := null;
+    return;
+  end if;
+
+  -- The one that begins where this one ends: with it goes its line, unless another has a claim on a place in that.
+  select count(*) as count, min(o.line) as line, min(o.ordinal) as ordinal
+  into behind_it
+  from metrics.pushes as q
+  join metrics.branch_moves as o
+    on o.push_id = q.id
+    and o.generation = append_move.generation
+    and o.repository_id = repository
+  where q.reference_id = any(siblings)
+    and q.before = this.after;
+  if behind_it.count > 1
+    or behind_it.ordinal > 1
+    or behind_it.line = 0
+    or behind_it.line = first_line
+    or exists (
+      select
+      from metrics.branch_moves as m
+      cross join lateral (
+        select p.after
+        from metrics.pushes as p
+        where p.id = m.push_id
+        offset 0
+      ) as p
+      cross join lateral (
+        select q.id
+        from metrics.pushes as q
+        where q.reference_id = any(siblings)
+          and q.before = p.after
+        union all
+        select q.id
+        from metrics.pushes as q
+        where q.reference_id = any(siblings)
+          and q.after = p.after
+      ) as q
+      join metrics.branch_moves as o
+        on o.push_id = q.id
+        and o.generation = append_move.generation
+        and o.repository_id = repository
+      where m.generation = append_move.generation
+        and m.repository_id = repository
+        and m.line = behind_it.line
+        and (m.is_forced or o.line <> behind_it.line)
+    )
+  then
+    first_line := null;
+    first_ordinal := null;
+    return;
+  end if;
+
+  if first_line is null then
+    -- Lines stand in the order in which they are begun: each time by the least of all that follow none which is left.
+    select min(o.line)
+    into line_behind
+    from metrics.branch_moves as o
+    join metrics.pushes as q
+      on q.id = o.push_id
+    where o.generation = append_move.generation
+      and o.repository_id = repository
+      and o.ordinal = 1
+      and o.line > 0
+      and (q.before collate "C", q.after collate "C") > (this.before collate "C", this.after collate "C");
+    select max(o.line)
+    into line_before
+    from metrics.branch_moves as o
+    where o.generation = append_move.generation
+      and o.repository_id = repository
+      and o.line < coalesce(line_behind, 2147483647);
+    line_before := coalesce(line_before, 0);
+    first_line := case
+      when line_behind is not null then line_before + (line_behind - line_before) / 2
+      when line_before = 0 then 1073741824
+      else line_before + least(65536, (2147483646 - line_before) / 2)
+    end;
+    first_ordinal := 1;
+    if first_line = line_before then
+      -- No number is left between them.
+      first_line := null;
+      first_ordinal := null;
+      return;
+    end if;
+  end if;
+
+  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
+  values (append_move.generation, repository, first_line, first_ordinal, this.id, null, false, this.truncated is true);
+  if behind_it.count = 1 then
+    update metrics.branch_moves as m
+    set
+      line = append_move.first_line,
+      ordinal = append_move.first_ordinal + m.ordinal
+    where m.generation = append_move.generation
+      and m.repository_id = repository
+      and m.line = behind_it.line;
+  end if;
+  is_done := true;
 end
 $function$;
-comment on function metrics.append_move(generation integer, repository bigint, push bigint, OUT first_line integer, OUT first_ordinal integer) is 'Puts a push without a time at the end of the line that it goes on from. NULL when it is not that simple.';
+comment on function metrics.append_move(generation integer, repository bigint, push bigint, OUT is_done boolean, OUT first_line integer, OUT first_ordinal integer) is 'Puts a push without a time at the end of the line that it goes on from, or into a line of its own when it goes on from none; the line that goes on from it follows. Done without a line when the move is there already; not done when it is not that simple.';
 
 -- function metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[])
 CREATE OR REPLACE FUNCTION metrics.attempts_of(generation integer, repository bigint, commits text[], ids text[])
@@ -3702,10 +3914,19 @@ begin
       and r.repository_id = claim.present_repository_id
       and (r.claimed_by is null or (claim.clock collate "C", claim.claimant collate "C") > (r.claim_clock, r.claimed_by));
   end if;
-  return found;
+  -- One that changes nothing may be overtaken by a later one of the same kind.
+  return found or (
+    claim.present_repository_id = claim.claimant_repository_id
+    and exists (
+      select
+      from metrics.repository_references as r
+      where r.reference = '//' || claim.url
+        and (r.claim_clock, r.claimed_by) >= (claim.clock collate "C", claim.claimant collate "C")
+    )
+  );
 end
 $function$;
-comment on function metrics.claim_url(claim metrics.claim) is 'Makes a URL mean the repository that claims it. The locks of both repositories must be held.';
+comment on function metrics.claim_url(claim metrics.claim) is 'Makes a URL mean the repository that claims it. Where it means another one, the locks of both must be held.';
 
 -- function metrics.comparable(alias text, column_name text, type text)
 CREATE OR REPLACE FUNCTION metrics.comparable(alias text, column_name text, type text)
@@ -6687,11 +6908,15 @@ begin
           and p.before = f.said ->> 'before'
           and p.after = f.said ->> 'after'
           and p.pushed_at is not distinct from (f.said ->> 'pushed_at')::timestamptz
-        where p.on_default_branch is not false
-          or exists (
-            select
-            from metrics.branch_moves as m
-            where m.push_id = p.id
+        -- Written by this delivery: of what was only told again all is derived already.
+        where p.updated_at = now()
+          and (
+            p.on_default_branch is not false
+            or exists (
+              select
+              from metrics.branch_moves as m
+              where m.push_id = p.id
+            )
           );
       end if;
       told.shas := array(
@@ -6802,6 +7027,7 @@ declare
   place jsonb;
   has_untimed boolean;
   has_fallen_back boolean;
+  is_placed boolean := false;
   tail record;
   first_line integer;
   first_ordinal integer;
@@ -6860,10 +7086,11 @@ begin
       select *
       into tail
       from metrics.append_move(derive_delivery.generation, repository, told.untimed_pushes[1]);
+      is_placed := tail.is_done;
       first_line := tail.first_line;
       first_ordinal := tail.first_ordinal;
     end if;
-    if first_ordinal is null then
+    if not is_placed then
       has_untimed := exists (
         select
         from metrics.pushes as p
@@ -7057,7 +7284,7 @@ begin
     where s.key <> '0'
     order by s.key::bigint
   loop
-    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity', null);
+    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity');
     perform metrics.mark_unknown_order(derive_delivery.generation, repository, one.service_id, null);
   end loop;
 
@@ -7442,11 +7669,14 @@ begin
       offset most / 2
       limit 1;
       -- No end of time: that would say that what follows from later ones is there.
-      if not metrics.ship(derive_slice.generation, repository, service, since, coalesce(until, '294276-01-01'), most) then
-        return place;
+      until := coalesce(until, '294276-01-01');
+      reached := metrics.ship_advancing(derive_slice.generation, repository, service, since, until, place -> 'after', most);
+      if reached is not null then
+        return place || jsonb_build_object('after', reached);
       end if;
+      perform metrics.ship(derive_slice.generation, repository, service, since, until);
       return case
-        when until is not null then jsonb_build_object('stage', 'shipped', 'service', service, 'since', until)
+        when until < '294276-01-01' then jsonb_build_object('stage', 'shipped', 'service', service, 'since', until)
         else jsonb_build_object('stage', 'unknown_order', 'service', service)
       end;
 
@@ -11805,6 +12035,9 @@ declare
   nameless_kinds text;
   new_names text[];
   repositories jsonb := '[]';
+  has_news boolean := false;
+  has_nameless boolean;
+  holds_names boolean := false;
   joined_names text[] := '{}';
   named bigint[];
   locked bigint[] := '{}';
@@ -11991,16 +12224,39 @@ begin
   end if;
 
   -- What joins facts, and a change of the map, happens under the locks of the repositories concerned.
-  if facts ? 'repositories' then
-    repositories := metrics.repositories_said_anew(facts -> 'repositories');
-    if repositories <> '[]' then
-      claims := array(
-        select c
-        from metrics.new_claims(repositories) as c
-      );
+  has_nameless := exists (
+    select
+    from jsonb_array_elements(facts -> 'incidents') as f (said)
+    where f.said ->> 'repository' is null
+  );
+  loop
+    if facts ? 'repositories' then
+      select r.anew, r.has_news
+      into repositories, has_news
+      from metrics.repositories_said_anew(facts -> 'repositories') as r;
+      if repositories <> '[]' then
+        claims := array(
+          select c
+          from metrics.new_claims(repositories) as c
+        );
+      end if;
     end if;
-  end if;
-  if repositories <> '[]' then
+    exit when holds_names or not (
+      has_nameless
+      or has_news
+      or exists (
+        select
+        from unnest(claims) as c
+        where c.present_repository_id is distinct from c.claimant_repository_id
+      )
+    );
+    -- An incident that names a service by its name, and that name, must not miss each other. Before the repositories, always. It is one
+    -- lock for all: not for a repository that is what it was. What is called how is looked up again, as somebody else may have held it.
+    perform pg_advisory_xact_lock(hashtextextended('metrics.names', 0));
+    holds_names := true;
+    claims := '{}';
+  end loop;
+  if has_news then
     renamed := array(
       select r.repository_id
       from jsonb_array_elements(repositories) as f (said)
@@ -12011,14 +12267,6 @@ begin
       where (f.said ? 'full_name' and f.said ->> 'full_name' is distinct from t.full_name)
         or (f.said ? 'default_branch' and f.said ->> 'default_branch' is distinct from t.default_branch)
     );
-  end if;
-  if cardinality(renamed) > 0 or cardinality(claims) > 0 or exists (
-    select
-    from jsonb_array_elements(facts -> 'incidents') as f (said)
-    where f.said ->> 'repository' is null
-  ) then
-    -- An incident that names a service by its name, and that name, must not miss each other. Before the repositories, always.
-    perform pg_advisory_xact_lock(hashtextextended('metrics.names', 0));
   end if;
   if facts ? 'incidents' then
     concerned := metrics.repositories_of_incidents(facts -> 'incidents');
@@ -12072,10 +12320,14 @@ begin
     facts := metrics.with_test_ids(facts);
   end if;
 
+  perform metrics.lock_counted(facts);
   if facts ? 'repositories' then
+    if not holds_names then
+      perform metrics.keep_clocks(repositories);
+      repositories := '[]';
+    end if;
     facts := jsonb_set(facts, '{repositories}', repositories);
   end if;
-  perform metrics.lock_counted(facts);
   perform metrics.fold_facts(facts);
 
   if cardinality(moved) > 0 then
@@ -12380,6 +12632,8 @@ declare
   taken bigint[];
   answers jsonb;
   facts jsonb;
+  repositories jsonb;
+  claim metrics.claim;
 begin
   perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
   -- Asked now that no rule can change any more. Runs are deployments where a rule says so.
@@ -12420,7 +12674,7 @@ begin
       and not c.delivery ? 'identity'
       and k.is_plain
       and r.are_known
-      and metrics.repositories_said_anew(coalesce(c.facts -> 'repositories', '[]')) = '[]'
+      and not metrics.is_said_of_names(coalesce(c.facts -> 'repositories', '[]'))
     order by c.delivery ->> 'source', c.delivery ->> 'delivery_id', c.n
   ),
   put as (
@@ -12475,8 +12729,37 @@ begin
       and e.kind <> 'repositories'
     group by e.kind
   ) as k;
+  select r.anew
+  into repositories
+  from metrics.repositories_said_anew(coalesce(
+    (
+      select jsonb_agg(f.said)
+      from jsonb_array_elements(calls) with ordinality as c (said, n)
+      cross join lateral jsonb_array_elements(c.said -> 'facts' -> 'repositories') as f (said)
+      where c.n = any(taken)
+    ),
+    '[]'
+  )) as r;
+  if repositories <> '[]' then
+    for claim in
+      select c.*
+      from metrics.new_claims(repositories) as c
+      order by c.url
+    loop
+      if claim.present_repository_id is distinct from claim.claimant_repository_id or not metrics.claim_url(claim) then
+        raise exception using
+          errcode = '40001',
+          message = 'a URL came to mean another repository: try again';
+      end if;
+    end loop;
+  end if;
   if facts is not null then
     perform metrics.lock_counted(facts);
+  end if;
+  if repositories <> '[]' then
+    perform metrics.keep_clocks(repositories);
+  end if;
+  if facts is not null then
     perform metrics.fold_facts(facts);
   end if;
 
@@ -12500,7 +12783,7 @@ begin
   );
 end
 $function$;
-comment on function metrics.ingest_together(calls jsonb) is 'Stores those of several calls that are plain in one transaction: new deliveries that carry no fact, or facts of known repositories that depend on one row alone. Null stands for a call that was left alone.';
+comment on function metrics.ingest_together(calls jsonb) is 'Stores those of several calls that are plain in one transaction: new deliveries that carry no fact, or facts of known repositories, called as before, that depend on one row alone. Null stands for a call that was left alone.';
 
 -- function metrics.is_admin()
 CREATE OR REPLACE FUNCTION metrics.is_admin()
@@ -12553,6 +12836,22 @@ AS $function$
   where n.nspname = 'metrics'
 $function$;
 comment on function metrics.is_operator() is 'Whether the caller owns the schema: postgres, in SQL, not through the Data API.';
+
+-- function metrics.is_said_of_names(repositories jsonb)
+CREATE OR REPLACE FUNCTION metrics.is_said_of_names(repositories jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+ SET search_path TO ''
+AS $function$
+  select s.has_news or exists (
+    select
+    from metrics.new_claims(s.anew) as c
+    where c.present_repository_id is distinct from c.claimant_repository_id
+  )
+  from metrics.repositories_said_anew(repositories) as s
+$function$;
+comment on function metrics.is_said_of_names(repositories jsonb) is 'Whether these observations of repositories change what one is called, or what a URL means.';
 
 -- function metrics.is_within(reference text, permitted text[], source text)
 CREATE OR REPLACE FUNCTION metrics.is_within(reference text, permitted text[], source text)
@@ -13083,6 +13382,56 @@ $function$;
 grant execute on function metrics.job_horizon() to authenticated;
 grant execute on function metrics.job_horizon() to metrics_reader;
 comment on function metrics.job_horizon() is 'Jobs of weeks before this Monday may be gone; -infinity while all are kept.';
+
+-- function metrics.keep_clocks(repositories jsonb)
+CREATE OR REPLACE FUNCTION metrics.keep_clocks(repositories jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO ''
+AS $function$
+declare
+  one record;
+begin
+  for one in
+    select r.repository_id, f.said, c.clock
+    from jsonb_array_elements(repositories) with ordinality as f (said, n)
+    join metrics.repository_references as r
+      on r.reference = f.said ->> 'repository'
+    cross join lateral (
+      select (
+        coalesce(to_char((f.said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' 0'
+        || coalesce(' ' || lpad(f.said ->> 'sequence', 19, '0'), '')
+      ) collate "C" as clock
+    ) as c
+    order by r.repository_id, f.n
+  loop
+    update metrics.repositories as t
+    set
+      clocks = (
+        select jsonb_object_agg(k.name, greatest((t.clocks ->> k.name) collate "C", case when one.said ? k.name then one.clock end))
+        from unnest(array['full_name', 'default_branch', 'url']) as k (name)
+        where t.clocks ? k.name
+          or one.said ? k.name
+      ),
+      updated_at = now()
+    where t.id = one.repository_id
+      -- Whoever changes these holds the lock of names, which the caller does not.
+      and not exists (
+        select
+        from (values ('full_name', t.full_name), ('default_branch', t.default_branch), ('url', t.url)) as k (name, kept)
+        where one.said ? k.name
+          and one.said ->> k.name is distinct from k.kept
+          and ((t.clocks ->> k.name) collate "C" > one.clock) is not true
+      );
+    if not found then
+      raise exception using
+        errcode = '40001',
+        message = 'a repository came to be called otherwise: try again';
+    end if;
+  end loop;
+end
+$function$;
+comment on function metrics.keep_clocks(repositories jsonb) is 'Keeps when repositories were last said to be what they are: an older observation that comes later must lose to these, though they change nothing.';
 
 -- function metrics.kept_days_of(asked metrics.period, from_weeks boolean)
 CREATE OR REPLACE FUNCTION metrics.kept_days_of(asked metrics.period, from_weeks boolean)
@@ -14133,39 +14482,32 @@ CREATE OR REPLACE FUNCTION metrics.mark_unknown_order(generation integer, reposi
 AS $function$
 #variable_conflict use_column
 declare
-  -- There is something that nothing else is known to stand before or after.
-  has_lines constant boolean := exists (
-    select
+  -- Something is deployed, and there is something that nothing else is known to stand before or after.
+  can_be_unknown constant boolean := (
+    select min(m.line) < max(m.line)
     from metrics.branch_moves as m
     where m.generation = mark_unknown_order.generation
       and m.repository_id = repository
-      and m.line > 1
-  ) or exists (
-    select
-    from metrics.branch_moves as m
-    where m.generation = mark_unknown_order.generation
-      and m.repository_id = repository
-      and m.line = 1
   ) and exists (
     select
-    from metrics.branch_moves as m
-    where m.generation = mark_unknown_order.generation
-      and m.repository_id = repository
-      and m.line = 0
+    from metrics.service_deployments as d
+    where d.generation = mark_unknown_order.generation
+      and d.service_id = service
+      and d.outcome = 'success'
+      and d.position is not null
   );
   changed integer;
 begin
-  update metrics.changes as c
-  set is_order_unknown = not c.is_order_unknown
-  where c.ctid in (
-    select t.ctid
-    from metrics.changes as t
-    where t.generation = mark_unknown_order.generation
-      and t.service_id = service
-      and t.shipped_at is null
-      and t.is_order_unknown <> (
-        has_lines
-        and exists (
+  if can_be_unknown then
+    update metrics.changes as c
+    set is_order_unknown = not c.is_order_unknown
+    where c.ctid in (
+      select t.ctid
+      from metrics.changes as t
+      where t.generation = mark_unknown_order.generation
+        and t.service_id = service
+        and t.shipped_at is null
+        and t.is_order_unknown <> exists (
           select
           from metrics.service_deployments as d
           where d.generation = mark_unknown_order.generation
@@ -14175,9 +14517,22 @@ begin
             and d.position is not null
             and d.at >= coalesce(t.started_at, '-infinity')
         )
-      )
-    limit most
-  );
+      limit most
+    );
+  else
+    -- All that waits is not looked at: only what was marked is to be unmarked.
+    update metrics.changes as c
+    set is_order_unknown = false
+    where c.ctid in (
+      select t.ctid
+      from metrics.changes as t
+      where t.generation = mark_unknown_order.generation
+        and t.service_id = service
+        and t.shipped_at is null
+        and t.is_order_unknown
+      limit most
+    );
+  end if;
   get diagnostics changed = row_count;
   return changed;
 end
@@ -14524,15 +14879,12 @@ begin
     m.pushed_at,
     bool_or(m.forced is true) over of_move and not bool_or(m.created is true) over of_move and m.before !~ '^0*$',
     m.truncated is true
-  from moves as m
+  from (
+    select o.*, max(o.pushed_at) over (partition by o.before, o.after) as told_at
+    from moves as o
+  ) as m
   where m.pushed_at is not null
-    or not exists (
-      select
-      from moves as o
-      where o.before = m.before
-        and o.after = m.after
-        and o.pushed_at is not null
-    )
+    or m.told_at is null
   window of_move as (partition by m.before, m.after, m.pushed_at)
   order by m.before collate "C", m.after collate "C", m.pushed_at, m.truncated is true, coalesce(cardinality(m.commits), 0) desc, m.commits::text collate "C", m.id;
 end
@@ -14648,6 +15000,7 @@ CREATE OR REPLACE FUNCTION metrics.order_moves(generation integer, repository bi
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO ''
+ SET enable_hashjoin TO 'on'
 AS $function$
 declare
   ids bigint[];
@@ -14656,9 +15009,21 @@ declare
   times timestamptz[];
   are_forced boolean[];
   is_taken boolean[];
+  -- Of those without a time that begin with the same commit, which stand side by side, the first: where each belongs, and where each leads.
+  groups integer[];
+  led_to integer[];
+  -- How many that are left lead to the group that begins here. When none does, its members may begin a line.
+  left_before integer[];
+  is_root boolean[];
+  roots_in integer[];
+  block integer;
+  least_block integer := 0;
+  first_left integer;
+  spacing integer;
   timed integer;
   total integer;
   tip text collate "C";
+  tip_leads_to integer;
   next_ordinal integer;
   current_line integer := 0;
   made_ids bigint[] := '{}';
@@ -14670,10 +15035,9 @@ declare
   k integer;
   pick integer;
   low integer;
-  high integer;
   left_of_group integer;
   left_untimed integer;
-  is_root boolean;
+  follows_none boolean;
 begin
   if has_untimed then
     since := '-infinity';
@@ -14708,20 +15072,56 @@ begin
   first_ordinal := next_ordinal;
 
   -- Those with a time first, by it; then the others, in the order in which they are looked for.
+  with moves as materialized (
+    select m.*, row_number() over (order by m.pushed_at, m.before collate "C", m.after collate "C")::integer as n
+    from metrics.moves_of(repository, since, until) as m
+    where m.pushed_at is not null
+      or has_untimed
+  ),
+  beginnings as materialized (
+    select m.before, min(m.n) as first
+    from moves as m
+    where m.pushed_at is null
+    group by m.before
+  )
   select
-    coalesce(array_agg(m.push_id order by m.pushed_at, m.before collate "C", m.after collate "C"), '{}'),
-    array_agg(m.before order by m.pushed_at, m.before collate "C", m.after collate "C"),
-    array_agg(m.after order by m.pushed_at, m.before collate "C", m.after collate "C"),
-    array_agg(m.pushed_at order by m.pushed_at, m.before collate "C", m.after collate "C"),
-    array_agg(m.is_forced order by m.pushed_at, m.before collate "C", m.after collate "C"),
+    coalesce(array_agg(m.push_id order by m.n), '{}'),
+    array_agg(m.before order by m.n),
+    array_agg(m.after order by m.n),
+    array_agg(m.pushed_at order by m.n),
+    array_agg(m.is_forced order by m.n),
+    array_agg(b.first order by m.n),
+    array_agg(a.first order by m.n),
     count(m.pushed_at),
     count(*)
-  into ids, befores, afters, times, are_forced, timed, total
-  from metrics.moves_of(repository, since, until) as m
-  where m.pushed_at is not null
-    or has_untimed;
+  into ids, befores, afters, times, are_forced, groups, led_to, timed, total
+  from moves as m
+  left join beginnings as b
+    on b.before = m.before
+    and m.pushed_at is null
+  left join beginnings as a
+    on a.before = m.after;
   is_taken := array_fill(false, array[total]);
   left_untimed := total - timed;
+  if left_untimed > 0 then
+    left_before := array_fill(0, array[total]);
+    is_root := array_fill(false, array[total]);
+    -- Counted in blocks as well, so that the least is found without looking at each.
+    block := ceil(sqrt(total));
+    roots_in := array_fill(0, array[total / block + 1]);
+    first_left := timed + 1;
+    for n in timed + 1 .. total loop
+      if led_to[n] is not null then
+        left_before[led_to[n]] := left_before[led_to[n]] + 1;
+      end if;
+    end loop;
+    for n in timed + 1 .. total loop
+      if left_before[groups[n]] = 0 then
+        is_root[n] := true;
+        roots_in[n / block + 1] := roots_in[n / block + 1] + 1;
+      end if;
+    end loop;
+  end if;
 
   loop
     pick := null;
@@ -14744,19 +15144,10 @@ begin
       end loop;
     end if;
 
-    if pick is null and left_untimed > 0 and tip is not null then
-      -- The first of the others whose before is this, among those sorted by it.
-      low := timed + 1;
-      high := total + 1;
-      while low < high loop
-        k := (low + high) / 2;
-        if befores[k] < tip then
-          low := k + 1;
-        else
-          high := k;
-        end if;
-      end loop;
-      while low <= total and befores[low] = tip loop
+    if pick is null and left_untimed > 0 and tip_leads_to is not null then
+      -- The first of the others whose before is this.
+      low := tip_leads_to;
+      while low <= total and groups[low] = tip_leads_to loop
         if not is_taken[low] then
           pick := low;
           exit;
@@ -14772,14 +15163,14 @@ begin
         -- One that follows none of the others; of several, and of a circle, the least.
         for k in i .. j - 1 loop
           if not is_taken[k] then
-            is_root := true;
+            follows_none := true;
             for low in i .. j - 1 loop
               if low <> k and not is_taken[low] and afters[low] = befores[k] then
-                is_root := false;
+                follows_none := false;
                 exit;
               end if;
             end loop;
-            if is_root then
+            if follows_none then
               pick := k;
               exit;
             end if;
@@ -14794,20 +15185,42 @@ begin
       -- A line of its own begins.
       current_line := current_line + 1;
       next_ordinal := 1;
-      select coalesce(min(u.n) filter (where not u.follows), min(u.n))
-      into pick
-      from (
-        select
-          a.n,
-          befores[a.n] = any(array(select afters[o.n] from generate_series(timed + 1, total) as o (n) where not is_taken[o.n])) as follows
-        from generate_series(timed + 1, total) as a (n)
-        where not is_taken[a.n]
-      ) as u;
+      while least_block < cardinality(roots_in) and roots_in[least_block + 1] = 0 loop
+        least_block := least_block + 1;
+      end loop;
+      if least_block < cardinality(roots_in) then
+        pick := least_block * block;
+        while is_root[pick] is not true loop
+          pick := pick + 1;
+        end loop;
+      else
+        -- What is left runs in circles.
+        while is_taken[first_left] loop
+          first_left := first_left + 1;
+        end loop;
+        pick := first_left;
+      end if;
     end if;
 
     is_taken[pick] := true;
     if pick > timed then
       left_untimed := left_untimed - 1;
+      if is_root[pick] then
+        is_root[pick] := false;
+        roots_in[pick / block + 1] := roots_in[pick / block + 1] - 1;
+      end if;
+      low := led_to[pick];
+      if low is not null then
+        left_before[low] := left_before[low] - 1;
+        while left_before[led_to[pick]] = 0 and groups[low] = led_to[pick] loop
+          if not is_taken[low] then
+            is_root[low] := true;
+            roots_in[low / block + 1] := roots_in[low / block + 1] + 1;
+            least_block := least(least_block, low / block);
+          end if;
+          low := low + 1;
+        end loop;
+      end if;
     end if;
     made_ids := made_ids || ids[pick];
     made_lines := made_lines || current_line;
@@ -14815,13 +15228,16 @@ begin
     made_forced := made_forced || are_forced[pick];
     next_ordinal := next_ordinal + 1;
     tip := afters[pick];
+    tip_leads_to := led_to[pick];
   end loop;
 
+  -- With room for lines between these.
+  spacing := 2147483647 / (current_line + 1);
   insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
   select
     order_moves.generation,
     repository,
-    u.line,
+    u.line * spacing,
     u.ordinal,
     p.id,
     p.pushed_at,
@@ -16205,8 +16621,13 @@ begin
       union all
       select l.sha, true
       from metrics.branch_moves as m
-      join metrics.pushes as p
-        on p.id = m.push_id
+      -- Each looked up by its push, whatever the planner thinks of how many there are.
+      cross join lateral (
+        select q.after, q.commits
+        from metrics.pushes as q
+        where q.id = m.push_id
+        offset 0
+      ) as p
       cross join lateral unnest(p.commits || p.after) as l (sha)
       where m.generation = place_changes.generation
         and m.repository_id = repository
@@ -16218,8 +16639,12 @@ begin
     ends := array(
       select distinct p.after
       from metrics.branch_moves as m
-      join metrics.pushes as p
-        on p.id = m.push_id
+      cross join lateral (
+        select q.after, q.commits
+        from metrics.pushes as q
+        where q.id = m.push_id
+        offset 0
+      ) as p
       where m.generation = place_changes.generation
         and m.repository_id = repository
         and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
@@ -16268,8 +16693,12 @@ begin
   places as (
     select l.sha, m.line, (m.ordinal::bigint << 20) + l.n as place, true as is_listed, null::bigint as gone_position, null as gone_reason
     from metrics.branch_moves as m
-    join metrics.pushes as p
-      on p.id = m.push_id
+    cross join lateral (
+      select q.after, q.commits
+      from metrics.pushes as q
+      where q.id = m.push_id
+      offset 0
+    ) as p
     cross join lateral unnest(p.commits) with ordinality as l (sha, n)
     where m.generation = place_changes.generation
       and m.repository_id = repository
@@ -17670,50 +18099,67 @@ end
 $function$;
 comment on function metrics.repositories_of_incidents(incidents jsonb) is 'Repositories that these incidents are about besides those that they name, now or before.';
 
--- function metrics.repositories_said_anew(repositories jsonb)
-CREATE OR REPLACE FUNCTION metrics.repositories_said_anew(repositories jsonb)
- RETURNS jsonb
+-- function metrics.repositories_said_anew(repositories jsonb, OUT anew jsonb, OUT has_news boolean)
+CREATE OR REPLACE FUNCTION metrics.repositories_said_anew(repositories jsonb, OUT anew jsonb, OUT has_news boolean)
+ RETURNS record
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
 AS $function$
 declare
   said jsonb;
-  clock text;
-  anew jsonb[] := '{}';
+  clock text collate "C";
+  is_told boolean;
+  is_otherwise boolean;
+  told jsonb[] := '{}';
 begin
+  has_news := false;
   for said in
     select jsonb_array_elements(repositories)
   loop
-    clock := to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS') || ' 0';
-    if not exists (
+    clock := coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' 0'
+      || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+    select
+      count(*) > 0,
+      coalesce(bool_or(k.is_later and said ->> k.name is distinct from k.kept), false)
+    into is_told, is_otherwise
+    from metrics.repository_references as r
+    join metrics.repositories as t
+      on t.id = r.repository_id
+    cross join lateral (
       select
-      from metrics.repository_references as r
-      join metrics.repositories as t
-        on t.id = r.repository_id
-      where r.reference = said ->> 'repository'
-        and t.full_name = said ->> 'full_name'
-        and t.default_branch = said ->> 'default_branch'
-        and t.url = said ->> 'url'
-        and t.clocks = jsonb_build_object('full_name', clock, 'default_branch', clock, 'url', clock)
-        and not said ? 'sequence'
-    ) then
-      anew := anew || said;
+        v.name,
+        v.kept,
+        (
+          t.clocks ->> v.name is null
+          or clock > t.clocks ->> v.name
+          or (clock = t.clocks ->> v.name and said ->> v.name is distinct from v.kept)
+        ) as is_later
+      from (values ('full_name', t.full_name), ('default_branch', t.default_branch), ('url', t.url)) as v (name, kept)
+    ) as k
+    where r.reference = said ->> 'repository'
+      and said ? k.name
+      -- A URL that it had before may have been claimed by nobody yet.
+      and (k.is_later or (k.name = 'url' and said ->> k.name is distinct from k.kept));
+    if is_told then
+      told := told || said;
     end if;
+    has_news := has_news or is_otherwise;
   end loop;
-  if cardinality(anew) < 2 then
-    return to_jsonb(anew);
+  if cardinality(told) < 2 then
+    anew := to_jsonb(told);
+    return;
   end if;
   -- Sorted, so that two callers cannot wait for each other.
-  return (
+  anew := (
     select jsonb_agg(f.said order by r.repository_id)
-    from unnest(anew) as f (said)
+    from unnest(told) as f (said)
     join metrics.repository_references as r
       on r.reference = f.said ->> 'repository'
   );
 end
 $function$;
-comment on function metrics.repositories_said_anew(repositories jsonb) is 'The observations of repositories that are not exactly what is kept already.';
+comment on function metrics.repositories_said_anew(repositories jsonb, OUT anew jsonb, OUT has_news boolean) is 'The observations of repositories that say something later than what is kept, or another URL, and whether one of them says something else later: most senders tell the time of the event, and so say the same again and again, each time later.';
 
 -- function metrics.repository_label(repository_id bigint)
 CREATE OR REPLACE FUNCTION metrics.repository_label(repository_id bigint)
@@ -18726,9 +19172,9 @@ end
 $function$;
 comment on function metrics.settle_moved_repositories(moved bigint[]) is 'Removes repositories that no reference means any more, and hands the teams'' reading on to the one that took the URL.';
 
--- function metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, most integer)
-CREATE OR REPLACE FUNCTION metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, most integer)
- RETURNS boolean
+-- function metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone)
+CREATE OR REPLACE FUNCTION metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone)
+ RETURNS void
  LANGUAGE plpgsql
  SET search_path TO ''
  SET enable_seqscan TO 'off'
@@ -18737,162 +19183,107 @@ AS $function$
 #variable_conflict use_column
 declare
   marked bigint[];
-  shipped integer;
 begin
-  -- Shipping. A deployment that stands further on than all before it ships what lies between.
-  with tail as materialized (
-    select
-      d.id,
-      d.line,
-      d.position,
-      d.at,
-      d.external_id,
-      d.reference,
-      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") = 1 and not exists (
-        select
-        from metrics.service_deployments as e
-        where e.generation = ship.generation
-          and e.service_id = service
-          and e.outcome = 'success'
-          and e.at < ship.since
-      ) as is_first
-    from metrics.service_deployments as d
-    where d.generation = ship.generation
-      and d.service_id = service
-      and d.outcome = 'success'
-      and d.at >= ship.since
-      and d.at < ship.until
-  ),
-  placed as materialized (
-    select *
-    from tail as t
-    where t.position is not null
-  ),
-  reached as (
-    select l.line, m.position
-    from (select distinct t.line from placed as t) as l
-    cross join lateral (
-      select d.position
+  -- Shipping. With an end, see metrics.ship_advancing and metrics.ship_taken_off.
+  if ship.until = 'infinity' then
+    with tail as materialized (
+      select
+        d.id,
+        d.line,
+        d.position,
+        d.at,
+        d.external_id,
+        d.reference,
+        row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") = 1 and (
+          select e.at
+          from metrics.service_deployments as e
+          where e.generation = ship.generation
+            and e.service_id = service
+            and e.outcome = 'success'
+          order by e.at
+          limit 1
+        ) >= ship.since as is_first
       from metrics.service_deployments as d
       where d.generation = ship.generation
         and d.service_id = service
         and d.outcome = 'success'
-        and d.line = l.line
-        and d.position is not null
-        and d.at < ship.since
-      order by d.position desc
-      limit 1
-    ) as m
-  ),
-  advancing as (
-    select
-      t.id,
-      t.line,
-      t.at,
-      t.is_first,
-      t.position,
-      greatest(
-        max(t.position) over (
-          partition by t.line
-          order by t.at, t.external_id collate "C", t.reference collate "C"
-          rows between unbounded preceding and 1 preceding
-        ),
-        r.position,
-        -1
-      ) as reached
-    from placed as t
-    left join reached as r
-      on r.line = t.line
-  ),
-  assigned as materialized (
-    select
-      c.row_id,
-      a.id,
-      a.at,
-      a.is_first,
-      (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (a.id, a.at, a.is_first, false) as is_new
-    from advancing as a
-    -- Looked up for each: what lies between is little, however much there is.
-    cross join lateral (
-      select o.ctid as row_id, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
-      from metrics.changes as o
-      where o.generation = ship.generation
-        and o.repository_id = repository
-        and o.line = a.line
-        and o.position > a.reached
-        and o.position <= a.position
-        and o.service_id + 0 = service
-      offset 0
-    ) as c
-    where a.position > a.reached
-      and c.gone_position is null
-    union all
-    -- What was taken off the branch is only in what was deployed from before. With an end, see metrics.ship_taken_off.
-    select
-      c.row_id,
-      f.id,
-      f.at,
-      f.is_first,
-      (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (f.id, f.at, f.is_first, false)
-    from (
-      select o.ctid as row_id, o.line, o.position, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
-      from metrics.changes as o
-      where ship.until = 'infinity'
-        and o.generation = ship.generation
-        and o.repository_id = repository
-        and o.gone_position is not null
-        and o.service_id + 0 = service
-        and (o.shipped_at is null or o.shipped_at >= ship.since)
-      offset 0
-    ) as c
-    cross join lateral (
-      select d.id
-      from metrics.service_deployments as d
-      where d.generation = ship.generation
-        and d.service_id = service
-        and d.outcome = 'success'
-        and d.line = c.line
-        and d.position >= c.position
-        and d.position < c.gone_position
-      order by d.at, d.external_id collate "C", d.reference collate "C"
-      limit 1
-    ) as s
-    join tail as f
-      on f.id = s.id
-  ),
-  freed as (
-    update metrics.changes as c
-    set
-      shipped_by = null,
-      shipped_at = null,
-      is_first_shipped = false
-    where ship.until = 'infinity'
-      and c.generation = ship.generation
-      and c.service_id = service
-      and c.shipped_at >= ship.since
-      and c.ctid not in (select a.row_id from assigned as a)
-  ),
-  put as (
+        and d.at >= ship.since
+        and d.at < ship.until
+    ),
+    assigned as materialized (
+      select
+        c.row_id,
+        a.id,
+        a.at,
+        a.is_first,
+        (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (a.id, a.at, a.is_first, false) as is_new
+      from metrics.advancing_of(ship.generation, service, ship.since, 'infinity') as a
+      -- Looked up for each: what lies between is little, however much there is.
+      cross join lateral (
+        select o.ctid as row_id, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
+        from metrics.changes as o
+        where o.generation = ship.generation
+          and o.repository_id = repository
+          and o.line = a.line
+          and o.position > a.reached
+          and o.position <= a.reaches
+          and o.service_id + 0 = service
+        offset 0
+      ) as c
+      where c.gone_position is null
+      union all
+      -- What was taken off the branch is only in what was deployed from before.
+      select
+        c.row_id,
+        f.id,
+        f.at,
+        f.is_first,
+        (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (f.id, f.at, f.is_first, false)
+      from (
+        select o.ctid as row_id, o.line, o.position, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
+        from metrics.changes as o
+        where o.generation = ship.generation
+          and o.repository_id = repository
+          and o.gone_position is not null
+          and o.service_id + 0 = service
+          and (o.shipped_at is null or o.shipped_at >= ship.since)
+        offset 0
+      ) as c
+      cross join lateral (
+        select d.id
+        from metrics.service_deployments as d
+        where d.generation = ship.generation
+          and d.service_id = service
+          and d.outcome = 'success'
+          and d.line = c.line
+          and d.position >= c.position
+          and d.position < c.gone_position
+        order by d.at, d.external_id collate "C", d.reference collate "C"
+        limit 1
+      ) as s
+      join tail as f
+        on f.id = s.id
+    ),
+    freed as (
+      update metrics.changes as c
+      set
+        shipped_by = null,
+        shipped_at = null,
+        is_first_shipped = false
+      where c.generation = ship.generation
+        and c.service_id = service
+        and c.shipped_at >= ship.since
+        and c.ctid not in (select a.row_id from assigned as a)
+    )
     update metrics.changes as c
     set
       shipped_by = a.id,
       shipped_at = a.at,
       is_first_shipped = a.is_first,
       is_order_unknown = false
-    from (
-      select *
-      from assigned as a
-      where a.is_new
-      limit most
-    ) as a
+    from assigned as a
     where c.ctid = a.row_id
-    returning 1
-  )
-  select count(*)
-  into shipped
-  from put;
-  if shipped >= most then
-    return false;
+      and a.is_new;
   end if;
 
   -- Which are the first, and which put the same commit there again.
@@ -18937,14 +19328,15 @@ begin
       t.id,
       t.is_first as was_first,
       t.is_redeploy as was_redeploy,
-      t.place_of_all = 1 and not exists (
-        select
+      t.place_of_all = 1 and (
+        select d.at
         from metrics.service_deployments as d
         where d.generation = ship.generation
           and d.service_id = service
           and d.outcome = 'success'
-          and d.at < ship.since
-      ) as is_first,
+        order by d.at
+        limit 1
+      ) >= ship.since as is_first,
       coalesce(case when t.place = 1 then k.commit_sha else t.earlier_sha end = t.commit_sha, false) as is_redeploy
     from tail as t
     left join kept as k
@@ -19137,10 +19529,73 @@ begin
   into marked
   from (select p.failed_id from put as p union select g.failed_id from gone as g) as u;
   perform metrics.mark_failures(ship.generation, service, ship.since, ship.until, marked);
-  return true;
 end
 $function$;
-comment on function metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, most integer) is 'Derives again what follows from the deployments of a service since a moment: all since then is done again, and nothing before but what these mark. With an end, before which nothing follows from later ones, and a bound, so many changes are shipped at a time: false when there are more.';
+comment on function metrics.ship(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone) is 'Derives again what follows from the deployments of a service since a moment: all since then is done again, and nothing before but what these mark. With an end, nothing follows from later ones yet, and what those before it shipped is said already.';
+
+-- function metrics.ship_advancing(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, after jsonb, most integer)
+CREATE OR REPLACE FUNCTION metrics.ship_advancing(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, after jsonb, most integer)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET enable_seqscan TO 'off'
+AS $function$
+#variable_conflict use_column
+declare
+  last_line constant integer := after ->> 0;
+  last_position constant bigint := after ->> 1;
+  last_service constant bigint := after ->> 2;
+  remaining integer := most;
+  seen integer;
+  last_seen jsonb;
+  goes_on boolean;
+  advancing record;
+begin
+  for advancing in
+    select *
+    from metrics.advancing_of(ship_advancing.generation, service, since, until) as a
+    where last_line is null
+      or (a.line, a.reaches) >= (last_line, last_position)
+    order by a.line, a.reaches
+  loop
+    goes_on := coalesce(advancing.line = last_line and advancing.reached < last_position, false);
+    with part as materialized (
+      select o.ctid as row_id, o.position, o.service_id, o.gone_position
+      from metrics.changes as o
+      where o.generation = ship_advancing.generation
+        and o.repository_id = repository
+        and o.line = advancing.line
+        and (o.position, o.service_id) > (
+          case when goes_on then last_position else advancing.reached end,
+          case when goes_on then last_service else 9223372036854775807 end
+        )
+        and o.position <= advancing.reaches
+      order by o.position, o.service_id
+      limit remaining
+    ),
+    put as (
+      update metrics.changes as c
+      set
+        shipped_by = advancing.id,
+        shipped_at = advancing.at,
+        is_first_shipped = advancing.is_first
+      from part as p
+      where c.ctid = p.row_id
+        and p.service_id = service
+        and p.gone_position is null
+    )
+    select count(*), (array_agg(jsonb_build_array(advancing.line, p.position, p.service_id) order by p.position desc, p.service_id desc))[1]
+    into seen, last_seen
+    from part as p;
+    remaining := remaining - seen;
+    if remaining = 0 then
+      return last_seen;
+    end if;
+  end loop;
+  return null;
+end
+$function$;
+comment on function metrics.ship_advancing(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, after jsonb, most integer) is 'Looks at so many changes after a place, and says of those of a service what shipped them first: a deployment since a moment and before another, of which nothing was said yet. Returns the place of the last, to go on after; NULL when there are no more.';
 
 -- function metrics.ship_taken_off(generation integer, repository bigint, service bigint, after jsonb, most integer)
 CREATE OR REPLACE FUNCTION metrics.ship_taken_off(generation integer, repository bigint, service bigint, after jsonb, most integer)

@@ -138,6 +138,7 @@ create table if not exists metrics.pushes (
 
 create index if not exists pushes_commits_idx on metrics.pushes using gin (commits);
 create index if not exists pushes_after_idx on metrics.pushes (reference_id, after);
+create index if not exists pushes_before_idx on metrics.pushes (reference_id, before);
 create index if not exists pushes_default_branch_idx
   on metrics.pushes (reference_id, pushed_at)
   where on_default_branch is not false;

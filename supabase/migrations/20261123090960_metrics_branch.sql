@@ -23,7 +23,7 @@ create index if not exists branch_moves_truncated_idx on metrics.branch_moves (g
 comment on table metrics.branch_moves is 'Derived: the moves of a default branch in their order. The order between lines is unknown.';
 comment on column metrics.branch_moves.generation is 'The generation that it belongs to.';
 comment on column metrics.branch_moves.repository_id is 'Repository.';
-comment on column metrics.branch_moves.line is 'Moves of one line have an order: 0 is that of all whose time is known, with what hangs on it.';
+comment on column metrics.branch_moves.line is 'Moves of one line have an order: 0 is that of all whose time is known, with what hangs on it. Others are numbered, with gaps, in the order of the names of the commits that they begin with.';
 comment on column metrics.branch_moves.ordinal is 'Place in the line.';
 comment on column metrics.branch_moves.push_id is 'The push, which says from which commit to which it moved the branch.';
 comment on column metrics.branch_moves.pushed_at is 'When, where the provider says.';
@@ -86,6 +86,7 @@ create index if not exists changes_merged_at_idx on metrics.changes (generation,
 create index if not exists changes_pull_request_idx
   on metrics.changes (pull_request_reference_id, pull_request_number)
   where pull_request_number is not null;
+create index if not exists changes_order_unknown_idx on metrics.changes (generation, service_id) where is_order_unknown;
 create index if not exists changes_gone_idx on metrics.changes (generation, repository_id, line, gone_position, position) where gone_position is not null;
 
 comment on table metrics.changes is 'Derived: a commit of a default branch as a change of a service, and the deployment that shipped it first. Service 0 holds the place of commits that change no service.';
@@ -183,15 +184,12 @@ begin
     m.pushed_at,
     bool_or(m.forced is true) over of_move and not bool_or(m.created is true) over of_move and m.before !~ '^0*$',
     m.truncated is true
-  from moves as m
+  from (
+    select o.*, max(o.pushed_at) over (partition by o.before, o.after) as told_at
+    from moves as o
+  ) as m
   where m.pushed_at is not null
-    or not exists (
-      select
-      from moves as o
-      where o.before = m.before
-        and o.after = m.after
-        and o.pushed_at is not null
-    )
+    or m.told_at is null
   window of_move as (partition by m.before, m.after, m.pushed_at)
   order by m.before collate "C", m.after collate "C", m.pushed_at, m.truncated is true, coalesce(cardinality(m.commits), 0) desc, m.commits::text collate "C", m.id;
 end
@@ -260,51 +258,96 @@ revoke execute on function metrics.places_of(integer, bigint, text[]) from publi
 
 comment on function metrics.places_of(integer, bigint, text[]) is 'Every place of these commits on the default branch.';
 
--- Most pushes go on from where a line ends. One without a time, which has no other place, is put there without looking at the others.
+-- Most pushes go on from where a line ends, and one of which the push before was missed begins a line, until that comes. One without a
+-- time, which has no other place, is put there without looking at the others.
 drop function if exists metrics.append_move(integer, bigint, bigint);
 
-create function metrics.append_move(generation integer, repository bigint, push bigint, out first_line integer, out first_ordinal integer)
+create function metrics.append_move(
+  generation integer,
+  repository bigint,
+  push bigint,
+  out is_done boolean,
+  out first_line integer,
+  out first_ordinal integer
+)
 language plpgsql
 set search_path = ''
 set enable_seqscan = off
 as $$
 declare
   siblings constant bigint[] := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
+  this metrics.pushes;
+  before_it record;
+  behind_it record;
+  line_before integer;
+  line_behind integer;
 begin
-  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
-  select append_move.generation, repository, m.line, m.ordinal + 1, p.id, null, false, p.truncated is true
+  is_done := false;
+  select *
+  into this
   from metrics.pushes as p
-  join metrics.pushes as e
-    on e.reference_id = any(siblings)
-    and e.after = p.before
-  join metrics.branch_moves as m
-    on m.push_id = e.id
-    and m.generation = append_move.generation
-    and m.repository_id = repository
   where p.id = append_move.push
     and p.pushed_at is null
     and p.forced is not true
     and p.on_default_branch
     and p.deleted is not true
     and p.after !~ '^0+$'
-    and m.line > 0
-    and not exists (
-      select
-      from metrics.branch_moves as o
-      where o.generation = append_move.generation
-        and o.repository_id = repository
-        and o.line = m.line
-        and o.ordinal > m.ordinal
-    )
-    -- Another move that ends or begins where this one does could have a claim on the place. One that begins where none ends is its line's first.
+    -- What was told of it otherwise than before may stand elsewhere.
     and not exists (
       select
       from metrics.branch_moves as o
       where o.push_id = p.id
         and o.generation = append_move.generation
         and o.repository_id = repository
-    )
-    and not exists (
+    );
+  if not found then
+    return;
+  end if;
+
+  -- Somebody else told of this move, with its time or more of it.
+  is_done := exists (
+    select
+    from metrics.pushes as q
+    join metrics.branch_moves as o
+      on o.push_id = q.id
+      and o.generation = append_move.generation
+      and o.repository_id = repository
+    where q.reference_id = any(siblings)
+      and q.after = this.after
+      and q.before = this.before
+      and (
+        q.pushed_at is not null
+        or (
+          not o.is_forced
+          and (q.truncated is true, -coalesce(cardinality(q.commits), 0), q.commits::text collate "C", q.id)
+            < (this.truncated is true, -coalesce(cardinality(this.commits), 0), this.commits::text collate "C", this.id)
+        )
+      )
+  );
+  if is_done then
+    return;
+  end if;
+
+  -- The one that ends where this one begins, if there is one such, and no other that has a claim on the place of this one or on the next.
+  for before_it in
+    select o.line, o.ordinal, q.after
+    from metrics.pushes as q
+    join metrics.branch_moves as o
+      on o.push_id = q.id
+      and o.generation = append_move.generation
+      and o.repository_id = repository
+    where q.reference_id = any(siblings)
+      and q.after in (this.before, this.after)
+  loop
+    if before_it.after = this.after or first_line is not null then
+      first_line := null;
+      return;
+    end if;
+    first_line := before_it.line;
+    first_ordinal := before_it.ordinal + 1;
+  end loop;
+  if this.before = this.after
+    or exists (
       select
       from metrics.pushes as q
       join metrics.branch_moves as o
@@ -312,33 +355,122 @@ begin
         and o.generation = append_move.generation
         and o.repository_id = repository
       where q.reference_id = any(siblings)
-        and q.after in (p.before, p.after)
-        and (o.line, o.ordinal) <> (m.line, m.ordinal)
+        and q.before = this.before
+        and first_line is not null
     )
-    and not exists (
-      select
-      from metrics.branch_moves as o
-      join metrics.pushes as q
-        on q.id = o.push_id
-      where o.generation = append_move.generation
-        and o.repository_id = repository
-        and o.ordinal = 1
-        and q.before in (p.before, p.after)
-    )
-    and not exists (
+    or exists (
       select
       from metrics.branch_moves as o
       where o.generation = append_move.generation
         and o.repository_id = repository
-        and o.line = 0
+        and o.line = first_line
+        and o.ordinal >= append_move.first_ordinal
     )
-  returning line, ordinal
-  into first_line, first_ordinal;
+  then
+    first_line := null;
+    first_ordinal := null;
+    return;
+  end if;
+
+  -- The one that begins where this one ends: with it goes its line, unless another has a claim on a place in that.
+  select count(*) as count, min(o.line) as line, min(o.ordinal) as ordinal
+  into behind_it
+  from metrics.pushes as q
+  join metrics.branch_moves as o
+    on o.push_id = q.id
+    and o.generation = append_move.generation
+    and o.repository_id = repository
+  where q.reference_id = any(siblings)
+    and q.before = this.after;
+  if behind_it.count > 1
+    or behind_it.ordinal > 1
+    or behind_it.line = 0
+    or behind_it.line = first_line
+    or exists (
+      select
+      from metrics.branch_moves as m
+      cross join lateral (
+        select p.after
+        from metrics.pushes as p
+        where p.id = m.push_id
+        offset 0
+      ) as p
+      cross join lateral (
+        select q.id
+        from metrics.pushes as q
+        where q.reference_id = any(siblings)
+          and q.before = p.after
+        union all
+        select q.id
+        from metrics.pushes as q
+        where q.reference_id = any(siblings)
+          and q.after = p.after
+      ) as q
+      join metrics.branch_moves as o
+        on o.push_id = q.id
+        and o.generation = append_move.generation
+        and o.repository_id = repository
+      where m.generation = append_move.generation
+        and m.repository_id = repository
+        and m.line = behind_it.line
+        and (m.is_forced or o.line <> behind_it.line)
+    )
+  then
+    first_line := null;
+    first_ordinal := null;
+    return;
+  end if;
+
+  if first_line is null then
+    -- Lines stand in the order in which they are begun: each time by the least of all that follow none which is left.
+    select min(o.line)
+    into line_behind
+    from metrics.branch_moves as o
+    join metrics.pushes as q
+      on q.id = o.push_id
+    where o.generation = append_move.generation
+      and o.repository_id = repository
+      and o.ordinal = 1
+      and o.line > 0
+      and (q.before collate "C", q.after collate "C") > (this.before collate "C", this.after collate "C");
+    select max(o.line)
+    into line_before
+    from metrics.branch_moves as o
+    where o.generation = append_move.generation
+      and o.repository_id = repository
+      and o.line < coalesce(line_behind, 2147483647);
+    line_before := coalesce(line_before, 0);
+    first_line := case
+      when line_behind is not null then line_before + (line_behind - line_before) / 2
+      when line_before = 0 then 1073741824
+      else line_before + least(65536, (2147483646 - line_before) / 2)
+    end;
+    first_ordinal := 1;
+    if first_line = line_before then
+      -- No number is left between them.
+      first_line := null;
+      first_ordinal := null;
+      return;
+    end if;
+  end if;
+
+  insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
+  values (append_move.generation, repository, first_line, first_ordinal, this.id, null, false, this.truncated is true);
+  if behind_it.count = 1 then
+    update metrics.branch_moves as m
+    set
+      line = append_move.first_line,
+      ordinal = append_move.first_ordinal + m.ordinal
+    where m.generation = append_move.generation
+      and m.repository_id = repository
+      and m.line = behind_it.line;
+  end if;
+  is_done := true;
 end
 $$;
 revoke execute on function metrics.append_move(integer, bigint, bigint) from public;
 
-comment on function metrics.append_move(integer, bigint, bigint) is 'Puts a push without a time at the end of the line that it goes on from. NULL when it is not that simple.';
+comment on function metrics.append_move(integer, bigint, bigint) is 'Puts a push without a time at the end of the line that it goes on from, or into a line of its own when it goes on from none; the line that goes on from it follows. Done without a line when the move is there already; not done when it is not that simple.';
 
 -- Puts the moves since a moment into their order, up to another where there is nothing of them yet. What was ordered before stays.
 drop function if exists metrics.order_moves(integer, bigint, timestamptz, timestamptz, boolean);
@@ -354,6 +486,7 @@ create function metrics.order_moves(
 )
 language plpgsql
 set search_path = ''
+set enable_hashjoin = on
 as $$
 declare
   ids bigint[];
@@ -362,9 +495,21 @@ declare
   times timestamptz[];
   are_forced boolean[];
   is_taken boolean[];
+  -- Of those without a time that begin with the same commit, which stand side by side, the first: where each belongs, and where each leads.
+  groups integer[];
+  led_to integer[];
+  -- How many that are left lead to the group that begins here. When none does, its members may begin a line.
+  left_before integer[];
+  is_root boolean[];
+  roots_in integer[];
+  block integer;
+  least_block integer := 0;
+  first_left integer;
+  spacing integer;
   timed integer;
   total integer;
   tip text collate "C";
+  tip_leads_to integer;
   next_ordinal integer;
   current_line integer := 0;
   made_ids bigint[] := '{}';
@@ -376,10 +521,9 @@ declare
   k integer;
   pick integer;
   low integer;
-  high integer;
   left_of_group integer;
   left_untimed integer;
-  is_root boolean;
+  follows_none boolean;
 begin
   if has_untimed then
     since := '-infinity';
@@ -414,20 +558,56 @@ begin
   first_ordinal := next_ordinal;
 
   -- Those with a time first, by it; then the others, in the order in which they are looked for.
+  with moves as materialized (
+    select m.*, row_number() over (order by m.pushed_at, m.before collate "C", m.after collate "C")::integer as n
+    from metrics.moves_of(repository, since, until) as m
+    where m.pushed_at is not null
+      or has_untimed
+  ),
+  beginnings as materialized (
+    select m.before, min(m.n) as first
+    from moves as m
+    where m.pushed_at is null
+    group by m.before
+  )
   select
-    coalesce(array_agg(m.push_id order by m.pushed_at, m.before collate "C", m.after collate "C"), '{}'),
-    array_agg(m.before order by m.pushed_at, m.before collate "C", m.after collate "C"),
-    array_agg(m.after order by m.pushed_at, m.before collate "C", m.after collate "C"),
-    array_agg(m.pushed_at order by m.pushed_at, m.before collate "C", m.after collate "C"),
-    array_agg(m.is_forced order by m.pushed_at, m.before collate "C", m.after collate "C"),
+    coalesce(array_agg(m.push_id order by m.n), '{}'),
+    array_agg(m.before order by m.n),
+    array_agg(m.after order by m.n),
+    array_agg(m.pushed_at order by m.n),
+    array_agg(m.is_forced order by m.n),
+    array_agg(b.first order by m.n),
+    array_agg(a.first order by m.n),
     count(m.pushed_at),
     count(*)
-  into ids, befores, afters, times, are_forced, timed, total
-  from metrics.moves_of(repository, since, until) as m
-  where m.pushed_at is not null
-    or has_untimed;
+  into ids, befores, afters, times, are_forced, groups, led_to, timed, total
+  from moves as m
+  left join beginnings as b
+    on b.before = m.before
+    and m.pushed_at is null
+  left join beginnings as a
+    on a.before = m.after;
   is_taken := array_fill(false, array[total]);
   left_untimed := total - timed;
+  if left_untimed > 0 then
+    left_before := array_fill(0, array[total]);
+    is_root := array_fill(false, array[total]);
+    -- Counted in blocks as well, so that the least is found without looking at each.
+    block := ceil(sqrt(total));
+    roots_in := array_fill(0, array[total / block + 1]);
+    first_left := timed + 1;
+    for n in timed + 1 .. total loop
+      if led_to[n] is not null then
+        left_before[led_to[n]] := left_before[led_to[n]] + 1;
+      end if;
+    end loop;
+    for n in timed + 1 .. total loop
+      if left_before[groups[n]] = 0 then
+        is_root[n] := true;
+        roots_in[n / block + 1] := roots_in[n / block + 1] + 1;
+      end if;
+    end loop;
+  end if;
 
   loop
     pick := null;
@@ -450,19 +630,10 @@ begin
       end loop;
     end if;
 
-    if pick is null and left_untimed > 0 and tip is not null then
-      -- The first of the others whose before is this, among those sorted by it.
-      low := timed + 1;
-      high := total + 1;
-      while low < high loop
-        k := (low + high) / 2;
-        if befores[k] < tip then
-          low := k + 1;
-        else
-          high := k;
-        end if;
-      end loop;
-      while low <= total and befores[low] = tip loop
+    if pick is null and left_untimed > 0 and tip_leads_to is not null then
+      -- The first of the others whose before is this.
+      low := tip_leads_to;
+      while low <= total and groups[low] = tip_leads_to loop
         if not is_taken[low] then
           pick := low;
           exit;
@@ -478,14 +649,14 @@ begin
         -- One that follows none of the others; of several, and of a circle, the least.
         for k in i .. j - 1 loop
           if not is_taken[k] then
-            is_root := true;
+            follows_none := true;
             for low in i .. j - 1 loop
               if low <> k and not is_taken[low] and afters[low] = befores[k] then
-                is_root := false;
+                follows_none := false;
                 exit;
               end if;
             end loop;
-            if is_root then
+            if follows_none then
               pick := k;
               exit;
             end if;
@@ -500,20 +671,42 @@ begin
       -- A line of its own begins.
       current_line := current_line + 1;
       next_ordinal := 1;
-      select coalesce(min(u.n) filter (where not u.follows), min(u.n))
-      into pick
-      from (
-        select
-          a.n,
-          befores[a.n] = any(array(select afters[o.n] from generate_series(timed + 1, total) as o (n) where not is_taken[o.n])) as follows
-        from generate_series(timed + 1, total) as a (n)
-        where not is_taken[a.n]
-      ) as u;
+      while least_block < cardinality(roots_in) and roots_in[least_block + 1] = 0 loop
+        least_block := least_block + 1;
+      end loop;
+      if least_block < cardinality(roots_in) then
+        pick := least_block * block;
+        while is_root[pick] is not true loop
+          pick := pick + 1;
+        end loop;
+      else
+        -- What is left runs in circles.
+        while is_taken[first_left] loop
+          first_left := first_left + 1;
+        end loop;
+        pick := first_left;
+      end if;
     end if;
 
     is_taken[pick] := true;
     if pick > timed then
       left_untimed := left_untimed - 1;
+      if is_root[pick] then
+        is_root[pick] := false;
+        roots_in[pick / block + 1] := roots_in[pick / block + 1] - 1;
+      end if;
+      low := led_to[pick];
+      if low is not null then
+        left_before[low] := left_before[low] - 1;
+        while left_before[led_to[pick]] = 0 and groups[low] = led_to[pick] loop
+          if not is_taken[low] then
+            is_root[low] := true;
+            roots_in[low / block + 1] := roots_in[low / block + 1] + 1;
+            least_block := least(least_block, low / block);
+          end if;
+          low := low + 1;
+        end loop;
+      end if;
     end if;
     made_ids := made_ids || ids[pick];
     made_lines := made_lines || current_line;
@@ -521,13 +714,16 @@ begin
     made_forced := made_forced || are_forced[pick];
     next_ordinal := next_ordinal + 1;
     tip := afters[pick];
+    tip_leads_to := led_to[pick];
   end loop;
 
+  -- With room for lines between these.
+  spacing := 2147483647 / (current_line + 1);
   insert into metrics.branch_moves (generation, repository_id, line, ordinal, push_id, pushed_at, is_forced, is_truncated)
   select
     order_moves.generation,
     repository,
-    u.line,
+    u.line * spacing,
     u.ordinal,
     p.id,
     p.pushed_at,
@@ -730,8 +926,13 @@ begin
       union all
       select l.sha, true
       from metrics.branch_moves as m
-      join metrics.pushes as p
-        on p.id = m.push_id
+      -- Each looked up by its push, whatever the planner thinks of how many there are.
+      cross join lateral (
+        select q.after, q.commits
+        from metrics.pushes as q
+        where q.id = m.push_id
+        offset 0
+      ) as p
       cross join lateral unnest(p.commits || p.after) as l (sha)
       where m.generation = place_changes.generation
         and m.repository_id = repository
@@ -743,8 +944,12 @@ begin
     ends := array(
       select distinct p.after
       from metrics.branch_moves as m
-      join metrics.pushes as p
-        on p.id = m.push_id
+      cross join lateral (
+        select q.after, q.commits
+        from metrics.pushes as q
+        where q.id = m.push_id
+        offset 0
+      ) as p
       where m.generation = place_changes.generation
         and m.repository_id = repository
         and (m.line, m.ordinal) between (least_line, place_changes.first_ordinal) and (last_line, place_changes.last_ordinal)
@@ -793,8 +998,12 @@ begin
   places as (
     select l.sha, m.line, (m.ordinal::bigint << 20) + l.n as place, true as is_listed, null::bigint as gone_position, null as gone_reason
     from metrics.branch_moves as m
-    join metrics.pushes as p
-      on p.id = m.push_id
+    cross join lateral (
+      select q.after, q.commits
+      from metrics.pushes as q
+      where q.id = m.push_id
+      offset 0
+    ) as p
     cross join lateral unnest(p.commits) with ordinality as l (sha, n)
     where m.generation = place_changes.generation
       and m.repository_id = repository

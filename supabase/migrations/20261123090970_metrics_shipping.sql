@@ -513,23 +513,20 @@ revoke execute on function metrics.write_deployments(integer, bigint, text[], te
 
 comment on function metrics.write_deployments(integer, bigint, text[], text[]) is 'Writes the production deployments of these commits, and of these ids where they have none, and runs and releases of these ids. Returns from when on each service changed.';
 
--- What follows from a service's deployments since a moment: their order, what each shipped first, which rolled back or fixed another. With
--- an end, only those before it are looked at, and nothing may follow from any later one yet.
-drop function if exists metrics.ship(integer, bigint, bigint, timestamptz, timestamptz, integer);
+-- Deployments of a service since a moment that stand further on in their line than all before them: each ships what lies between.
+drop function if exists metrics.advancing_of(integer, bigint, timestamptz, timestamptz);
 
-create function metrics.ship(generation integer, repository bigint, service bigint, since timestamptz, until timestamptz, most integer)
-returns boolean
+create function metrics.advancing_of(generation integer, service bigint, since timestamptz, until timestamptz)
+returns table (id bigint, at timestamptz, is_first boolean, line integer, reached bigint, reaches bigint)
 language plpgsql
+stable
 set search_path = ''
 set enable_seqscan = off
 set enable_hashjoin = on
 as $$
 #variable_conflict use_column
-declare
-  marked bigint[];
-  shipped integer;
 begin
-  -- Shipping. A deployment that stands further on than all before it ships what lies between.
+  return query
   with tail as materialized (
     select
       d.id,
@@ -538,20 +535,21 @@ begin
       d.at,
       d.external_id,
       d.reference,
-      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") = 1 and not exists (
-        select
+      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") = 1 and (
+        select e.at
         from metrics.service_deployments as e
-        where e.generation = ship.generation
+        where e.generation = advancing_of.generation
           and e.service_id = service
           and e.outcome = 'success'
-          and e.at < ship.since
-      ) as is_first
+        order by e.at
+        limit 1
+      ) >= advancing_of.since as is_first
     from metrics.service_deployments as d
-    where d.generation = ship.generation
+    where d.generation = advancing_of.generation
       and d.service_id = service
       and d.outcome = 'success'
-      and d.at >= ship.since
-      and d.at < ship.until
+      and d.at >= advancing_of.since
+      and d.at < advancing_of.until
   ),
   placed as materialized (
     select *
@@ -564,12 +562,12 @@ begin
     cross join lateral (
       select d.position
       from metrics.service_deployments as d
-      where d.generation = ship.generation
+      where d.generation = advancing_of.generation
         and d.service_id = service
         and d.outcome = 'success'
         and d.line = l.line
         and d.position is not null
-        and d.at < ship.since
+        and d.at < advancing_of.since
       order by d.position desc
       limit 1
     ) as m
@@ -593,96 +591,206 @@ begin
     from placed as t
     left join reached as r
       on r.line = t.line
-  ),
-  assigned as materialized (
-    select
-      c.row_id,
-      a.id,
-      a.at,
-      a.is_first,
-      (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (a.id, a.at, a.is_first, false) as is_new
-    from advancing as a
-    -- Looked up for each: what lies between is little, however much there is.
-    cross join lateral (
-      select o.ctid as row_id, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
+  )
+  select a.id, a.at, a.is_first, a.line, a.reached, a.position
+  from advancing as a
+  where a.position > a.reached;
+end
+$$;
+revoke execute on function metrics.advancing_of(integer, bigint, timestamptz, timestamptz) from public;
+
+comment on function metrics.advancing_of(integer, bigint, timestamptz, timestamptz) is 'Deployments of a service since a moment and before another that ship something: what lies in their line after the place that was reached before them, up to their own.';
+
+drop function if exists metrics.ship_advancing(integer, bigint, bigint, timestamptz, timestamptz, jsonb, integer);
+
+create function metrics.ship_advancing(
+  generation integer,
+  repository bigint,
+  service bigint,
+  since timestamptz,
+  until timestamptz,
+  after jsonb,
+  most integer
+)
+returns jsonb
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  last_line constant integer := after ->> 0;
+  last_position constant bigint := after ->> 1;
+  last_service constant bigint := after ->> 2;
+  remaining integer := most;
+  seen integer;
+  last_seen jsonb;
+  goes_on boolean;
+  advancing record;
+begin
+  for advancing in
+    select *
+    from metrics.advancing_of(ship_advancing.generation, service, since, until) as a
+    where last_line is null
+      or (a.line, a.reaches) >= (last_line, last_position)
+    order by a.line, a.reaches
+  loop
+    goes_on := coalesce(advancing.line = last_line and advancing.reached < last_position, false);
+    with part as materialized (
+      select o.ctid as row_id, o.position, o.service_id, o.gone_position
       from metrics.changes as o
-      where o.generation = ship.generation
+      where o.generation = ship_advancing.generation
         and o.repository_id = repository
-        and o.line = a.line
-        and o.position > a.reached
-        and o.position <= a.position
-        and o.service_id + 0 = service
-      offset 0
-    ) as c
-    where a.position > a.reached
-      and c.gone_position is null
-    union all
-    -- What was taken off the branch is only in what was deployed from before. With an end, see metrics.ship_taken_off.
-    select
-      c.row_id,
-      f.id,
-      f.at,
-      f.is_first,
-      (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (f.id, f.at, f.is_first, false)
-    from (
-      select o.ctid as row_id, o.line, o.position, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
-      from metrics.changes as o
-      where ship.until = 'infinity'
-        and o.generation = ship.generation
-        and o.repository_id = repository
-        and o.gone_position is not null
-        and o.service_id + 0 = service
-        and (o.shipped_at is null or o.shipped_at >= ship.since)
-      offset 0
-    ) as c
-    cross join lateral (
-      select d.id
+        and o.line = advancing.line
+        and (o.position, o.service_id) > (
+          case when goes_on then last_position else advancing.reached end,
+          case when goes_on then last_service else 9223372036854775807 end
+        )
+        and o.position <= advancing.reaches
+      order by o.position, o.service_id
+      limit remaining
+    ),
+    put as (
+      update metrics.changes as c
+      set
+        shipped_by = advancing.id,
+        shipped_at = advancing.at,
+        is_first_shipped = advancing.is_first
+      from part as p
+      where c.ctid = p.row_id
+        and p.service_id = service
+        and p.gone_position is null
+    )
+    select count(*), (array_agg(jsonb_build_array(advancing.line, p.position, p.service_id) order by p.position desc, p.service_id desc))[1]
+    into seen, last_seen
+    from part as p;
+    remaining := remaining - seen;
+    if remaining = 0 then
+      return last_seen;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+revoke execute on function metrics.ship_advancing(integer, bigint, bigint, timestamptz, timestamptz, jsonb, integer) from public;
+
+comment on function metrics.ship_advancing(integer, bigint, bigint, timestamptz, timestamptz, jsonb, integer) is 'Looks at so many changes after a place, and says of those of a service what shipped them first: a deployment since a moment and before another, of which nothing was said yet. Returns the place of the last, to go on after; NULL when there are no more.';
+
+-- What follows from a service's deployments since a moment: their order, what each shipped first, which rolled back or fixed another. With
+-- an end, only those before it are looked at, nothing may follow from any later one yet, and what they shipped has been said.
+drop function if exists metrics.ship(integer, bigint, bigint, timestamptz, timestamptz);
+
+create function metrics.ship(generation integer, repository bigint, service bigint, since timestamptz, until timestamptz)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_hashjoin = on
+as $$
+#variable_conflict use_column
+declare
+  marked bigint[];
+begin
+  -- Shipping. With an end, see metrics.ship_advancing and metrics.ship_taken_off.
+  if ship.until = 'infinity' then
+    with tail as materialized (
+      select
+        d.id,
+        d.line,
+        d.position,
+        d.at,
+        d.external_id,
+        d.reference,
+        row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") = 1 and (
+          select e.at
+          from metrics.service_deployments as e
+          where e.generation = ship.generation
+            and e.service_id = service
+            and e.outcome = 'success'
+          order by e.at
+          limit 1
+        ) >= ship.since as is_first
       from metrics.service_deployments as d
       where d.generation = ship.generation
         and d.service_id = service
         and d.outcome = 'success'
-        and d.line = c.line
-        and d.position >= c.position
-        and d.position < c.gone_position
-      order by d.at, d.external_id collate "C", d.reference collate "C"
-      limit 1
-    ) as s
-    join tail as f
-      on f.id = s.id
-  ),
-  freed as (
-    update metrics.changes as c
-    set
-      shipped_by = null,
-      shipped_at = null,
-      is_first_shipped = false
-    where ship.until = 'infinity'
-      and c.generation = ship.generation
-      and c.service_id = service
-      and c.shipped_at >= ship.since
-      and c.ctid not in (select a.row_id from assigned as a)
-  ),
-  put as (
+        and d.at >= ship.since
+        and d.at < ship.until
+    ),
+    assigned as materialized (
+      select
+        c.row_id,
+        a.id,
+        a.at,
+        a.is_first,
+        (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (a.id, a.at, a.is_first, false) as is_new
+      from metrics.advancing_of(ship.generation, service, ship.since, 'infinity') as a
+      -- Looked up for each: what lies between is little, however much there is.
+      cross join lateral (
+        select o.ctid as row_id, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
+        from metrics.changes as o
+        where o.generation = ship.generation
+          and o.repository_id = repository
+          and o.line = a.line
+          and o.position > a.reached
+          and o.position <= a.reaches
+          and o.service_id + 0 = service
+        offset 0
+      ) as c
+      where c.gone_position is null
+      union all
+      -- What was taken off the branch is only in what was deployed from before.
+      select
+        c.row_id,
+        f.id,
+        f.at,
+        f.is_first,
+        (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (f.id, f.at, f.is_first, false)
+      from (
+        select o.ctid as row_id, o.line, o.position, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
+        from metrics.changes as o
+        where o.generation = ship.generation
+          and o.repository_id = repository
+          and o.gone_position is not null
+          and o.service_id + 0 = service
+          and (o.shipped_at is null or o.shipped_at >= ship.since)
+        offset 0
+      ) as c
+      cross join lateral (
+        select d.id
+        from metrics.service_deployments as d
+        where d.generation = ship.generation
+          and d.service_id = service
+          and d.outcome = 'success'
+          and d.line = c.line
+          and d.position >= c.position
+          and d.position < c.gone_position
+        order by d.at, d.external_id collate "C", d.reference collate "C"
+        limit 1
+      ) as s
+      join tail as f
+        on f.id = s.id
+    ),
+    freed as (
+      update metrics.changes as c
+      set
+        shipped_by = null,
+        shipped_at = null,
+        is_first_shipped = false
+      where c.generation = ship.generation
+        and c.service_id = service
+        and c.shipped_at >= ship.since
+        and c.ctid not in (select a.row_id from assigned as a)
+    )
     update metrics.changes as c
     set
       shipped_by = a.id,
       shipped_at = a.at,
       is_first_shipped = a.is_first,
       is_order_unknown = false
-    from (
-      select *
-      from assigned as a
-      where a.is_new
-      limit most
-    ) as a
+    from assigned as a
     where c.ctid = a.row_id
-    returning 1
-  )
-  select count(*)
-  into shipped
-  from put;
-  if shipped >= most then
-    return false;
+      and a.is_new;
   end if;
 
   -- Which are the first, and which put the same commit there again.
@@ -727,14 +835,15 @@ begin
       t.id,
       t.is_first as was_first,
       t.is_redeploy as was_redeploy,
-      t.place_of_all = 1 and not exists (
-        select
+      t.place_of_all = 1 and (
+        select d.at
         from metrics.service_deployments as d
         where d.generation = ship.generation
           and d.service_id = service
           and d.outcome = 'success'
-          and d.at < ship.since
-      ) as is_first,
+        order by d.at
+        limit 1
+      ) >= ship.since as is_first,
       coalesce(case when t.place = 1 then k.commit_sha else t.earlier_sha end = t.commit_sha, false) as is_redeploy
     from tail as t
     left join kept as k
@@ -927,12 +1036,11 @@ begin
   into marked
   from (select p.failed_id from put as p union select g.failed_id from gone as g) as u;
   perform metrics.mark_failures(ship.generation, service, ship.since, ship.until, marked);
-  return true;
 end
 $$;
-revoke execute on function metrics.ship(integer, bigint, bigint, timestamptz, timestamptz, integer) from public;
+revoke execute on function metrics.ship(integer, bigint, bigint, timestamptz, timestamptz) from public;
 
-comment on function metrics.ship(integer, bigint, bigint, timestamptz, timestamptz, integer) is 'Derives again what follows from the deployments of a service since a moment: all since then is done again, and nothing before but what these mark. With an end, before which nothing follows from later ones, and a bound, so many changes are shipped at a time: false when there are more.';
+comment on function metrics.ship(integer, bigint, bigint, timestamptz, timestamptz) is 'Derives again what follows from the deployments of a service since a moment: all since then is done again, and nothing before but what these mark. With an end, nothing follows from later ones yet, and what those before it shipped is said already.';
 
 drop function if exists metrics.ship_taken_off(integer, bigint, bigint, jsonb, integer);
 
@@ -1010,39 +1118,32 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
-  -- There is something that nothing else is known to stand before or after.
-  has_lines constant boolean := exists (
-    select
+  -- Something is deployed, and there is something that nothing else is known to stand before or after.
+  can_be_unknown constant boolean := (
+    select min(m.line) < max(m.line)
     from metrics.branch_moves as m
     where m.generation = mark_unknown_order.generation
       and m.repository_id = repository
-      and m.line > 1
-  ) or exists (
-    select
-    from metrics.branch_moves as m
-    where m.generation = mark_unknown_order.generation
-      and m.repository_id = repository
-      and m.line = 1
   ) and exists (
     select
-    from metrics.branch_moves as m
-    where m.generation = mark_unknown_order.generation
-      and m.repository_id = repository
-      and m.line = 0
+    from metrics.service_deployments as d
+    where d.generation = mark_unknown_order.generation
+      and d.service_id = service
+      and d.outcome = 'success'
+      and d.position is not null
   );
   changed integer;
 begin
-  update metrics.changes as c
-  set is_order_unknown = not c.is_order_unknown
-  where c.ctid in (
-    select t.ctid
-    from metrics.changes as t
-    where t.generation = mark_unknown_order.generation
-      and t.service_id = service
-      and t.shipped_at is null
-      and t.is_order_unknown <> (
-        has_lines
-        and exists (
+  if can_be_unknown then
+    update metrics.changes as c
+    set is_order_unknown = not c.is_order_unknown
+    where c.ctid in (
+      select t.ctid
+      from metrics.changes as t
+      where t.generation = mark_unknown_order.generation
+        and t.service_id = service
+        and t.shipped_at is null
+        and t.is_order_unknown <> exists (
           select
           from metrics.service_deployments as d
           where d.generation = mark_unknown_order.generation
@@ -1052,9 +1153,22 @@ begin
             and d.position is not null
             and d.at >= coalesce(t.started_at, '-infinity')
         )
-      )
-    limit most
-  );
+      limit most
+    );
+  else
+    -- All that waits is not looked at: only what was marked is to be unmarked.
+    update metrics.changes as c
+    set is_order_unknown = false
+    where c.ctid in (
+      select t.ctid
+      from metrics.changes as t
+      where t.generation = mark_unknown_order.generation
+        and t.service_id = service
+        and t.shipped_at is null
+        and t.is_order_unknown
+      limit most
+    );
+  end if;
   get diagnostics changed = row_count;
   return changed;
 end

@@ -607,11 +607,14 @@ begin
       offset most / 2
       limit 1;
       -- No end of time: that would say that what follows from later ones is there.
-      if not metrics.ship(derive_slice.generation, repository, service, since, coalesce(until, '294276-01-01'), most) then
-        return place;
+      until := coalesce(until, '294276-01-01');
+      reached := metrics.ship_advancing(derive_slice.generation, repository, service, since, until, place -> 'after', most);
+      if reached is not null then
+        return place || jsonb_build_object('after', reached);
       end if;
+      perform metrics.ship(derive_slice.generation, repository, service, since, until);
       return case
-        when until is not null then jsonb_build_object('stage', 'shipped', 'service', service, 'since', until)
+        when until < '294276-01-01' then jsonb_build_object('stage', 'shipped', 'service', service, 'since', until)
         else jsonb_build_object('stage', 'unknown_order', 'service', service)
       end;
 
@@ -678,6 +681,7 @@ declare
   place jsonb;
   has_untimed boolean;
   has_fallen_back boolean;
+  is_placed boolean := false;
   tail record;
   first_line integer;
   first_ordinal integer;
@@ -736,10 +740,11 @@ begin
       select *
       into tail
       from metrics.append_move(derive_delivery.generation, repository, told.untimed_pushes[1]);
+      is_placed := tail.is_done;
       first_line := tail.first_line;
       first_ordinal := tail.first_ordinal;
     end if;
-    if first_ordinal is null then
+    if not is_placed then
       has_untimed := exists (
         select
         from metrics.pushes as p
@@ -933,7 +938,7 @@ begin
     where s.key <> '0'
     order by s.key::bigint
   loop
-    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity', null);
+    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity');
     perform metrics.mark_unknown_order(derive_delivery.generation, repository, one.service_id, null);
   end loop;
 

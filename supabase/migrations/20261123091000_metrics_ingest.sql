@@ -67,43 +67,61 @@ comment on function metrics.new_claims(jsonb) is 'URLs that these observations o
 
 -- Nearly every delivery brings its repository, and it is nearly always as it was. What has been folded before needs no second look:
 -- a repository that did not change is not touched, and not even locked.
-create or replace function metrics.repositories_said_anew(repositories jsonb)
-returns jsonb
+drop function if exists metrics.repositories_said_anew(jsonb);
+
+create function metrics.repositories_said_anew(repositories jsonb, out anew jsonb, out has_news boolean)
 language plpgsql
 stable
 set search_path = ''
 as $$
 declare
   said jsonb;
-  clock text;
-  anew jsonb[] := '{}';
+  clock text collate "C";
+  is_told boolean;
+  is_otherwise boolean;
+  told jsonb[] := '{}';
 begin
+  has_news := false;
   for said in
     select jsonb_array_elements(repositories)
   loop
-    clock := to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS') || ' 0';
-    if not exists (
+    clock := coalesce(to_char((said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' 0'
+      || coalesce(' ' || lpad(said ->> 'sequence', 19, '0'), '');
+    select
+      count(*) > 0,
+      coalesce(bool_or(k.is_later and said ->> k.name is distinct from k.kept), false)
+    into is_told, is_otherwise
+    from metrics.repository_references as r
+    join metrics.repositories as t
+      on t.id = r.repository_id
+    cross join lateral (
       select
-      from metrics.repository_references as r
-      join metrics.repositories as t
-        on t.id = r.repository_id
-      where r.reference = said ->> 'repository'
-        and t.full_name = said ->> 'full_name'
-        and t.default_branch = said ->> 'default_branch'
-        and t.url = said ->> 'url'
-        and t.clocks = jsonb_build_object('full_name', clock, 'default_branch', clock, 'url', clock)
-        and not said ? 'sequence'
-    ) then
-      anew := anew || said;
+        v.name,
+        v.kept,
+        (
+          t.clocks ->> v.name is null
+          or clock > t.clocks ->> v.name
+          or (clock = t.clocks ->> v.name and said ->> v.name is distinct from v.kept)
+        ) as is_later
+      from (values ('full_name', t.full_name), ('default_branch', t.default_branch), ('url', t.url)) as v (name, kept)
+    ) as k
+    where r.reference = said ->> 'repository'
+      and said ? k.name
+      -- A URL that it had before may have been claimed by nobody yet.
+      and (k.is_later or (k.name = 'url' and said ->> k.name is distinct from k.kept));
+    if is_told then
+      told := told || said;
     end if;
+    has_news := has_news or is_otherwise;
   end loop;
-  if cardinality(anew) < 2 then
-    return to_jsonb(anew);
+  if cardinality(told) < 2 then
+    anew := to_jsonb(told);
+    return;
   end if;
   -- Sorted, so that two callers cannot wait for each other.
-  return (
+  anew := (
     select jsonb_agg(f.said order by r.repository_id)
-    from unnest(anew) as f (said)
+    from unnest(told) as f (said)
     join metrics.repository_references as r
       on r.reference = f.said ->> 'repository'
   );
@@ -111,7 +129,79 @@ end
 $$;
 revoke execute on function metrics.repositories_said_anew(jsonb) from public;
 
-comment on function metrics.repositories_said_anew(jsonb) is 'The observations of repositories that are not exactly what is kept already.';
+comment on function metrics.repositories_said_anew(jsonb) is 'The observations of repositories that say something later than what is kept, or another URL, and whether one of them says something else later: most senders tell the time of the event, and so say the same again and again, each time later.';
+
+drop function if exists metrics.is_said_of_names(jsonb);
+
+create function metrics.is_said_of_names(repositories jsonb)
+returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+  select s.has_news or exists (
+    select
+    from metrics.new_claims(s.anew) as c
+    where c.present_repository_id is distinct from c.claimant_repository_id
+  )
+  from metrics.repositories_said_anew(repositories) as s
+$$;
+revoke execute on function metrics.is_said_of_names(jsonb) from public;
+
+comment on function metrics.is_said_of_names(jsonb) is 'Whether these observations of repositories change what one is called, or what a URL means.';
+
+drop function if exists metrics.keep_clocks(jsonb);
+
+create function metrics.keep_clocks(repositories jsonb)
+returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+  one record;
+begin
+  for one in
+    select r.repository_id, f.said, c.clock
+    from jsonb_array_elements(repositories) with ordinality as f (said, n)
+    join metrics.repository_references as r
+      on r.reference = f.said ->> 'repository'
+    cross join lateral (
+      select (
+        coalesce(to_char((f.said ->> 'observed_at')::timestamptz at time zone 'UTC', 'YYYYMMDDHH24MISSUS'), '-') || ' 0'
+        || coalesce(' ' || lpad(f.said ->> 'sequence', 19, '0'), '')
+      ) collate "C" as clock
+    ) as c
+    order by r.repository_id, f.n
+  loop
+    update metrics.repositories as t
+    set
+      clocks = (
+        select jsonb_object_agg(k.name, greatest((t.clocks ->> k.name) collate "C", case when one.said ? k.name then one.clock end))
+        from unnest(array['full_name', 'default_branch', 'url']) as k (name)
+        where t.clocks ? k.name
+          or one.said ? k.name
+      ),
+      updated_at = now()
+    where t.id = one.repository_id
+      -- Whoever changes these holds the lock of names, which the caller does not.
+      and not exists (
+        select
+        from (values ('full_name', t.full_name), ('default_branch', t.default_branch), ('url', t.url)) as k (name, kept)
+        where one.said ? k.name
+          and one.said ->> k.name is distinct from k.kept
+          and ((t.clocks ->> k.name) collate "C" > one.clock) is not true
+      );
+    if not found then
+      raise exception using
+        errcode = '40001',
+        message = 'a repository came to be called otherwise: try again';
+    end if;
+  end loop;
+end
+$$;
+revoke execute on function metrics.keep_clocks(jsonb) from public;
+
+comment on function metrics.keep_clocks(jsonb) is 'Keeps when repositories were last said to be what they are: an older observation that comes later must lose to these, though they change nothing.';
 
 -- False when somebody else changed what the URL means since the claim was looked up.
 create or replace function metrics.claim_url(claim metrics.claim)
@@ -134,12 +224,21 @@ begin
       and r.repository_id = claim.present_repository_id
       and (r.claimed_by is null or (claim.clock collate "C", claim.claimant collate "C") > (r.claim_clock, r.claimed_by));
   end if;
-  return found;
+  -- One that changes nothing may be overtaken by a later one of the same kind.
+  return found or (
+    claim.present_repository_id = claim.claimant_repository_id
+    and exists (
+      select
+      from metrics.repository_references as r
+      where r.reference = '//' || claim.url
+        and (r.claim_clock, r.claimed_by) >= (claim.clock collate "C", claim.claimant collate "C")
+    )
+  );
 end
 $$;
 revoke execute on function metrics.claim_url(metrics.claim) from public;
 
-comment on function metrics.claim_url(metrics.claim) is 'Makes a URL mean the repository that claims it. The locks of both repositories must be held.';
+comment on function metrics.claim_url(metrics.claim) is 'Makes a URL mean the repository that claims it. Where it means another one, the locks of both must be held.';
 
 -- Makes the references that are not known yet, each with a repository of its own.
 drop function if exists metrics.ensure_references(text[]);
@@ -519,11 +618,15 @@ begin
           and p.before = f.said ->> 'before'
           and p.after = f.said ->> 'after'
           and p.pushed_at is not distinct from (f.said ->> 'pushed_at')::timestamptz
-        where p.on_default_branch is not false
-          or exists (
-            select
-            from metrics.branch_moves as m
-            where m.push_id = p.id
+        -- Written by this delivery: of what was only told again all is derived already.
+        where p.updated_at = now()
+          and (
+            p.on_default_branch is not false
+            or exists (
+              select
+              from metrics.branch_moves as m
+              where m.push_id = p.id
+            )
           );
       end if;
       told.shas := array(
@@ -638,6 +741,8 @@ declare
   taken bigint[];
   answers jsonb;
   facts jsonb;
+  repositories jsonb;
+  claim metrics.claim;
 begin
   perform pg_advisory_xact_lock_shared(hashtextextended('metrics.erasure', 0));
   -- Asked now that no rule can change any more. Runs are deployments where a rule says so.
@@ -678,7 +783,7 @@ begin
       and not c.delivery ? 'identity'
       and k.is_plain
       and r.are_known
-      and metrics.repositories_said_anew(coalesce(c.facts -> 'repositories', '[]')) = '[]'
+      and not metrics.is_said_of_names(coalesce(c.facts -> 'repositories', '[]'))
     order by c.delivery ->> 'source', c.delivery ->> 'delivery_id', c.n
   ),
   put as (
@@ -733,8 +838,37 @@ begin
       and e.kind <> 'repositories'
     group by e.kind
   ) as k;
+  select r.anew
+  into repositories
+  from metrics.repositories_said_anew(coalesce(
+    (
+      select jsonb_agg(f.said)
+      from jsonb_array_elements(calls) with ordinality as c (said, n)
+      cross join lateral jsonb_array_elements(c.said -> 'facts' -> 'repositories') as f (said)
+      where c.n = any(taken)
+    ),
+    '[]'
+  )) as r;
+  if repositories <> '[]' then
+    for claim in
+      select c.*
+      from metrics.new_claims(repositories) as c
+      order by c.url
+    loop
+      if claim.present_repository_id is distinct from claim.claimant_repository_id or not metrics.claim_url(claim) then
+        raise exception using
+          errcode = '40001',
+          message = 'a URL came to mean another repository: try again';
+      end if;
+    end loop;
+  end if;
   if facts is not null then
     perform metrics.lock_counted(facts);
+  end if;
+  if repositories <> '[]' then
+    perform metrics.keep_clocks(repositories);
+  end if;
+  if facts is not null then
     perform metrics.fold_facts(facts);
   end if;
 
@@ -760,7 +894,7 @@ end
 $$;
 revoke execute on function metrics.ingest_together(jsonb) from public;
 
-comment on function metrics.ingest_together(jsonb) is 'Stores those of several calls that are plain in one transaction: new deliveries that carry no fact, or facts of known repositories that depend on one row alone. Null stands for a call that was left alone.';
+comment on function metrics.ingest_together(jsonb) is 'Stores those of several calls that are plain in one transaction: new deliveries that carry no fact, or facts of known repositories, called as before, that depend on one row alone. Null stands for a call that was left alone.';
 
 drop function if exists metrics.ingest(jsonb, jsonb, text);
 
@@ -797,6 +931,9 @@ declare
   nameless_kinds text;
   new_names text[];
   repositories jsonb := '[]';
+  has_news boolean := false;
+  has_nameless boolean;
+  holds_names boolean := false;
   joined_names text[] := '{}';
   named bigint[];
   locked bigint[] := '{}';
@@ -983,16 +1120,39 @@ begin
   end if;
 
   -- What joins facts, and a change of the map, happens under the locks of the repositories concerned.
-  if facts ? 'repositories' then
-    repositories := metrics.repositories_said_anew(facts -> 'repositories');
-    if repositories <> '[]' then
-      claims := array(
-        select c
-        from metrics.new_claims(repositories) as c
-      );
+  has_nameless := exists (
+    select
+    from jsonb_array_elements(facts -> 'incidents') as f (said)
+    where f.said ->> 'repository' is null
+  );
+  loop
+    if facts ? 'repositories' then
+      select r.anew, r.has_news
+      into repositories, has_news
+      from metrics.repositories_said_anew(facts -> 'repositories') as r;
+      if repositories <> '[]' then
+        claims := array(
+          select c
+          from metrics.new_claims(repositories) as c
+        );
+      end if;
     end if;
-  end if;
-  if repositories <> '[]' then
+    exit when holds_names or not (
+      has_nameless
+      or has_news
+      or exists (
+        select
+        from unnest(claims) as c
+        where c.present_repository_id is distinct from c.claimant_repository_id
+      )
+    );
+    -- An incident that names a service by its name, and that name, must not miss each other. Before the repositories, always. It is one
+    -- lock for all: not for a repository that is what it was. What is called how is looked up again, as somebody else may have held it.
+    perform pg_advisory_xact_lock(hashtextextended('metrics.names', 0));
+    holds_names := true;
+    claims := '{}';
+  end loop;
+  if has_news then
     renamed := array(
       select r.repository_id
       from jsonb_array_elements(repositories) as f (said)
@@ -1003,14 +1163,6 @@ begin
       where (f.said ? 'full_name' and f.said ->> 'full_name' is distinct from t.full_name)
         or (f.said ? 'default_branch' and f.said ->> 'default_branch' is distinct from t.default_branch)
     );
-  end if;
-  if cardinality(renamed) > 0 or cardinality(claims) > 0 or exists (
-    select
-    from jsonb_array_elements(facts -> 'incidents') as f (said)
-    where f.said ->> 'repository' is null
-  ) then
-    -- An incident that names a service by its name, and that name, must not miss each other. Before the repositories, always.
-    perform pg_advisory_xact_lock(hashtextextended('metrics.names', 0));
   end if;
   if facts ? 'incidents' then
     concerned := metrics.repositories_of_incidents(facts -> 'incidents');
@@ -1064,10 +1216,14 @@ begin
     facts := metrics.with_test_ids(facts);
   end if;
 
+  perform metrics.lock_counted(facts);
   if facts ? 'repositories' then
+    if not holds_names then
+      perform metrics.keep_clocks(repositories);
+      repositories := '[]';
+    end if;
     facts := jsonb_set(facts, '{repositories}', repositories);
   end if;
-  perform metrics.lock_counted(facts);
   perform metrics.fold_facts(facts);
 
   if cardinality(moved) > 0 then

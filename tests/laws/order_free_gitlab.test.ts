@@ -4,11 +4,11 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import { testDatabase } from "../support/database.ts";
 import { deep } from "../support/depth.ts";
-import { callOf, ingest } from "../support/history_calls.ts";
+import { callOf, ingest, ingestTogether } from "../support/history_calls.ts";
 import { callsOfCopies, inTheseOrders, rolledBack } from "../support/history_copies.ts";
 import { readExamples } from "../support/history_examples.ts";
-import { newSeed, randomFrom, shuffledWithDuplicates } from "../support/history_random.ts";
-import { apply, lastArrived, type Tables } from "../support/model.ts";
+import { newSeed, ordersOf, randomFrom, shuffledWithDuplicates } from "../support/history_random.ts";
+import { apply, type Call, lastArrived, type Tables } from "../support/model.ts";
 import { gitlabLife, type Truth } from "../support/model_gitlab.ts";
 import { canonicalRow, differences, readTables } from "../support/model_tables.ts";
 
@@ -68,4 +68,88 @@ Deno.test("order_free: a fold that takes what came last is noticed when a pipeli
   assertEquals(missing({ pull_requests: [merged] }, apply(calls)), []);
   assertEquals(missing({ pull_requests: [{ ...merged, merged_at: null }] }, apply(calls)).length, 1);
   assertEquals(differences(apply(calls), apply(calls.toReversed())), {});
+});
+
+/** A job of a project, whose delivery tells the project at the time of the event. */
+function jobOf(project: number, minute: number | null, told: Record<string, string> = {}): Call {
+  const repository = `gitlab:${project}`;
+  const id = `${project} ${minute} ${JSON.stringify(told)}`;
+  const at = minute === null ? null : `2026-03-02T10:${String(minute).padStart(2, "0")}:00Z`;
+  const named = { full_name: `acme/${project}`, default_branch: "main", url: `https://git.example/acme/${project}` };
+  return {
+    delivery: { source: "gitlab", delivery_id: id, sha256: "ab".repeat(32), size: 1, result: "stored" },
+    facts: {
+      repositories: [{ repository, observed_at: at, ...named, ...told }],
+      jobs: [{ repository, external_id: id, observed_at: at, name: "test" }],
+    },
+  } as Call;
+}
+
+Deno.test("order_free: projects that are what they were wait for nobody, and go together", async (t) => {
+  await using database = await testDatabase({ max: 3 });
+  const { sql } = database;
+  for (const project of [1, 2, 3]) await ingest(sql, jobOf(project, 1));
+
+  /** Whether the second is stored while the first is not committed yet. */
+  const passes = async (first: Call, second: Call) => {
+    const connection = await sql.reserve();
+    try {
+      await connection`begin`;
+      await ingest(connection as unknown as typeof sql, first);
+      return await ingest(sql, second).then(({ result }) => result === "stored", (error) => {
+        assertEquals(error.code, "55P03");
+        return false;
+      });
+    } finally {
+      await connection`rollback`;
+      connection.release();
+    }
+  };
+  assert(await passes(jobOf(1, 5), jobOf(2, 5)), "another project waits");
+  assert(await passes(jobOf(1, 6, { full_name: "acme/new" }), jobOf(2, 6)), "waits for a name that concerns another");
+
+  const answers = await ingestTogether(sql, [
+    jobOf(1, 8),
+    jobOf(2, null),
+    jobOf(1, 7),
+    jobOf(3, 8, { url: "https://git.example/acme/4" }),
+  ]);
+  assertEquals(answers.map(({ isTogether }) => isTogether), [true, true, true, false]);
+
+  await t.step("names that change at the same time are noticed to wait", async () => {
+    assert(!await passes(jobOf(1, 9, { full_name: "acme/new" }), jobOf(2, 9, { full_name: "acme/newer" })));
+  });
+});
+
+Deno.test("order_free: what a project was called loses to what it is still called later, in every order", async (t) => {
+  const life = [
+    jobOf(1, 1),
+    jobOf(1, 3, { full_name: "acme/other", url: "https://git.example/acme/2" }),
+    jobOf(1, 5),
+    jobOf(1, 2, { url: "https://git.example/acme/before" }),
+    jobOf(2, 4),
+  ];
+  await using database = await testDatabase({ max: 1 });
+  const lives = async (calls: Call[], isTogether: boolean) =>
+    await rolledBack(database.sql, async (sql) => {
+      if (isTogether) { for (let n = 0; n < calls.length; n += 2) await ingestTogether(sql, calls.slice(n, n + 2)); }
+      else for (const call of calls) await ingest(sql, call);
+      const claims = await sql`
+        select reference, claim_clock, claimed_by from metrics.repository_references where url is not null order by 1`;
+      return { tables: await readTables(sql, { clocks: true }), claims: [...claims] };
+    });
+  const first = await lives(life, false);
+  assertEquals(first.tables["repositories"]!.map((row) => row["full_name"]).sort(), ["acme/1", "acme/2"]);
+  for (const order of ordersOf(life)) {
+    for (const isTogether of [false, true]) {
+      assertEquals(await lives(order, isTogether), first, order.map(({ delivery }) => delivery["delivery_id"]).join());
+    }
+  }
+
+  await t.step("clocks that are not kept are noticed", async () => {
+    await database.sql.unsafe(`
+      create or replace function metrics.keep_clocks(repositories jsonb) returns void language sql set search_path = '' as ''`);
+    const [first, other, last] = life as [Call, Call, Call];
+    assertNotEquals(await lives([first, last, other], false), await lives([first, other, last], false));
+  });
 });

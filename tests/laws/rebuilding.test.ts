@@ -198,8 +198,11 @@ Deno.test("rebuilding: rules that change while a rebuild is under way begin anot
   assertEquals(await answers(sql, wholeOf(history)), before);
 });
 
-/** Tells of one repository with so many pushes of three commits each, a deployment of each, runs and jobs, as a year would have left them. */
-async function tellMuch(sql: postgres.Sql, pushes: number): Promise<void> {
+/**
+ * Tells of one repository with so many pushes of three commits each, a deployment of each from one on, runs and jobs, as a year would
+ * have left them.
+ */
+async function tellMuch(sql: postgres.Sql, pushes: number, firstDeployed: number): Promise<void> {
   await ingest(sql, {
     delivery: { source: "test", delivery_id: "much", sha256: "00".repeat(32), size: 1, result: "stored" },
     facts: {
@@ -228,22 +231,22 @@ async function tellMuch(sql: postgres.Sql, pushes: number): Promise<void> {
     select ${id}, 'd' || p.n, 'production', 'production', ${
     sha("3 * p.n + 3")
   }, 'finished', 'success', ${at} + interval '1 hour'
-    from generate_series(1, ${pushes}) as p (n);
+    from generate_series(${firstDeployed}, ${pushes}) as p (n);
     insert into metrics.jobs (reference_id, external_id, name, status, outcome, started_at, finished_at)
     select ${id}, 'j' || p.n, 'test', 'finished', 'success', ${at}, ${at} + interval '1 minute'
     from generate_series(1, 3 * ${pushes}) as p (n);
     analyze metrics.pushes, metrics.commits, metrics.deployments, metrics.jobs`).simple();
 }
 
-/** How many rows each slice of a rebuild of so many facts reads and writes, in the order of the slices. */
-async function rowsOfSlices(sql: postgres.Sql, most: number): Promise<number[]> {
+/** How many rows, of all tables or one, each slice of a rebuild of so many facts reads and writes, in the order of the slices. */
+async function rowsOfSlices(sql: postgres.Sql, most: number, table: string | null = null): Promise<number[]> {
   await sql`select metrics.begin_rebuild()`;
   const rows: number[] = [];
   const count = async (sql: postgres.TransactionSql): Promise<number> => {
     const [row] = await sql`
       select sum(seq_tup_read + idx_tup_fetch + n_tup_ins + n_tup_upd + n_tup_del)::int as rows
       from pg_stat_xact_user_tables
-      where schemaname = 'metrics'`;
+      where schemaname = 'metrics' and relname = coalesce(${table}, relname)`;
     return row!["rows"];
   };
   for (let hasMore = true; hasMore;) {
@@ -263,7 +266,7 @@ Deno.test("rebuilding: a slice is as large in a large repository as in a small o
     await using database = await testDatabase({ max: 1 });
     const { sql } = database;
     await makeAdmin(sql);
-    await tellMuch(sql, pushes);
+    await tellMuch(sql, pushes, 1);
     const rows = await rowsOfSlices(sql, most);
     const [row] = await sql`
       select count(*)::int as count from metrics.changes where generation = metrics.current_generation() and shipped_at is not null`;
@@ -276,5 +279,38 @@ Deno.test("rebuilding: a slice is as large in a large repository as in a small o
 
   await t.step("a slice that grows with the repository is noticed", async () => {
     assert(await largest(800, 10_000) > 1.5 * small);
+  });
+});
+
+Deno.test("rebuilding: a first deployment that ships everything is as much work for each change, however many there are", async (t) => {
+  const rowsPerPush = async (pushes: number, planted = "select") => {
+    await using database = await testDatabase({ max: 1 });
+    const { sql } = database;
+    await makeAdmin(sql);
+    await tellMuch(sql, pushes, pushes);
+    await sql.unsafe(planted).simple();
+    const rows = await rowsOfSlices(sql, 20, "changes");
+    const [row] = await sql`
+      select count(*)::int as count from metrics.changes where generation = metrics.current_generation() and is_first_shipped`;
+    assertEquals(row!["count"], 3 * pushes, "everything was shipped");
+    return rows.reduce((sum, one) => sum + one) / pushes;
+  };
+  const small = await rowsPerPush(50);
+  const large = await rowsPerPush(400);
+  assert(large < 1.5 * small, `${large} rows for a push of many, ${small} for one of few`);
+
+  await t.step("a slice that reads what was shipped before is noticed", async () => {
+    const rows = await rowsPerPush(
+      400,
+      `create function metrics.read_all() returns trigger language plpgsql as $$
+        begin
+          perform count(*) from metrics.changes as c where c.service_id > 0 and c.reference_id > 0;
+          return null;
+        end
+      $$;
+      create trigger read_all after update on metrics.under_way for each row
+        when (new.place ->> 'stage' = 'shipped') execute function metrics.read_all()`,
+    );
+    assert(rows > 1.5 * small);
   });
 });

@@ -6,7 +6,7 @@ import { rolledBack } from "./history_copies.ts";
 /** Memos of what a pattern said of a name, written when a name is first met: which names it holds depends on the order. */
 const MEMOS = ["environments"];
 
-/** Ids that each generation gives anew, and SQL for what is named by them. */
+/** Ids and numbers that each generation gives anew, and SQL for what is named by them. */
 const NAMES: Record<string, (id: string) => string> = {
   service_id: (id) =>
     `(select coalesce(s.name, 'repository ' || s.repository_id) from metrics.services as s where s.id = ${id})`,
@@ -17,6 +17,12 @@ const NAMES: Record<string, (id: string) => string> = {
         `(select d.kind || ' ' || d.reference || ' ' || d.external_id from metrics.service_deployments as d where d.id = ${id})`,
     ]),
   ),
+  // Lines have an order and no certain numbers: there is room left between them.
+  line: (line) =>
+    `case when ${line} > 0 then 1 + (
+      select count(distinct m.line) from metrics.branch_moves as m
+      where m.generation = t.generation and m.repository_id = t.repository_id and m.line > 0 and m.line < ${line}
+    ) else ${line} end`,
 };
 
 /** A table whose rows belong to a generation. */
