@@ -50,7 +50,9 @@ begin
       last_decided bigint,
       last_success bigint,
       durations double precision[],
-      queues double precision[]
+      queues double precision[],
+      measured_durations bigint,
+      measured_queues bigint
     );
   end if;
 end
@@ -58,7 +60,7 @@ $$;
 
 revoke usage on type metrics.health_line from public;
 
-comment on type metrics.health_line is 'What the finished runs or jobs of a group in a bucket count, with p50, p75 and p95 of the seconds that they took and waited.';
+comment on type metrics.health_line is 'What the finished runs or jobs of a group in a bucket count, with p50, p75 and p95 of the seconds that they took and waited, and of how many these are known.';
 
 drop function if exists metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text);
 
@@ -97,6 +99,8 @@ returns table (
   queue_p50_seconds double precision,
   queue_p75_seconds double precision,
   queue_p95_seconds double precision,
+  duration_sample_size bigint,
+  queue_sample_size bigint,
   reason text,
   is_exact boolean,
   page_key text,
@@ -316,7 +320,9 @@ begin
           sum(n.duration_tally) as duration_tally,
           sum(n.queue_tally) as queue_tally,
           null::double precision[] as durations,
-          null::double precision[] as queues
+          null::double precision[] as queues,
+          null::bigint as measured_durations,
+          null::bigint as measured_queues
         from unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
           select
@@ -367,7 +373,9 @@ begin
             select percentile_disc(fractions) within group (order by v.seconds)
             from unnest(p.queues) as v (seconds)
           )
-        end
+        end,
+        p.measured_durations,
+        p.measured_queues
       -- Two pipelines may have one name together with their repositories. Tallies can be added; for exact percentiles all values of a row are
       -- needed.
       from (
@@ -391,7 +399,9 @@ begin
           count(*) filter (where n.is_last_try and n.is_decided) as last_decided,
           count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success,
           array_agg(n.duration_seconds) as durations,
-          array_agg(n.queue_seconds) as queues
+          array_agg(n.queue_seconds) as queues,
+          count(n.duration_seconds) as measured_durations,
+          count(n.queue_seconds) as measured_queues
         from stretches as s
         cross join unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
@@ -418,8 +428,10 @@ begin
       row(
         c.name, c.bucket_start, c.success, c.failure, c.timed_out, c.error, c.cancelled, c.skipped, c.neutral, c.unknown, c.reruns, c.first_decided,
         c.first_success, c.last_decided, c.last_success,
-        case when is_exact then c.durations else (select q.percentiles from metrics.percentiles_of(c.duration_tally, fractions) as q) end,
-        case when is_exact then c.queues else (select q.percentiles from metrics.percentiles_of(c.queue_tally, fractions) as q) end
+        case when is_exact then c.durations else d.percentiles end,
+        case when is_exact then c.queues else q.percentiles end,
+        case when is_exact then c.measured_durations else d.sample_size end,
+        case when is_exact then c.measured_queues else q.sample_size end
       )::metrics.health_line
     from (
       select
@@ -441,10 +453,27 @@ begin
         sum(c.duration_tally) as duration_tally,
         sum(c.queue_tally) as queue_tally,
         max(c.durations) as durations,
-        max(c.queues) as queues
+        max(c.queues) as queues,
+        sum(c.measured_durations)::bigint as measured_durations,
+        sum(c.measured_queues)::bigint as measured_queues
       from counted as c
       group by c.name, c.bucket_start
     ) as c
+    -- Each by itself (offset 0), so that none is called where percentiles are exact.
+    left join lateral (
+      select p.sample_size, p.percentiles
+      from metrics.percentiles_of(c.duration_tally, fractions) as p
+      where not is_exact
+      offset 0
+    ) as d
+      on true
+    left join lateral (
+      select p.sample_size, p.percentiles
+      from metrics.percentiles_of(c.queue_tally, fractions) as p
+      where not is_exact
+      offset 0
+    ) as q
+      on true
     where c.name = any(groups_shown)
   );
 
@@ -471,6 +500,8 @@ begin
     l.queues[1],
     l.queues[2],
     l.queues[3],
+    case when not is_unknown then coalesce(l.measured_durations, 0) end,
+    case when not is_unknown then coalesce(l.measured_queues, 0) end,
     case
       when is_unknown then 'unknown_service'
       when num_nulls(
@@ -501,7 +532,7 @@ end
 $$;
 revoke execute on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) from public;
 
-comment on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) is 'Finished pipeline runs by outcome; rates from 0 to 1 of all attempts, first tries and last tries; seconds that they took and waited. By nothing, repository or pipeline; branch is a name, default, or NULL for all. reason is too_few where a number beside it is NULL.';
+comment on function metrics.pipeline_health(date, date, text, text, text, text, text, boolean, text, integer, text) is 'Finished pipeline runs by outcome; rates from 0 to 1 of all attempts, first tries and last tries; seconds that they took and waited, each with how many it is of. By nothing, repository or pipeline; branch is a name, default, or NULL for all. reason is too_few where a number beside it is NULL.';
 
 drop function if exists metrics.job_horizon();
 
@@ -681,6 +712,8 @@ returns table (
   queue_p50_seconds double precision,
   queue_p75_seconds double precision,
   queue_p95_seconds double precision,
+  duration_sample_size bigint,
+  queue_sample_size bigint,
   reason text,
   is_exact boolean,
   is_frozen boolean,
@@ -875,7 +908,9 @@ begin
           sum(n.duration_tally) as duration_tally,
           sum(n.queue_tally) as queue_tally,
           null::double precision[] as durations,
-          null::double precision[] as queues
+          null::double precision[] as queues,
+          null::bigint as measured_durations,
+          null::bigint as measured_queues
         from unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
           select
@@ -926,7 +961,9 @@ begin
             select percentile_disc(fractions) within group (order by v.seconds)
             from unnest(p.queues) as v (seconds)
           )
-        end
+        end,
+        p.measured_durations,
+        p.measured_queues
       -- Two jobs may have one name together with their pipelines. Tallies can be added; for exact percentiles all values of a row are needed.
       from (
         select
@@ -948,7 +985,9 @@ begin
           count(*) filter (where n.outcome = 'neutral') as neutral,
           count(*) filter (where n.outcome = 'unknown') as unknown,
           array_agg(n.duration_seconds) as durations,
-          array_agg(n.queue_seconds) as queues
+          array_agg(n.queue_seconds) as queues,
+          count(n.duration_seconds) as measured_durations,
+          count(n.queue_seconds) as measured_queues
         from stretches as s
         cross join unnest(reference_ids, places, default_branches) as r (reference_id, place, default_branch)
         cross join lateral (
@@ -972,8 +1011,10 @@ begin
       row(
         c.name, c.bucket_start, c.success, c.failure, c.timed_out, c.error, c.cancelled, c.skipped, c.neutral, c.unknown, null, null, null, null,
         null,
-        case when is_exact then c.durations else (select q.percentiles from metrics.percentiles_of(c.duration_tally, fractions) as q) end,
-        case when is_exact then c.queues else (select q.percentiles from metrics.percentiles_of(c.queue_tally, fractions) as q) end
+        case when is_exact then c.durations else d.percentiles end,
+        case when is_exact then c.queues else q.percentiles end,
+        case when is_exact then c.measured_durations else d.sample_size end,
+        case when is_exact then c.measured_queues else q.sample_size end
       )::metrics.health_line
     from (
       select
@@ -990,10 +1031,27 @@ begin
         sum(c.duration_tally) as duration_tally,
         sum(c.queue_tally) as queue_tally,
         max(c.durations) as durations,
-        max(c.queues) as queues
+        max(c.queues) as queues,
+        sum(c.measured_durations)::bigint as measured_durations,
+        sum(c.measured_queues)::bigint as measured_queues
       from counted as c
       group by c.name, c.bucket_start
     ) as c
+    -- Each by itself (offset 0), so that none is called where percentiles are exact.
+    left join lateral (
+      select p.sample_size, p.percentiles
+      from metrics.percentiles_of(c.duration_tally, fractions) as p
+      where not is_exact
+      offset 0
+    ) as d
+      on true
+    left join lateral (
+      select p.sample_size, p.percentiles
+      from metrics.percentiles_of(c.queue_tally, fractions) as p
+      where not is_exact
+      offset 0
+    ) as q
+      on true
     where c.name = any(groups_shown)
   );
 
@@ -1017,6 +1075,8 @@ begin
     l.queues[1],
     l.queues[2],
     l.queues[3],
+    case when h.has_numbers then coalesce(l.measured_durations, 0) end,
+    case when h.has_numbers then coalesce(l.measured_queues, 0) end,
     case
       when is_unknown then 'unknown_service'
       when not h.has_numbers then 'outside_retention'
@@ -1055,7 +1115,7 @@ end
 $$;
 revoke execute on function metrics.job_health(date, date, text, text, text, text, text, text, integer, text, text) from public;
 
-comment on function metrics.job_health(date, date, text, text, text, text, text, text, integer, text, text) is 'Finished jobs by outcome; success rate from 0 to 1; seconds that they took and waited. By nothing, repository, pipeline or job; branch is a name, default for the repository''s default branch, or NULL for all. is_frozen: it begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it, and of a branch nothing. reason is too_few where a number beside it is NULL, outside_retention where nothing of the time is left.';
+comment on function metrics.job_health(date, date, text, text, text, text, text, text, integer, text, text) is 'Finished jobs by outcome; success rate from 0 to 1; seconds that they took and waited, each with how many it is of. By nothing, repository, pipeline or job; branch is a name, default for the repository''s default branch, or NULL for all. is_frozen: it begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it, and of a branch nothing. reason is too_few where a number beside it is NULL, outside_retention where nothing of the time is left.';
 
 -- How many rows evidence has in all its pages.
 drop function if exists metrics.ended_runs(metrics.period, bigint[], text, text, boolean);

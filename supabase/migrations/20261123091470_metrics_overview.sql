@@ -77,7 +77,7 @@ begin
       v.unit,
       case when v.value is null then coalesce(h.reason, 'too_few') end,
       null::text,
-      h.runs,
+      v.sample_size,
       null::double precision,
       null::double precision,
       v.detail,
@@ -90,21 +90,24 @@ begin
           'success_rate',
           h.success_rate,
           'ratio',
+          h.success + h.failure + h.timed_out + h.error,
           jsonb_build_object('first_try_success_rate', h.first_try_success_rate, 'final_success_rate', h.final_success_rate, 'rerun_rate', h.rerun_rate)
         ),
         (
           'duration',
           h.duration_p50_seconds,
           'seconds',
+          h.duration_sample_size,
           jsonb_build_object('p75_seconds', h.duration_p75_seconds, 'p95_seconds', h.duration_p95_seconds)
         ),
         (
           'queue',
           h.queue_p50_seconds,
           'seconds',
+          h.queue_sample_size,
           jsonb_build_object('p75_seconds', h.queue_p75_seconds, 'p95_seconds', h.queue_p95_seconds)
         )
-    ) as v (metric, value, unit, detail)
+    ) as v (metric, value, unit, sample_size, detail)
     union all
     select
       'tests',

@@ -16,8 +16,13 @@ const OUTCOMES = ["success", "failure", "timed_out", "error", "cancelled", "skip
 /** Outcomes that a rate is about; the rest is counted beside it. */
 const JUDGED = OUTCOMES.slice(0, 4);
 
-const SPANS = ["duration_p50", "duration_p75", "duration_p95", "queue_p50", "queue_p75", "queue_p95"]
-  .map((name) => `${name}_seconds`);
+const SPANS = [
+  ...["duration_p50", "duration_p75", "duration_p95", "queue_p50", "queue_p75", "queue_p95"].map((name) =>
+    `${name}_seconds`
+  ),
+  "duration_sample_size",
+  "queue_sample_size",
+];
 
 /** A fact with the repository that it is about and the moment that decides its bucket. */
 export interface Timed {
@@ -252,14 +257,17 @@ function beganAt({ row }: Timed): number {
 }
 
 function health(here: readonly Timed[], exact: boolean): NumberRow {
-  const spans = (column: string) =>
-    percentiles(here.map(({ row }) => row[column]).filter((seconds) => typeof seconds === "number"), exact);
+  const measured = (column: string) =>
+    here.map(({ row }) => row[column]).filter((seconds) => typeof seconds === "number");
+  const spans = (column: string) => percentiles(measured(column), exact);
   return {
     runs: here.length,
     ...Object.fromEntries(OUTCOMES.map((outcome) => [outcome, countOf(here, outcome)])),
     success_rate: successRate(here),
     ...prefixed("duration", spans("duration_seconds")),
     ...prefixed("queue", spans("queue_seconds")),
+    duration_sample_size: measured("duration_seconds").length,
+    queue_sample_size: measured("queue_seconds").length,
     is_exact: exact,
   };
 }

@@ -31,8 +31,8 @@ export function overview(world: Seen, given: Record<string, unknown>): NumberRow
     previous_value: null,
     trend: null,
   });
-  const ofPipelines = (metric: string, column: string, unit: string, ...beside: string[]) => ({
-    ...one("pipelines", metric, pipelines[column], unit, pipelines["runs"], pipelines),
+  const ofPipelines = (metric: string, column: string, sample_size: unknown, unit: string, ...beside: string[]) => ({
+    ...one("pipelines", metric, pipelines[column], unit, sample_size, pipelines),
     detail: take(pipelines, ...beside),
   });
   return [
@@ -45,9 +45,28 @@ export function overview(world: Seen, given: Record<string, unknown>): NumberRow
       ...one("pull_requests", String(row["phase"]), row["p50_seconds"], "seconds", row["sample_size"], row),
       detail: take(row, "p75_seconds", "p95_seconds", "pull_requests"),
     })),
-    ofPipelines("success_rate", "success_rate", "ratio", "first_try_success_rate", "final_success_rate", "rerun_rate"),
-    ofPipelines("duration", "duration_p50_seconds", "seconds", "duration_p75_seconds", "duration_p95_seconds"),
-    ofPipelines("queue", "queue_p50_seconds", "seconds", "queue_p75_seconds", "queue_p95_seconds"),
+    ofPipelines(
+      "success_rate",
+      "success_rate",
+      ["failure", "timed_out", "error"].reduce<number | null>(
+        (sum, outcome) => added(sum, pipelines[outcome]),
+        pipelines["success"] as number | null,
+      ),
+      "ratio",
+      "first_try_success_rate",
+      "final_success_rate",
+      "rerun_rate",
+    ),
+    ...["duration", "queue"].map((what) =>
+      ofPipelines(
+        what,
+        `${what}_p50_seconds`,
+        pipelines[`${what}_sample_size`],
+        "seconds",
+        `${what}_p75_seconds`,
+        `${what}_p95_seconds`,
+      )
+    ),
     {
       ...one("tests", "pass_rate", tests["pass_rate"], "ratio", added(tests["passed"], tests["failed"]), tests),
       detail: take(tests, "runs", "passed", "failed", "skipped"),

@@ -155,6 +155,8 @@ const columnWords: Readonly<Record<string, string>> = {
   queue_p50_seconds: "Median time in the queue in seconds",
   queue_p75_seconds: "75th percentile of the time in the queue in seconds",
   queue_p95_seconds: "95th percentile of the time in the queue in seconds",
+  duration_sample_size: "Of how many the duration is known",
+  queue_sample_size: "Of how many the time in the queue is known",
   rate: "Share, 0 to 1",
   reason: "Why a number is null: see docs/metrics.md",
   recovered: "How many failures ended in the period",
