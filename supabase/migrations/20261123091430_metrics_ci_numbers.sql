@@ -13,11 +13,20 @@ set search_path = ''
 as $$
 begin
   if asked.after is not null
-    and array(
-      select jsonb_typeof(k.value)
-      from jsonb_array_elements(asked.after) with ordinality as k (value, place)
-      order by k.place
-    ) <> kinds then
+    and (
+      array(
+        select jsonb_typeof(k.value)
+        from jsonb_array_elements(asked.after) with ordinality as k (value, place)
+        order by k.place
+      ) <> kinds
+      -- No number of a row is outside what a column holds.
+      or exists (
+        select
+        from jsonb_array_elements(asked.after) as k (value)
+        where jsonb_typeof(k.value) = 'number'
+          and not pg_input_is_valid(k.value::text, 'double precision')
+      )
+    ) then
     raise exception using
       errcode = '22023',
       message = format('%s is no key of a page', left(asked.after::text, 100)),
