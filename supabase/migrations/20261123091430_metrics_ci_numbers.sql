@@ -1214,7 +1214,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The earliest, or the first after a key, are read in the order of the index and no others.
 set enable_bitmapscan = off
 set jit = off
 as $$
@@ -1406,7 +1406,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The earliest, or the first after a key, are read in the order of the index and no others.
 set enable_bitmapscan = off
 set jit = off
 as $$
@@ -2280,7 +2280,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The latest are read in the order of the index and no others.
 set enable_bitmapscan = off
 set enable_sort = off
 -- No two jobs have the same steps.
@@ -2448,7 +2448,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The latest are read in the order of the index and no others.
 set enable_bitmapscan = off
 set jit = off
 as $$
@@ -2867,7 +2867,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- The latest, or the first after a key, are read in the order of the index and no others.
+-- The earliest, or the first after a key, are read in the order of the index and no others.
 set enable_bitmapscan = off
 set jit = off
 as $$
