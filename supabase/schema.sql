@@ -152,12 +152,14 @@ create type metrics.flaky_job as (
   first_at timestamp with time zone,
   last_at timestamp with time zone,
   reason text,
+  is_frozen boolean,
   page_key text,
   total bigint
 );
 comment on composite type column metrics.flaky_job.commits is 'Commits for which it failed and passed within seven days.';
 comment on composite type column metrics.flaky_job.failures is 'How often it failed for them.';
 comment on composite type column metrics.flaky_job.first_at is 'When the first of these failures was.';
+comment on composite type column metrics.flaky_job.is_frozen is 'Whether the period begins before the horizon: jobs of that time are dropped, and what they showed is missing.';
 comment on composite type column metrics.flaky_job.job is 'Name of the job, with its matrix.';
 comment on composite type column metrics.flaky_job.last_at is 'When the last of these failures was.';
 comment on composite type column metrics.flaky_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
@@ -177,12 +179,14 @@ create type metrics.flaky_test as (
   first_at timestamp with time zone,
   last_at timestamp with time zone,
   reason text,
+  is_frozen boolean,
   page_key text,
   total bigint
 );
 comment on composite type column metrics.flaky_test.commits is 'Commits for which it failed and passed, or passed only when tried again.';
 comment on composite type column metrics.flaky_test.failures is 'How often it failed for a commit for which it also passed.';
 comment on composite type column metrics.flaky_test.first_at is 'Start of the first upload that shows it.';
+comment on composite type column metrics.flaky_test.is_frozen is 'Whether the period begins before the horizon of test cases: of that time some or all are dropped, and what they showed is missing.';
 comment on composite type column metrics.flaky_test.last_at is 'Start of the last upload that shows it.';
 comment on composite type column metrics.flaky_test.page_key is 'Key of the row: as page_after it asks for the rows after it.';
 comment on composite type column metrics.flaky_test.reason is 'Why there is no flaky test.';
@@ -210,7 +214,9 @@ create type metrics.health_line as (
   last_decided bigint,
   last_success bigint,
   durations double precision[],
-  queues double precision[]
+  queues double precision[],
+  measured_durations bigint,
+  measured_queues bigint
 );
 
 -- type metrics.period
@@ -281,7 +287,7 @@ comment on composite type column metrics.slow_job.duration_p50_seconds is 'Media
 comment on composite type column metrics.slow_job.duration_p75_seconds is '75th percentile of their seconds.';
 comment on composite type column metrics.slow_job.duration_p95_seconds is '95th percentile of their seconds.';
 comment on composite type column metrics.slow_job.is_exact is 'Whether the percentiles are exact; else at most 4.9 % off.';
-comment on composite type column metrics.slow_job.is_frozen is 'Whether some of it is of weeks whose jobs were dropped.';
+comment on composite type column metrics.slow_job.is_frozen is 'Whether the period begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it.';
 comment on composite type column metrics.slow_job.job is 'Name of the job, with its matrix.';
 comment on composite type column metrics.slow_job.minutes is 'Minutes that all of them took together, without the queue.';
 comment on composite type column metrics.slow_job.page_key is 'Key of the row: as page_after it asks for the rows after it.';
@@ -313,6 +319,7 @@ create type metrics.step_numbers as (
   jobs bigint,
   sampled_jobs bigint,
   reason text,
+  is_frozen boolean,
   page_key text,
   total bigint
 );
@@ -322,6 +329,7 @@ comment on composite type column metrics.step_numbers.duration_p75_seconds is '7
 comment on composite type column metrics.step_numbers.duration_p95_seconds is '95th percentile of their seconds.';
 comment on composite type column metrics.step_numbers.error is 'How many ended because the machinery failed.';
 comment on composite type column metrics.step_numbers.failure is 'How many failed.';
+comment on composite type column metrics.step_numbers.is_frozen is 'Whether the period begins before the horizon: jobs of that time are dropped with their steps, and missing.';
 comment on composite type column metrics.step_numbers.job is 'Name of the job, with its matrix.';
 comment on composite type column metrics.step_numbers.jobs is 'Finished jobs of the selection, whether they tell their steps or not.';
 comment on composite type column metrics.step_numbers.neutral is 'How many ended neither well nor badly.';
@@ -877,7 +885,7 @@ create policy members_read on metrics.frozen_weeks
   as permissive
   for select
   to authenticated
-  using ((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)));
+  using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND ( SELECT metrics.is_admin() AS is_admin)));
 create policy readers_read on metrics.frozen_weeks
   as permissive
   for select
@@ -888,7 +896,7 @@ grant select on table metrics.frozen_weeks to metrics_reader;
 comment on column metrics.frozen_weeks.fact is 'Table of the facts.';
 comment on column metrics.frozen_weeks.time_zone is 'IANA name of the zone in which the week was cut.';
 comment on column metrics.frozen_weeks.week is 'Monday of the week.';
-comment on table metrics.frozen_weeks is 'Weeks before the horizon: what was counted of them is never counted again.';
+comment on table metrics.frozen_weeks is 'Weeks before the horizon: what was counted of them is never counted again. For admins, because a week stands here whichever repository it is of.';
 
 -- table metrics.generations
 create table metrics.generations (
@@ -8500,8 +8508,8 @@ begin
       select t.reference_id, t.external_id, t.commit_sha, t.started_at, t.url, t.passed
       from metrics.test_runs as t
       where t.reference_id = r.reference_id
-        and t.started_at >= flaky_cases.starts_at - interval '7 days'
-        and t.started_at < flaky_cases.ends_at + interval '7 days'
+        and t.started_at >= flaky_cases.starts_at - interval '168 hours'
+        and t.started_at < flaky_cases.ends_at + interval '168 hours'
         and t.commit_sha is not null
         and not t.is_inconclusive
       offset 0
@@ -8515,7 +8523,7 @@ begin
       on o.reference_id = u.reference_id
       and o.commit_sha = u.commit_sha
       and o.external_id <> u.external_id
-      and o.started_at between u.started_at - interval '7 days' and u.started_at + interval '7 days'
+      and o.started_at between u.started_at - interval '168 hours' and u.started_at + interval '168 hours'
     where u.started_at >= flaky_cases.starts_at
       and u.started_at < flaky_cases.ends_at
   )
@@ -8605,7 +8613,7 @@ begin
   horizon := metrics.job_horizon();
 
   return query
-  select l.label, l.pipeline, l.job, l.commits, l.failures, l.first_at, l.last_at, null::text, l.page_key, l.total
+  select l.label, l.pipeline, l.job, l.commits, l.failures, l.first_at, l.last_at, null::text, asked.since < horizon, l.page_key, l.total
   from (
     select
       r.label,
@@ -8631,35 +8639,66 @@ begin
   order by l.commits desc, l.label collate "C", l.pipeline collate "C", l.job collate "C"
   limit asked.page_size;
 
-  -- None is an answer where there are jobs that could be flaky.
-  if not found and after is null and not exists (
-    select
-    from unnest(reference_ids) as r (reference_id)
-    cross join lateral (
+  -- None is an answer where there are jobs that could be flaky, and all of them are kept. That none is of this pipeline or name is told by
+  -- the weeks, without a look at each job.
+  if not found and after is null and (
+    asked.since < horizon
+    or not exists (
       select
-      from metrics.jobs as e
-      where e.reference_id = r.reference_id
-        and e.ended_at >= metrics.midnight(asked.since, asked.time_zone)
-        and e.ended_at < metrics.midnight(asked.until, asked.time_zone)
-        and e.outcome in ('success', 'failure', 'timed_out')
-      limit 1
-    ) as e
+      from (
+        select k.id as reference_id, t.default_branch
+        from metrics.repository_references as k
+        join metrics.repositories as t
+          on t.id = k.repository_id
+        where k.id = any(reference_ids)
+          and (
+            num_nonnulls(flaky_jobs.pipeline, flaky_jobs.job) = 0
+            or exists (
+              select
+              from metrics.job_weeks as w
+              where w.generation = asked.generation
+                and w.reference_id = k.id
+                and w.week > asked.since - 7
+                and w.week < asked.until
+                and (flaky_jobs.pipeline is null or w.pipeline = flaky_jobs.pipeline)
+                and (flaky_jobs.job is null or w.job = flaky_jobs.job)
+            )
+          )
+        offset 0
+      ) as r
+      cross join lateral (
+        select
+        from metrics.jobs as e
+        where e.reference_id = r.reference_id
+          and e.ended_at >= metrics.midnight(asked.since, asked.time_zone)
+          and e.ended_at < metrics.midnight(asked.until, asked.time_zone)
+          and e.outcome in ('success', 'failure', 'timed_out')
+          and (flaky_jobs.pipeline is null or coalesce(e.pipeline, '') = flaky_jobs.pipeline)
+          and (flaky_jobs.job is null or coalesce(e.name, '') = flaky_jobs.job)
+          and (
+            flaky_jobs.branch is null
+            or e.branch = case when flaky_jobs.branch = 'default' then r.default_branch else flaky_jobs.branch end
+          )
+        limit 1
+      ) as e
+    )
   ) then
     return query
     select
       null::text, null::text, null::text, null::bigint, null::bigint, null::timestamptz, null::timestamptz,
       case
         when reference_ids = '{}' and (flaky_jobs.repository is not null or flaky_jobs.team is not null) then 'unknown_service'
-        when asked.until <= horizon then 'outside_retention'
+        when asked.since < horizon then 'outside_retention'
         else 'too_few'
       end,
+      case when reference_ids <> '{}' or num_nonnulls(flaky_jobs.repository, flaky_jobs.team) = 0 then asked.since < horizon end,
       null::text, 1::bigint;
   end if;
 end
 $function$;
 grant execute on function metrics.flaky_jobs(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) to authenticated;
 grant execute on function metrics.flaky_jobs(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) to metrics_reader;
-comment on function metrics.flaky_jobs(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) is 'Jobs that failed in the period and passed for the same commit within seven days, those of the most commits first. No row where none is flaky; where no job could be, one row that says why.';
+comment on function metrics.flaky_jobs(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) is 'Jobs that failed in the period and passed for the same commit within seven days, those of the most commits first. No row where none is flaky; one row that says why where no job of what is asked for could be, or where the period begins before the horizon and none is in what is left. is_frozen: the period begins before the horizon.';
 
 -- function metrics.flaky_jobs_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text)
 CREATE OR REPLACE FUNCTION metrics.flaky_jobs_evidence(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, branch text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100, pipeline text DEFAULT NULL::text, job text DEFAULT NULL::text)
@@ -8839,6 +8878,7 @@ declare
   references_read bigint[];
   names text[];
   absent text;
+  is_frozen boolean;
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, 'none', page_after, page_size);
@@ -8858,6 +8898,13 @@ begin
   into references_read, names
   from metrics.selected_references(repository, team) as s;
 
+  is_frozen := exists (
+    select
+    from metrics.horizons as h
+    where h.fact = 'test_cases'
+      and h.before > asked.since
+  );
+
   -- That no test is flaky can be said only of tests that ran.
   absent := case
     when names = '{}' and num_nonnulls(repository, team) > 0 then 'unknown_service'
@@ -8876,7 +8923,9 @@ begin
   end;
   if absent is not null then
     return query
-    select null::text, null::text, null::text, null::bigint, null::bigint, null::bigint, null::timestamptz, null::timestamptz, absent, null::text, 1::bigint;
+    select
+      null::text, null::text, null::text, null::bigint, null::bigint, null::bigint, null::timestamptz, null::timestamptz, absent,
+      case when absent <> 'unknown_service' then is_frozen end, null::text, 1::bigint;
     return;
   end if;
 
@@ -8891,6 +8940,7 @@ begin
     f.first_at,
     f.last_at,
     null::text,
+    is_frozen,
     jsonb_build_array(f.commits::text, f.repository, f.suite, f.test)::text,
     f.total
   from (
@@ -8922,11 +8972,19 @@ begin
     )
   order by f.commits desc, f.repository collate "C", f.suite collate "C", f.test collate "C"
   limit asked.page_size;
+
+  -- Nor of those whose cases are dropped.
+  if not found and asked.after is null and is_frozen then
+    return query
+    select
+      null::text, null::text, null::text, null::bigint, null::bigint, null::bigint, null::timestamptz, null::timestamptz, 'outside_retention',
+      true, null::text, 1::bigint;
+  end if;
 end
 $function$;
 grant execute on function metrics.flaky_tests(since date, until date, repository text, team text, page_after text, page_size integer) to authenticated;
 grant execute on function metrics.flaky_tests(since date, until date, repository text, team text, page_after text, page_size integer) to metrics_reader;
-comment on function metrics.flaky_tests(since date, until date, repository text, team text, page_after text, page_size integer) is 'Tests that failed and passed for one commit within 7 days, or passed only when tried again; the flaky for most commits first. No row says that tests ran and none was flaky; a row of nothing but a reason (unknown_service, too_few) that none ran. Raises 22023 for what cannot be asked.';
+comment on function metrics.flaky_tests(since date, until date, repository text, team text, page_after text, page_size integer) is 'Tests that failed and passed for one commit within 7 days, or passed only when tried again; the flaky for most commits first. No row says that tests ran and none was flaky; a row of nothing but a reason that none ran (too_few), that the period begins before the horizon and nothing is left that shows one (outside_retention), or unknown_service. is_frozen: the period begins before the horizon. Raises 22023 for what cannot be asked.';
 
 -- function metrics.flaky_tests_evidence(since date, until date, repository text, team text, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.flaky_tests_evidence(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -12596,9 +12654,9 @@ end
 $function$;
 comment on function metrics.is_within(reference text, permitted text[], source text) is 'Whether a repository reference is among those permitted; NULL permits all of the source. False for no reference.';
 
--- function metrics.job_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text)
-CREATE OR REPLACE FUNCTION metrics.job_health(since date DEFAULT NULL::date, until date DEFAULT NULL::date, bucket text DEFAULT 'none'::text, by text DEFAULT 'nothing'::text, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, branch text DEFAULT NULL::text, bots boolean DEFAULT true, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100, pipeline text DEFAULT NULL::text, job text DEFAULT NULL::text)
- RETURNS TABLE(bucket_start date, name text, runs bigint, success bigint, failure bigint, timed_out bigint, error bigint, cancelled bigint, skipped bigint, neutral bigint, unknown bigint, success_rate double precision, duration_p50_seconds double precision, duration_p75_seconds double precision, duration_p95_seconds double precision, queue_p50_seconds double precision, queue_p75_seconds double precision, queue_p95_seconds double precision, reason text, is_exact boolean, is_frozen boolean, page_key text, total bigint)
+-- function metrics.job_health(since date, until date, bucket text, by text, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text)
+CREATE OR REPLACE FUNCTION metrics.job_health(since date DEFAULT NULL::date, until date DEFAULT NULL::date, bucket text DEFAULT 'none'::text, by text DEFAULT 'nothing'::text, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, branch text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100, pipeline text DEFAULT NULL::text, job text DEFAULT NULL::text)
+ RETURNS TABLE(bucket_start date, name text, runs bigint, success bigint, failure bigint, timed_out bigint, error bigint, cancelled bigint, skipped bigint, neutral bigint, unknown bigint, success_rate double precision, duration_p50_seconds double precision, duration_p75_seconds double precision, duration_p95_seconds double precision, queue_p50_seconds double precision, queue_p75_seconds double precision, queue_p95_seconds double precision, duration_sample_size bigint, queue_sample_size bigint, reason text, is_exact boolean, is_frozen boolean, page_key text, total bigint)
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
@@ -12627,6 +12685,8 @@ declare
   first_week date;
   end_week date;
   from_weeks boolean;
+  kept_weeks date[];
+  kept_buckets date[];
   is_exact boolean;
   all_jobs bigint;
   groups text[];
@@ -12671,13 +12731,12 @@ begin
   -- Few jobs are read one by one, and their percentiles are exact. Branches are not counted by weeks.
   from_weeks := job_health.branch is null and metrics.has_many_jobs(asked, reference_ids, job_health.pipeline, job_health.job);
 
-  is_exact := not from_weeks and (
-    job_health.branch is not null
-    or not exists (
-      select
-      from metrics.kept_weeks_of(asked, from_weeks) as w
-    )
-  );
+  select coalesce(array_agg(w.week), '{}'), coalesce(array_agg(w.bucket_start), '{}')
+  into kept_weeks, kept_buckets
+  from metrics.kept_weeks_of(asked, from_weeks, reference_ids) as w
+  where job_health.branch is null;
+
+  is_exact := kept_weeks = '{}' and not from_weeks;
 
   -- What ran in the period, whatever its weeks and the days beside them say by themselves.
   if by_pipeline or (is_exact and job_health.branch is not null) then
@@ -12704,11 +12763,10 @@ begin
             and (job_health.job is null or f.job = job_health.job)
           offset 0
         ) as n
-        where job_health.branch is null
-          and n.week in (
-            select w.week
-            from metrics.kept_weeks_of(asked, from_weeks) as w
-          )
+        where n.week in (
+          select w.week
+          from unnest(kept_weeks) as w (week)
+        )
         union all
         select r.place, j.pipeline, case when by_job then j.job end, s.times * j.jobs
         from metrics.kept_days_of(asked, from_weeks) as s
@@ -12756,9 +12814,8 @@ begin
   lines := array(
     with weeks as materialized (
       select w.week, w.bucket_start
-      from metrics.kept_weeks_of(asked, from_weeks) as w
-      where job_health.branch is null
-        and (w.bucket_start between first_bucket and last_bucket) is not false
+      from unnest(kept_weeks, kept_buckets) as w (week, bucket_start)
+      where (w.bucket_start between first_bucket and last_bucket) is not false
     ),
     stretches as materialized (
       select d.bucket_start, d.starts_at, d.ends_at, d.times
@@ -12786,7 +12843,9 @@ begin
           sum(n.duration_tally) as duration_tally,
           sum(n.queue_tally) as queue_tally,
           null::double precision[] as durations,
-          null::double precision[] as queues
+          null::double precision[] as queues,
+          null::bigint as measured_durations,
+          null::bigint as measured_queues
         from unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
           select
@@ -12808,7 +12867,10 @@ begin
       ) as n
       union all
       select
-        labels[p.place] || case when by_pipeline then ' / ' || p.pipeline else '' end || case when by_job then ' / ' || p.job else '' end,
+        coalesce(
+          p.name,
+          labels[p.place] || case when by_pipeline then ' / ' || p.pipeline else '' end || case when by_job then ' / ' || p.job else '' end
+        ),
         p.place,
         p.pipeline,
         p.job,
@@ -12834,12 +12896,19 @@ begin
             select percentile_disc(fractions) within group (order by v.seconds)
             from unnest(p.queues) as v (seconds)
           )
-        end
+        end,
+        p.measured_durations,
+        p.measured_queues
+      -- Two jobs may have one name together with their pipelines. Tallies can be added; for exact percentiles all values of a row are needed.
       from (
         select
-          r.place,
-          case when by_pipeline then n.pipeline end as pipeline,
-          case when by_job then n.job end as job,
+          case
+            when is_exact
+              then labels[r.place] || case when by_pipeline then ' / ' || n.pipeline else '' end || case when by_job then ' / ' || n.job else '' end
+          end as name,
+          case when not is_exact then r.place end as place,
+          case when by_pipeline and not is_exact then n.pipeline end as pipeline,
+          case when by_job and not is_exact then n.job end as job,
           s.bucket_start,
           s.times,
           count(*) filter (where n.outcome = 'success') as success,
@@ -12851,7 +12920,9 @@ begin
           count(*) filter (where n.outcome = 'neutral') as neutral,
           count(*) filter (where n.outcome = 'unknown') as unknown,
           array_agg(n.duration_seconds) as durations,
-          array_agg(n.queue_seconds) as queues
+          array_agg(n.queue_seconds) as queues,
+          count(n.duration_seconds) as measured_durations,
+          count(n.queue_seconds) as measured_queues
         from stretches as s
         cross join unnest(reference_ids, places, default_branches) as r (reference_id, place, default_branch)
         cross join lateral (
@@ -12868,15 +12939,17 @@ begin
             )
           offset 0
         ) as n
-        group by 1, 2, 3, 4, 5
+        group by 1, 2, 3, 4, 5, 6
       ) as p
     )
     select
       row(
         c.name, c.bucket_start, c.success, c.failure, c.timed_out, c.error, c.cancelled, c.skipped, c.neutral, c.unknown, null, null, null, null,
         null,
-        case when is_exact then c.durations else (select q.percentiles from metrics.percentiles_of(c.duration_tally, fractions) as q) end,
-        case when is_exact then c.queues else (select q.percentiles from metrics.percentiles_of(c.queue_tally, fractions) as q) end
+        case when is_exact then c.durations else d.percentiles end,
+        case when is_exact then c.queues else q.percentiles end,
+        case when is_exact then c.measured_durations else d.sample_size end,
+        case when is_exact then c.measured_queues else q.sample_size end
       )::metrics.health_line
     from (
       select
@@ -12893,10 +12966,27 @@ begin
         sum(c.duration_tally) as duration_tally,
         sum(c.queue_tally) as queue_tally,
         max(c.durations) as durations,
-        max(c.queues) as queues
+        max(c.queues) as queues,
+        sum(c.measured_durations)::bigint as measured_durations,
+        sum(c.measured_queues)::bigint as measured_queues
       from counted as c
       group by c.name, c.bucket_start
     ) as c
+    -- Each by itself (offset 0), so that none is called where percentiles are exact.
+    left join lateral (
+      select p.sample_size, p.percentiles
+      from metrics.percentiles_of(c.duration_tally, fractions) as p
+      where not is_exact
+      offset 0
+    ) as d
+      on true
+    left join lateral (
+      select p.sample_size, p.percentiles
+      from metrics.percentiles_of(c.queue_tally, fractions) as p
+      where not is_exact
+      offset 0
+    ) as q
+      on true
     where c.name = any(groups_shown)
   );
 
@@ -12920,13 +13010,15 @@ begin
     l.queues[1],
     l.queues[2],
     l.queues[3],
+    case when h.has_numbers then coalesce(l.measured_durations, 0) end,
+    case when h.has_numbers then coalesce(l.measured_queues, 0) end,
     case
       when is_unknown then 'unknown_service'
       when not h.has_numbers then 'outside_retention'
       when num_nulls(n.success_rate, l.durations[1], l.queues[1]) > 0 then 'too_few'
     end,
     case when not is_unknown then is_exact end,
-    case when not is_unknown then z.is_frozen end,
+    case when not is_unknown then b.first_day < horizon end,
     g.page_key,
     g.total
   from metrics.page_of(asked, groups, array['']) as g
@@ -12940,26 +13032,28 @@ begin
       coalesce(l.success + l.failure + l.timed_out + l.error + l.cancelled + l.skipped + l.neutral + l.unknown, 0) as jobs,
       l.success::double precision / nullif(l.success + l.failure + l.timed_out + l.error, 0) as success_rate
   ) as n
-  cross join lateral (
-    select exists (
-      select
-      from metrics.kept_weeks_of(asked, from_weeks) as w
-      where w.week < horizon
-        and job_health.branch is null
-        and w.bucket_start is not distinct from g.bucket_start
-    ) as is_frozen
-  ) as z
   -- Else nothing is known of it: neither its jobs are left nor what was counted of them.
-  cross join lateral (select not is_unknown and (b.end_day > horizon or z.is_frozen) as has_numbers) as h
+  cross join lateral (
+    select
+      not is_unknown
+        and (
+          b.end_day > horizon
+          or exists (
+            select
+            from unnest(kept_buckets) as k (bucket_start)
+            where k.bucket_start is not distinct from g.bucket_start
+          )
+        ) as has_numbers
+  ) as h
   order by g.name collate "C" nulls first, g.bucket_start;
 end
 $function$;
-grant execute on function metrics.job_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text) to authenticated;
-grant execute on function metrics.job_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text) to metrics_reader;
-comment on function metrics.job_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text) is 'Finished jobs by outcome; success rate from 0 to 1; seconds that they took and waited. By nothing, repository, pipeline or job; branch is a name, default for the repository''s default branch, or NULL for all. Jobs say nothing of who started them, so bots leaves none out. is_frozen: some of it is of weeks whose jobs were dropped. reason is too_few where a number beside it is NULL, outside_retention where no job of the time is left.';
+grant execute on function metrics.job_health(since date, until date, bucket text, by text, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) to authenticated;
+grant execute on function metrics.job_health(since date, until date, bucket text, by text, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) to metrics_reader;
+comment on function metrics.job_health(since date, until date, bucket text, by text, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) is 'Finished jobs by outcome; success rate from 0 to 1; seconds that they took and waited, each with how many it is of. By nothing, repository, pipeline or job; branch is a name, default for the repository''s default branch, or NULL for all. is_frozen: it begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it, and of a branch nothing. reason is too_few where a number beside it is NULL, outside_retention where nothing of the time is left.';
 
--- function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text)
-CREATE OR REPLACE FUNCTION metrics.job_health_evidence(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, branch text DEFAULT NULL::text, bots boolean DEFAULT true, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100, pipeline text DEFAULT NULL::text, job text DEFAULT NULL::text)
+-- function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text)
+CREATE OR REPLACE FUNCTION metrics.job_health_evidence(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, branch text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100, pipeline text DEFAULT NULL::text, job text DEFAULT NULL::text)
  RETURNS SETOF metrics.evidence
  LANGUAGE plpgsql
  STABLE
@@ -13054,9 +13148,9 @@ begin
   order by p.at, p.label collate "C", p.external_id collate "C";
 end
 $function$;
-grant execute on function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text) to authenticated;
-grant execute on function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text) to metrics_reader;
-comment on function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text, job text) is 'The jobs behind job_health that are still kept, by the time at which they ended; value is the seconds that each took.';
+grant execute on function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) to authenticated;
+grant execute on function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) to metrics_reader;
+comment on function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) is 'The jobs behind job_health that are still kept, by the time at which they ended; value is the seconds that each took.';
 
 -- function metrics.job_horizon()
 CREATE OR REPLACE FUNCTION metrics.job_horizon()
@@ -13188,12 +13282,15 @@ grant execute on function metrics.kept_jobs(asked metrics.period, reference_ids 
 grant execute on function metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text) to metrics_reader;
 comment on function metrics.kept_jobs(asked metrics.period, reference_ids bigint[], branch text, pipeline text, job text) is 'How many finished jobs of a period are still kept.';
 
--- function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean)
-CREATE OR REPLACE FUNCTION metrics.kept_weeks_of(asked metrics.period, from_weeks boolean)
+-- function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean, reference_ids bigint[])
+CREATE OR REPLACE FUNCTION metrics.kept_weeks_of(asked metrics.period, from_weeks boolean, reference_ids bigint[])
  RETURNS TABLE(bucket_start date, week date)
  LANGUAGE plpgsql
  STABLE ROWS 60
  SET search_path TO ''
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
 AS $function$
 #variable_conflict use_column
 declare
@@ -13202,21 +13299,29 @@ begin
   return query
   select w.bucket_start, w.week
   from metrics.nearest_weeks_of(asked) as w
-  where (from_weeks and w.is_counted and w.week >= horizon)
-    or (
-      w.week < horizon
-      and w.end_day - w.first_day = 7
-      and w.week in (
-        select z.week
-        from metrics.frozen_weeks as z
-        where z.fact = 'jobs'
+  -- Of a frozen week no day can be taken away any more: it stands whole where most of its working days lie. Which weeks were counted is told
+  -- by what was asked for alone, so that nobody learns in which weeks something else ran.
+  where w.is_counted
+    and case
+      when w.week >= horizon then from_weeks
+      else exists (
+        select
+        from unnest(kept_weeks_of.reference_ids) as r (id)
+        cross join lateral (
+          select
+          from metrics.job_weeks as f
+          where f.generation = asked.generation
+            and f.reference_id = r.id
+            and f.week = w.week
+          limit 1
+        ) as f
       )
-    );
+    end;
 end
 $function$;
-grant execute on function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean) to authenticated;
-grant execute on function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean) to metrics_reader;
-comment on function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean) is 'The weeks whose jobs are read as they were counted: those of a period with many (from_weeks), and those of which nothing else is left.';
+grant execute on function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean, reference_ids bigint[]) to authenticated;
+grant execute on function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean, reference_ids bigint[]) to metrics_reader;
+comment on function metrics.kept_weeks_of(asked metrics.period, from_weeks boolean, reference_ids bigint[]) is 'The weeks whose jobs are read as they were counted: those of a period with many (from_weeks), and those before the horizon in which something was counted of these references, and of which nothing else is left.';
 
 -- function metrics.key_of_page(asked metrics.period, kinds text[])
 CREATE OR REPLACE FUNCTION metrics.key_of_page(asked metrics.period, kinds text[])
@@ -13227,11 +13332,20 @@ CREATE OR REPLACE FUNCTION metrics.key_of_page(asked metrics.period, kinds text[
 AS $function$
 begin
   if asked.after is not null
-    and array(
-      select jsonb_typeof(k.value)
-      from jsonb_array_elements(asked.after) with ordinality as k (value, place)
-      order by k.place
-    ) <> kinds then
+    and (
+      array(
+        select jsonb_typeof(k.value)
+        from jsonb_array_elements(asked.after) with ordinality as k (value, place)
+        order by k.place
+      ) <> kinds
+      -- No number of a row is outside what a column holds.
+      or exists (
+        select
+        from jsonb_array_elements(asked.after) as k (value)
+        where jsonb_typeof(k.value) = 'number'
+          and not pg_input_is_valid(k.value::text, 'double precision')
+      )
+    ) then
     raise exception using
       errcode = '22023',
       message = format('%s is no key of a page', left(asked.after::text, 100)),
@@ -13809,7 +13923,16 @@ begin
   get diagnostics rows = row_count;
   deleted := deleted || jsonb_build_object('jobs', rows);
 
-  horizon := date_trunc('week', (now() - make_interval(days => chosen.test_case_days)) at time zone chosen.time_zone) at time zone chosen.time_zone;
+  -- A test case has no time of its own. It is never stored before its test run began, so those of test runs from the horizon on are all there.
+  update metrics.horizons as h
+  set before = w.week
+  from (select metrics.week_of(now() - make_interval(days => chosen.test_case_days), chosen.time_zone) as week) as w
+  where h.fact = 'test_cases'
+    and coalesce(h.before, '-infinity') < w.week;
+  select metrics.midnight(h.before, chosen.time_zone)
+  into horizon
+  from metrics.horizons as h
+  where h.fact = 'test_cases';
   delete from metrics.test_cases as t
   where t.ctid in (
     select o.ctid
@@ -14852,7 +14975,7 @@ begin
       v.unit,
       case when v.value is null then coalesce(h.reason, 'too_few') end,
       null::text,
-      h.runs,
+      v.sample_size,
       null::double precision,
       null::double precision,
       v.detail,
@@ -14865,21 +14988,24 @@ begin
           'success_rate',
           h.success_rate,
           'ratio',
+          h.success + h.failure + h.timed_out + h.error,
           jsonb_build_object('first_try_success_rate', h.first_try_success_rate, 'final_success_rate', h.final_success_rate, 'rerun_rate', h.rerun_rate)
         ),
         (
           'duration',
           h.duration_p50_seconds,
           'seconds',
+          h.duration_sample_size,
           jsonb_build_object('p75_seconds', h.duration_p75_seconds, 'p95_seconds', h.duration_p95_seconds)
         ),
         (
           'queue',
           h.queue_p50_seconds,
           'seconds',
+          h.queue_sample_size,
           jsonb_build_object('p75_seconds', h.queue_p75_seconds, 'p95_seconds', h.queue_p95_seconds)
         )
-    ) as v (metric, value, unit, detail)
+    ) as v (metric, value, unit, sample_size, detail)
     union all
     select
       'tests',
@@ -15268,7 +15394,7 @@ begin
   ),
   weeks as materialized (
     select w.week, w.bucket_start
-    from metrics.kept_weeks_of(asked, true) as w
+    from metrics.kept_weeks_of(asked, true, reference_ids) as w
   ),
   used as materialized (
     select
@@ -15402,6 +15528,7 @@ begin
       coalesce(b.bucket_start::text, '') collate "C" as sort_bucket,
       n.name,
       b.bucket_start,
+      b.first_day,
       b.end_day,
       count(*) over () as total
     from (select distinct d.name from named as d) as n
@@ -15447,7 +15574,7 @@ begin
       when c.jobs is null then 'too_few'
       when c.cost is null then 'no_price'
     end,
-    case when not is_unknown then f.is_frozen end,
+    case when not is_unknown then l.first_day < horizon end,
     jsonb_build_array(l.sort_name, l.sort_bucket)::text,
     l.total
   from page as l
@@ -15455,22 +15582,23 @@ begin
     on c.name is not distinct from l.name
     and c.bucket_start is not distinct from l.bucket_start
   cross join lateral (
-    select z.is_frozen, l.end_day <= horizon and not z.is_frozen as is_outside, not is_unknown and (l.end_day > horizon or z.is_frozen) as has_numbers
+    select not k.is_known as is_outside, not is_unknown and k.is_known as has_numbers
     from (
-      select exists (
-        select
-        from weeks as w
-        where w.bucket_start is not distinct from l.bucket_start
-          and w.week < horizon
-      ) as is_frozen
-    ) as z
+      select
+        l.end_day > horizon
+          or exists (
+            select
+            from weeks as w
+            where w.bucket_start is not distinct from l.bucket_start
+          ) as is_known
+    ) as k
   ) as f
   order by l.sort_name, l.sort_bucket;
 end
 $function$;
 grant execute on function metrics.pipeline_cost(since date, until date, bucket text, by text, repository text, team text, page_after text, page_size integer, pipeline text, job text, runner text) to authenticated;
 grant execute on function metrics.pipeline_cost(since date, until date, bucket text, by text, repository text, team text, page_after text, page_size integer, pipeline text, job text, runner text) to metrics_reader;
-comment on function metrics.pipeline_cost(since date, until date, bucket text, by text, repository text, team text, page_after text, page_size integer, pipeline text, job text, runner text) is 'Minutes of finished jobs and what they cost by metrics.prices. By nothing, repository, pipeline, job or runner. billed_minutes are those with a price, each job''s rounded up where the runner is hosted; unpriced_minutes the others. reason is no_price where minutes are there and none has a price.';
+comment on function metrics.pipeline_cost(since date, until date, bucket text, by text, repository text, team text, page_after text, page_size integer, pipeline text, job text, runner text) is 'Minutes of finished jobs and what they cost by metrics.prices. By nothing, repository, pipeline, job or runner. billed_minutes are those with a price, each job''s rounded up where the runner is hosted; unpriced_minutes the others. is_frozen: it begins before the horizon, where jobs are dropped: of that time only what was counted by week is in it. reason is no_price where minutes are there and none has a price.';
 
 -- function metrics.pipeline_cost_evidence(since date, until date, repository text, team text, page_after text, page_size integer, pipeline text, job text, runner text)
 CREATE OR REPLACE FUNCTION metrics.pipeline_cost_evidence(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100, pipeline text DEFAULT NULL::text, job text DEFAULT NULL::text, runner text DEFAULT NULL::text)
@@ -15577,7 +15705,7 @@ comment on function metrics.pipeline_cost_evidence(since date, until date, repos
 
 -- function metrics.pipeline_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text)
 CREATE OR REPLACE FUNCTION metrics.pipeline_health(since date DEFAULT NULL::date, until date DEFAULT NULL::date, bucket text DEFAULT 'none'::text, by text DEFAULT 'nothing'::text, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, branch text DEFAULT NULL::text, bots boolean DEFAULT true, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100, pipeline text DEFAULT NULL::text)
- RETURNS TABLE(bucket_start date, name text, runs bigint, success bigint, failure bigint, timed_out bigint, error bigint, cancelled bigint, skipped bigint, neutral bigint, unknown bigint, success_rate double precision, first_try_success_rate double precision, final_success_rate double precision, rerun_rate double precision, duration_p50_seconds double precision, duration_p75_seconds double precision, duration_p95_seconds double precision, queue_p50_seconds double precision, queue_p75_seconds double precision, queue_p95_seconds double precision, reason text, is_exact boolean, page_key text, total bigint)
+ RETURNS TABLE(bucket_start date, name text, runs bigint, success bigint, failure bigint, timed_out bigint, error bigint, cancelled bigint, skipped bigint, neutral bigint, unknown bigint, success_rate double precision, first_try_success_rate double precision, final_success_rate double precision, rerun_rate double precision, duration_p50_seconds double precision, duration_p75_seconds double precision, duration_p95_seconds double precision, queue_p50_seconds double precision, queue_p75_seconds double precision, queue_p95_seconds double precision, duration_sample_size bigint, queue_sample_size bigint, reason text, is_exact boolean, page_key text, total bigint)
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
@@ -15790,7 +15918,9 @@ begin
           sum(n.duration_tally) as duration_tally,
           sum(n.queue_tally) as queue_tally,
           null::double precision[] as durations,
-          null::double precision[] as queues
+          null::double precision[] as queues,
+          null::bigint as measured_durations,
+          null::bigint as measured_queues
         from unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
           select
@@ -15811,7 +15941,7 @@ begin
       ) as n
       union all
       select
-        case when by_pipeline then labels[p.place] || ' / ' || p.pipeline else labels[p.place] end,
+        coalesce(p.name, labels[p.place] || case when by_pipeline then ' / ' || p.pipeline else '' end),
         p.place,
         p.pipeline,
         p.bucket_start,
@@ -15841,11 +15971,16 @@ begin
             select percentile_disc(fractions) within group (order by v.seconds)
             from unnest(p.queues) as v (seconds)
           )
-        end
+        end,
+        p.measured_durations,
+        p.measured_queues
+      -- Two pipelines may have one name together with their repositories. Tallies can be added; for exact percentiles all values of a row are
+      -- needed.
       from (
         select
-          r.place,
-          case when by_pipeline then n.pipeline end as pipeline,
+          case when is_exact then labels[r.place] || case when by_pipeline then ' / ' || n.pipeline else '' end end as name,
+          case when not is_exact then r.place end as place,
+          case when by_pipeline and not is_exact then n.pipeline end as pipeline,
           s.bucket_start,
           s.times,
           count(*) filter (where n.outcome = 'success') as success,
@@ -15862,7 +15997,9 @@ begin
           count(*) filter (where n.is_last_try and n.is_decided) as last_decided,
           count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success,
           array_agg(n.duration_seconds) as durations,
-          array_agg(n.queue_seconds) as queues
+          array_agg(n.queue_seconds) as queues,
+          count(n.duration_seconds) as measured_durations,
+          count(n.queue_seconds) as measured_queues
         from stretches as s
         cross join unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
@@ -15882,15 +16019,17 @@ begin
             and (wants_bots or f.actor_is_bot is not true)
           offset 0
         ) as n
-        group by 1, 2, 3, 4
+        group by 1, 2, 3, 4, 5
       ) as p
     )
     select
       row(
         c.name, c.bucket_start, c.success, c.failure, c.timed_out, c.error, c.cancelled, c.skipped, c.neutral, c.unknown, c.reruns, c.first_decided,
         c.first_success, c.last_decided, c.last_success,
-        case when is_exact then c.durations else (select q.percentiles from metrics.percentiles_of(c.duration_tally, fractions) as q) end,
-        case when is_exact then c.queues else (select q.percentiles from metrics.percentiles_of(c.queue_tally, fractions) as q) end
+        case when is_exact then c.durations else d.percentiles end,
+        case when is_exact then c.queues else q.percentiles end,
+        case when is_exact then c.measured_durations else d.sample_size end,
+        case when is_exact then c.measured_queues else q.sample_size end
       )::metrics.health_line
     from (
       select
@@ -15912,10 +16051,27 @@ begin
         sum(c.duration_tally) as duration_tally,
         sum(c.queue_tally) as queue_tally,
         max(c.durations) as durations,
-        max(c.queues) as queues
+        max(c.queues) as queues,
+        sum(c.measured_durations)::bigint as measured_durations,
+        sum(c.measured_queues)::bigint as measured_queues
       from counted as c
       group by c.name, c.bucket_start
     ) as c
+    -- Each by itself (offset 0), so that none is called where percentiles are exact.
+    left join lateral (
+      select p.sample_size, p.percentiles
+      from metrics.percentiles_of(c.duration_tally, fractions) as p
+      where not is_exact
+      offset 0
+    ) as d
+      on true
+    left join lateral (
+      select p.sample_size, p.percentiles
+      from metrics.percentiles_of(c.queue_tally, fractions) as p
+      where not is_exact
+      offset 0
+    ) as q
+      on true
     where c.name = any(groups_shown)
   );
 
@@ -15942,6 +16098,8 @@ begin
     l.queues[1],
     l.queues[2],
     l.queues[3],
+    case when not is_unknown then coalesce(l.measured_durations, 0) end,
+    case when not is_unknown then coalesce(l.measured_queues, 0) end,
     case
       when is_unknown then 'unknown_service'
       when num_nulls(
@@ -15972,7 +16130,7 @@ end
 $function$;
 grant execute on function metrics.pipeline_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) to authenticated;
 grant execute on function metrics.pipeline_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) to metrics_reader;
-comment on function metrics.pipeline_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) is 'Finished pipeline runs by outcome; rates from 0 to 1 of all attempts, first tries and last tries; seconds that they took and waited. By nothing, repository or pipeline; branch is a name, default, or NULL for all. reason is too_few where a number beside it is NULL.';
+comment on function metrics.pipeline_health(since date, until date, bucket text, by text, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) is 'Finished pipeline runs by outcome; rates from 0 to 1 of all attempts, first tries and last tries; seconds that they took and waited, each with how many it is of. By nothing, repository or pipeline; branch is a name, default, or NULL for all. reason is too_few where a number beside it is NULL.';
 
 -- function metrics.pipeline_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text)
 CREATE OR REPLACE FUNCTION metrics.pipeline_health_evidence(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, branch text DEFAULT NULL::text, bots boolean DEFAULT true, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100, pipeline text DEFAULT NULL::text)
@@ -19147,7 +19305,7 @@ begin
   ),
   weeks as materialized (
     select w.week
-    from metrics.kept_weeks_of(asked, from_weeks) as w
+    from metrics.kept_weeks_of(asked, from_weeks, reference_ids) as w
   ),
   stretches as materialized (
     select d.starts_at, d.ends_at, d.times
@@ -19159,12 +19317,7 @@ begin
         and not exists (
           select
           from weeks as w
-        ) as is_exact,
-      exists (
-        select
-        from weeks as w
-        where w.week < horizon
-      ) as is_frozen
+        ) as is_exact
   ),
   counted as materialized (
     select
@@ -19280,7 +19433,7 @@ begin
     l.p95,
     case when l.p95 is null then 'too_few' end,
     x.is_exact,
-    x.is_frozen,
+    asked.since < horizon,
     jsonb_build_array(l.size, l.label, l.pipeline, l.job)::text,
     l.total
   from lines as l
@@ -19304,7 +19457,9 @@ begin
         when asked.until <= horizon then 'outside_retention'
         else 'too_few'
       end,
-      null::boolean, null::boolean, null::text, 1::bigint;
+      null::boolean,
+      case when reference_ids <> '{}' or num_nonnulls(slowest_jobs.repository, slowest_jobs.team) = 0 then asked.since < horizon end,
+      null::text, 1::bigint;
   end if;
 end
 $function$;
@@ -19323,7 +19478,7 @@ AS $function$
 begin
   return query
   select *
-  from metrics.job_health_evidence(since, until, repository, team, null, true, page_after, page_size, pipeline, job);
+  from metrics.job_health_evidence(since, until, repository, team, null, page_after, page_size, pipeline, job);
 end
 $function$;
 grant execute on function metrics.slowest_jobs_evidence(since date, until date, repository text, team text, page_after text, page_size integer, pipeline text, job text) to authenticated;
@@ -19465,6 +19620,7 @@ begin
       from sample as s
     ),
     case when num_nulls(l.success_rate, p.lengths[1]) > 0 then 'too_few' end,
+    asked.since < horizon,
     jsonb_build_array(l.label, l.pipeline, l.job, l.place, l.step)::text,
     l.total
   from (
@@ -19503,13 +19659,14 @@ begin
         when asked.until <= horizon then 'outside_retention'
         else 'too_few'
       end,
+      case when reference_ids <> '{}' or num_nonnulls(step_health.repository, step_health.team) = 0 then asked.since < horizon end,
       null::text, 1::bigint;
   end if;
 end
 $function$;
 grant execute on function metrics.step_health(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) to authenticated;
 grant execute on function metrics.step_health(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) to metrics_reader;
-comment on function metrics.step_health(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) is 'Finished steps by outcome, with success rate and exact percentiles of their seconds: of the latest 5000 jobs of the selection that tell their steps (sampled_jobs, of jobs). Without any step one row that says why.';
+comment on function metrics.step_health(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) is 'Finished steps by outcome, with success rate and exact percentiles of their seconds: of the latest 5000 jobs of the selection that tell their steps (sampled_jobs, of jobs). is_frozen: the period begins before the horizon, and jobs of that time are missing. Without any step one row that says why.';
 
 -- function metrics.step_health_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text, step text)
 CREATE OR REPLACE FUNCTION metrics.step_health_evidence(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, branch text DEFAULT NULL::text, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100, pipeline text DEFAULT NULL::text, job text DEFAULT NULL::text, step text DEFAULT NULL::text)
