@@ -468,16 +468,19 @@ begin
       from counted as c
       group by c.name, c.bucket_start
     ) as c
+    -- Each by itself (offset 0), so that none is called where percentiles are exact.
     left join lateral (
       select p.sample_size, p.percentiles
       from metrics.percentiles_of(c.duration_tally, fractions) as p
       where not is_exact
+      offset 0
     ) as d
       on true
     left join lateral (
       select p.sample_size, p.percentiles
       from metrics.percentiles_of(c.queue_tally, fractions) as p
       where not is_exact
+      offset 0
     ) as q
       on true
     where c.name = any(groups_shown)
@@ -1043,16 +1046,19 @@ begin
       from counted as c
       group by c.name, c.bucket_start
     ) as c
+    -- Each by itself (offset 0), so that none is called where percentiles are exact.
     left join lateral (
       select p.sample_size, p.percentiles
       from metrics.percentiles_of(c.duration_tally, fractions) as p
       where not is_exact
+      offset 0
     ) as d
       on true
     left join lateral (
       select p.sample_size, p.percentiles
       from metrics.percentiles_of(c.queue_tally, fractions) as p
       where not is_exact
+      offset 0
     ) as q
       on true
     where c.name = any(groups_shown)

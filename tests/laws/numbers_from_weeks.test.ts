@@ -41,7 +41,7 @@ function asByWeeks(row: NumberRow): NumberRow {
     Object.entries(row).map(([column, value]) =>
       /(^|_)p\d\d_seconds$/.test(column) && typeof value === "number"
         ? [column, representative(value)]
-        : column === "is_exact"
+        : column === "is_exact" && value !== null
         ? [column, false]
         : [column, value]
     ),
