@@ -10,7 +10,7 @@ import { rolledBack } from "../support/history_copies.ts";
 import { newSeed, randomFrom, shuffledWithDuplicates } from "../support/history_random.ts";
 import type { Call, Row } from "../support/model.ts";
 import { comparePlaces, orderOf } from "../support/model_order.ts";
-import { finishRebuild } from "../support/rebuilt.ts";
+import { differencesByRebuilding, finishRebuild } from "../support/rebuilt.ts";
 
 const REPOSITORY = { repository: "github:1", full_name: "acme/one", default_branch: "main", observed_at: null };
 
@@ -101,6 +101,41 @@ Deno.test("order_free: pushes without a time stand as the model says, one by one
     });
   });
   await fc.assert(property, { seed, numRuns: deep(60, 2000) });
+});
+
+/** A deployment of a commit, a minute after each number. */
+function deploymentOf(sha: number): Call {
+  const at = `2026-03-02T12:${String(sha).padStart(2, "0")}:00Z`;
+  const deployment = {
+    external_id: `d${sha}`,
+    environment: "production",
+    environment_tier: "production",
+    commit_sha: shaOf(sha),
+  };
+  const call = callOf();
+  const finished = {
+    repository: "github:1",
+    ...deployment,
+    status: "finished",
+    outcome: "success",
+    finished_at: at,
+    observed_at: at,
+  };
+  return { ...call, facts: { ...call.facts, deployments: [finished] } } as Call;
+}
+
+Deno.test("order_free: what pushes without a time shipped is what a rebuild says", async () => {
+  const seed = newSeed("order_free_pushes");
+  await using database = await testDatabase({ max: 1 });
+  const deployed = fc.subarray([...Array(12).keys()], { minLength: 1, maxLength: 4 });
+  const property = fc.asyncProperty(pushes, deployed, fc.integer(), async (history, deployed, shuffle) => {
+    const calls = [...history.map((push) => callOf(push)), ...deployed.map((sha) => deploymentOf(sha + 1))];
+    await rolledBack(database.sql, async (sql) => {
+      for (const call of shuffledWithDuplicates(calls, randomFrom(shuffle))) await ingest(sql, call);
+      assertEquals(await differencesByRebuilding(sql), []);
+    });
+  });
+  await fc.assert(property, { seed, numRuns: deep(20, 600) });
 });
 
 /** How many rows one more delivery reads and writes. */
