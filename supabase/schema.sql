@@ -145,7 +145,7 @@ create type metrics.evidence_key as (
 comment on composite type column metrics.evidence_key.external_id is 'The sender''s id of the fact.';
 comment on composite type column metrics.evidence_key.happened_at is 'The moment of the row.';
 comment on composite type column metrics.evidence_key.kind is 'Kind of the fact.';
-comment on composite type column metrics.evidence_key.reference is 'What tells facts of one id apart: the reference that the sender knows the repository by, with the service where rows are of services; the source of an incident or a delivery. Several senders may tell of one repository, and repositories of several hosts may be called alike.';
+comment on composite type column metrics.evidence_key.reference is 'What tells facts of one id apart: the reference that the sender knows the repository by, with the service where rows are of services, and with the test run and the suite where they are of test cases; the source of an incident or a delivery. Several senders may tell of one repository, and repositories of several hosts may be called alike.';
 comment on composite type column metrics.evidence_key.repository is 'What its repository is called; empty where it is about none.';
 
 -- type metrics.flaky_job
@@ -8423,7 +8423,7 @@ grant execute on function metrics.evidence_after(asked metrics.period) to metric
 comment on function metrics.evidence_after(asked metrics.period) is 'The key after which a page of evidence begins; NULL for the first page. Raises 22023 for what is no such key.';
 
 -- function metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text, reference text)
-CREATE OR REPLACE FUNCTION metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text, reference text DEFAULT ''::text)
+CREATE OR REPLACE FUNCTION metrics.evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text, reference text)
  RETURNS text
  LANGUAGE sql
  STABLE
@@ -8833,12 +8833,13 @@ declare
   after metrics.evidence_key;
   reference_ids bigint[];
   labels text[];
+  reference_names text[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(flaky_jobs_evidence.since, flaky_jobs_evidence.until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
-  into reference_ids, labels
+  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}'), coalesce(array_agg(r.reference), '{}')
+  into reference_ids, labels, reference_names
   from metrics.selected_references(flaky_jobs_evidence.repository, flaky_jobs_evidence.team) as r;
 
   return query
@@ -8854,9 +8855,9 @@ begin
     from pairs as p
   ),
   lines as materialized (
-    select r.label, e.ended_at as at, s.reference_id, s.external_id, count(*) over () as total
+    select r.label, r.reference, e.ended_at as at, s.reference_id, s.external_id, count(*) over () as total
     from shown as s
-    join unnest(reference_ids, labels) as r (reference_id, label)
+    join unnest(reference_ids, labels, reference_names) as r (reference_id, label, reference)
       on r.reference_id = s.reference_id
     cross join lateral (
       select *
@@ -8870,8 +8871,9 @@ begin
     select *
     from lines as l
     where after.happened_at is null
-      or (l.at, l.label, l.external_id) > (after.happened_at, after.repository collate "C", after.external_id collate "C")
-    order by l.at, l.label collate "C", l.external_id collate "C"
+      or (l.at, l.label, l.external_id, l.reference)
+        > (after.happened_at, after.repository collate "C", after.external_id collate "C", after.reference collate "C")
+    order by l.at, l.label collate "C", l.external_id collate "C", l.reference collate "C"
     limit asked.page_size
   )
   select
@@ -8895,13 +8897,13 @@ begin
       'provider_outcome', e.provider_outcome,
       'runner', metrics.runner_of(e.runner_labels)
     ),
-    metrics.evidence_page_key(l.at, l.label, 'job', e.external_id),
+    metrics.evidence_page_key(l.at, l.label, 'job', e.external_id, l.reference),
     l.total
   from page as l
   join metrics.jobs as e
     on e.reference_id = l.reference_id
     and e.external_id = l.external_id
-  order by l.at, l.label collate "C", l.external_id collate "C";
+  order by l.at, l.label collate "C", l.external_id collate "C", l.reference collate "C";
 end
 $function$;
 grant execute on function metrics.flaky_jobs_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) to authenticated;
@@ -9122,12 +9124,13 @@ declare
   after metrics.evidence_key;
   references_read bigint[];
   names text[];
+  reference_names text[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}')
-  into references_read, names
+  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}'), coalesce(array_agg(s.reference), '{}')
+  into references_read, names, reference_names
   from metrics.selected_references(repository, team) as s;
 
   return query
@@ -9151,11 +9154,13 @@ begin
       'passed_in', e.passed_in,
       'message', e.message
     ),
-    metrics.evidence_page_key(e.started_at, e.label, 'test_case', e.external_id),
+    metrics.evidence_page_key(e.started_at, e.label, 'test_case', e.external_id, e.reference),
     e.total
   from (
     select
       r.label,
+      -- The three parts of the id may be put together in more than one way.
+      r.reference || e'\n' || c.test_run_external_id || e'\n' || n.suite as reference,
       n.suite,
       n.name,
       c.test_run_external_id || ' ' || n.suite || ' ' || n.name as external_id,
@@ -9166,7 +9171,7 @@ begin
       metrics.midnight(asked.since, asked.time_zone),
       metrics.midnight(asked.until, asked.time_zone)
     ) as c
-    join unnest(references_read, names) as r (reference_id, label)
+    join unnest(references_read, names, reference_names) as r (reference_id, label, reference)
       on r.reference_id = c.reference_id
     cross join lateral (
       select t.suite, t.name
@@ -9175,9 +9180,9 @@ begin
     ) as n
   ) as e
   where after.happened_at is null
-    or (e.started_at, e.label collate "C", 'test_case' collate "C", e.external_id collate "C")
-      > (after.happened_at, after.repository, after.kind, after.external_id)
-  order by e.started_at, e.label collate "C", e.external_id collate "C"
+    or (e.started_at, e.label collate "C", 'test_case' collate "C", e.external_id collate "C", e.reference collate "C")
+      > (after.happened_at, after.repository, after.kind, after.external_id, after.reference)
+  order by e.started_at, e.label collate "C", e.external_id collate "C", e.reference collate "C"
   limit asked.page_size;
 end
 $function$;
@@ -13327,10 +13332,10 @@ begin
       'runner', metrics.runner_of(p.runner_labels),
       'queue_seconds', p.queue_seconds
     ),
-    metrics.evidence_page_key(p.at, p.label, 'job', p.external_id),
+    metrics.evidence_page_key(p.at, p.label, 'job', p.external_id, p.reference),
     all_rows
   from (
-    select r.label, f.*
+    select r.label, r.reference, f.*
     from metrics.selected_references(job_health_evidence.repository, job_health_evidence.team) as r
     join metrics.repositories as t
       on t.id = r.repository_id
@@ -13348,16 +13353,16 @@ begin
         )
         and (
           after.happened_at is null
-          or (e.ended_at, r.label, e.external_id)
-            > (after.happened_at, after.repository collate "C", after.external_id collate "C")
+          or (e.ended_at, r.label, e.external_id, r.reference)
+            > (after.happened_at, after.repository collate "C", after.external_id collate "C", after.reference collate "C")
         )
       order by e.ended_at, e.external_id collate "C"
       limit asked.page_size
     ) as f
-    order by f.at, r.label collate "C", f.external_id collate "C"
+    order by f.at, r.label collate "C", f.external_id collate "C", r.reference collate "C"
     limit asked.page_size
   ) as p
-  order by p.at, p.label collate "C", p.external_id collate "C";
+  order by p.at, p.label collate "C", p.external_id collate "C", p.reference collate "C";
 end
 $function$;
 grant execute on function metrics.job_health_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text) to authenticated;
@@ -14668,6 +14673,7 @@ declare
   ends_at timestamptz;
   references_read bigint[];
   names text[];
+  reference_names text[];
   rows_in_all bigint;
 begin
   perform metrics.require_reader();
@@ -14676,8 +14682,8 @@ begin
   perform metrics.require_measurement(measurement_series_evidence.name, measurement_series_evidence.attributes);
   starts_at := metrics.midnight(asked.since, asked.time_zone);
   ends_at := metrics.midnight(asked.until, asked.time_zone);
-  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}')
-  into references_read, names
+  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}'), coalesce(array_agg(s.reference), '{}')
+  into references_read, names, reference_names
   from metrics.selected_references(repository, team) as s;
 
   select coalesce(sum(m.measurements), 0)
@@ -14708,11 +14714,11 @@ begin
     null::text,
     null::text,
     e.attributes,
-    metrics.evidence_page_key(e.measured_at, e.label, 'measurement', e.external_id),
+    metrics.evidence_page_key(e.measured_at, e.label, 'measurement', e.external_id, e.reference),
     rows_in_all
   from (
-    select r.label, m.*
-    from unnest(references_read, names) as r (reference_id, label)
+    select r.label, r.reference, m.*
+    from unnest(references_read, names, reference_names) as r (reference_id, label, reference)
     -- A page of each reference, in the order of its index: the page of all is among them.
     cross join lateral (
       select k.*
@@ -14725,16 +14731,16 @@ begin
         and (measurement_series_evidence.attributes is null or k.attributes @> measurement_series_evidence.attributes)
         and (
           after.happened_at is null
-          or (k.measured_at, r.label collate "C", 'measurement' collate "C", k.external_id collate "C")
-            > (after.happened_at, after.repository, after.kind, after.external_id)
+          or (k.measured_at, r.label collate "C", 'measurement' collate "C", k.external_id collate "C", r.reference collate "C")
+            > (after.happened_at, after.repository, after.kind, after.external_id, after.reference)
         )
       order by k.measured_at, k.external_id collate "C"
       limit asked.page_size
     ) as m
-    order by m.measured_at, r.label collate "C", m.external_id collate "C"
+    order by m.measured_at, r.label collate "C", m.external_id collate "C", r.reference collate "C"
     limit asked.page_size
   ) as e
-  order by e.measured_at, e.label collate "C", e.external_id collate "C";
+  order by e.measured_at, e.label collate "C", e.external_id collate "C", e.reference collate "C";
 end
 $function$;
 grant execute on function metrics.measurement_series_evidence(name text, attributes jsonb, since date, until date, repository text, team text, page_after text, page_size integer) to authenticated;
@@ -16011,10 +16017,10 @@ begin
       'price_per_minute', c.price_per_minute,
       'price_label', c.label
     ),
-    metrics.evidence_page_key(p.at, p.label, 'job', p.external_id),
+    metrics.evidence_page_key(p.at, p.label, 'job', p.external_id, p.reference),
     coalesce(all_rows, 0)
   from (
-    select r.label, f.*
+    select r.label, r.reference, f.*
     from metrics.selected_references(pipeline_cost_evidence.repository, pipeline_cost_evidence.team) as r
     cross join lateral (
       select e.ended_at as at, e.*
@@ -16027,13 +16033,13 @@ begin
         and (pipeline_cost_evidence.runner is null or metrics.runner_of(e.runner_labels) = pipeline_cost_evidence.runner)
         and (
           after.happened_at is null
-          or (e.ended_at, r.label, e.external_id)
-            > (after.happened_at, after.repository collate "C", after.external_id collate "C")
+          or (e.ended_at, r.label, e.external_id, r.reference)
+            > (after.happened_at, after.repository collate "C", after.external_id collate "C", after.reference collate "C")
         )
       order by e.ended_at, e.external_id collate "C"
       limit asked.page_size
     ) as f
-    order by f.at, r.label collate "C", f.external_id collate "C"
+    order by f.at, r.label collate "C", f.external_id collate "C", r.reference collate "C"
     limit asked.page_size
   ) as p
   cross join lateral (
@@ -16048,7 +16054,7 @@ begin
     left join lateral metrics.price_of(u.runner, metrics.week_of(p.at, asked.time_zone)) as q
       on true
   ) as c
-  order by p.at, p.label collate "C", p.external_id collate "C";
+  order by p.at, p.label collate "C", p.external_id collate "C", p.reference collate "C";
 end
 $function$;
 grant execute on function metrics.pipeline_cost_evidence(since date, until date, repository text, team text, page_after text, page_size integer, pipeline text, job text, runner text) to authenticated;
@@ -16544,10 +16550,10 @@ begin
       'is_bot', p.actor_is_bot is true,
       'queue_seconds', p.queue_seconds
     ),
-    metrics.evidence_page_key(p.at, p.label, 'pipeline_run', p.sort_id),
+    metrics.evidence_page_key(p.at, p.label, 'pipeline_run', p.sort_id, p.reference),
     all_rows
   from (
-    select r.label, f.*
+    select r.label, r.reference, f.*
     from metrics.selected_references(pipeline_health_evidence.repository, pipeline_health_evidence.team) as r
     cross join lateral (
       select
@@ -16567,16 +16573,16 @@ begin
         and (wants_bots or e.actor_is_bot is not true)
         and (
           after.happened_at is null
-          or (e.ended_at, r.label, e.external_id || '#' || lpad(e.attempt::text, 10, '0'))
-            > (after.happened_at, after.repository collate "C", after.external_id collate "C")
+          or (e.ended_at, r.label, e.external_id || '#' || lpad(e.attempt::text, 10, '0'), r.reference)
+            > (after.happened_at, after.repository collate "C", after.external_id collate "C", after.reference collate "C")
         )
       order by e.ended_at, (e.external_id || '#' || lpad(e.attempt::text, 10, '0')) collate "C"
       limit asked.page_size
     ) as f
-    order by f.at, r.label collate "C", f.sort_id
+    order by f.at, r.label collate "C", f.sort_id, r.reference collate "C"
     limit asked.page_size
   ) as p
-  order by p.at, p.label collate "C", p.sort_id;
+  order by p.at, p.label collate "C", p.sort_id, p.reference collate "C";
 end
 $function$;
 grant execute on function metrics.pipeline_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) to authenticated;
@@ -17338,15 +17344,20 @@ declare
   references_read bigint[];
   repositories_read bigint[];
   names text[];
+  reference_names text[];
   rows_in_all bigint;
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
   begins_at := greatest(after.happened_at, metrics.midnight(asked.since, asked.time_zone));
-  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.repository_id), '{}'), coalesce(array_agg(s.label), '{}')
-  into references_read, repositories_read, names
-  from metrics.selected_references(repository, team) as s (reference_id, repository_id, label);
+  select
+    coalesce(array_agg(s.reference_id), '{}'),
+    coalesce(array_agg(s.repository_id), '{}'),
+    coalesce(array_agg(s.label), '{}'),
+    coalesce(array_agg(s.reference), '{}')
+  into references_read, repositories_read, names, reference_names
+  from metrics.selected_references(repository, team) as s;
 
   rows_in_all := metrics.merged_pull_requests(asked, references_read, with_bots);
 
@@ -17377,11 +17388,11 @@ begin
       ),
       'total', e.total_seconds
     ),
-    metrics.evidence_page_key(e.merged_at, e.name, 'pull_request', e.number::text),
+    metrics.evidence_page_key(e.merged_at, e.name, 'pull_request', e.number::text, e.reference),
     rows_in_all
   from (
-    select r.name, r.repository_id, p.*
-    from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
+    select r.name, r.repository_id, r.reference, p.*
+    from unnest(references_read, repositories_read, names, reference_names) as r (reference_id, repository_id, name, reference)
     -- A page of each reference, in the order of its index: the page of all is among them.
     cross join lateral (
       select q.*
@@ -17392,16 +17403,16 @@ begin
         and (with_bots or q.author_is_bot is not true)
         and (
           after.happened_at is null
-          or (q.merged_at, r.name collate "C", 'pull_request' collate "C", q.number::text collate "C")
-            > (after.happened_at, after.repository, after.kind, after.external_id)
+          or (q.merged_at, r.name collate "C", 'pull_request' collate "C", q.number::text collate "C", r.reference collate "C")
+            > (after.happened_at, after.repository, after.kind, after.external_id, after.reference)
         )
       order by q.merged_at, q.number::text collate "C"
       limit asked.page_size
     ) as p
-    order by p.merged_at, r.name collate "C", p.number::text collate "C"
+    order by p.merged_at, r.name collate "C", p.number::text collate "C", r.reference collate "C"
     limit asked.page_size
   ) as e
-  order by e.merged_at, e.name collate "C", e.number::text collate "C";
+  order by e.merged_at, e.name collate "C", e.number::text collate "C", e.reference collate "C";
 end
 $function$;
 grant execute on function metrics.pull_request_cycle_time_evidence(since date, until date, repository text, team text, bots boolean, page_after text, page_size integer) to authenticated;
@@ -18657,6 +18668,7 @@ declare
   ends_at timestamptz;
   references_read bigint[];
   names text[];
+  reference_names text[];
   rows_in_all bigint;
 begin
   perform metrics.require_reader();
@@ -18664,8 +18676,8 @@ begin
   after := metrics.evidence_after(asked);
   starts_at := metrics.midnight(asked.since, asked.time_zone);
   ends_at := metrics.midnight(asked.until, asked.time_zone);
-  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}')
-  into references_read, names
+  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}'), coalesce(array_agg(s.reference), '{}')
+  into references_read, names, reference_names
   from metrics.selected_references(repository, team) as s;
 
   select coalesce(sum(c.checks), 0)
@@ -18700,11 +18712,11 @@ begin
       'run_external_id', e.run_external_id,
       'detail', e.detail
     ),
-    metrics.evidence_page_key(e.checked_at, e.label, 'rule_check', e.external_id),
+    metrics.evidence_page_key(e.checked_at, e.label, 'rule_check', e.external_id, e.reference),
     rows_in_all
   from (
-    select r.label, c.*
-    from unnest(references_read, names) as r (reference_id, label)
+    select r.label, r.reference, c.*
+    from unnest(references_read, names, reference_names) as r (reference_id, label, reference)
     -- A page of each reference, in the order of its index: the page of all is among them.
     cross join lateral (
       select k.*
@@ -18715,16 +18727,16 @@ begin
         and k.status is not null
         and (
           after.happened_at is null
-          or (k.checked_at, r.label collate "C", 'rule_check' collate "C", k.external_id collate "C")
-            > (after.happened_at, after.repository, after.kind, after.external_id)
+          or (k.checked_at, r.label collate "C", 'rule_check' collate "C", k.external_id collate "C", r.reference collate "C")
+            > (after.happened_at, after.repository, after.kind, after.external_id, after.reference)
         )
       order by k.checked_at, k.external_id collate "C"
       limit asked.page_size
     ) as c
-    order by c.checked_at, r.label collate "C", c.external_id collate "C"
+    order by c.checked_at, r.label collate "C", c.external_id collate "C", r.reference collate "C"
     limit asked.page_size
   ) as e
-  order by e.checked_at, e.label collate "C", e.external_id collate "C";
+  order by e.checked_at, e.label collate "C", e.external_id collate "C", e.reference collate "C";
 end
 $function$;
 grant execute on function metrics.rule_compliance_evidence(since date, until date, repository text, team text, page_after text, page_size integer) to authenticated;
@@ -18772,7 +18784,7 @@ comment on function metrics.seconds_of(bucket smallint) is 'The seconds that a b
 
 -- function metrics.selected_references(repository text, team text)
 CREATE OR REPLACE FUNCTION metrics.selected_references(repository text, team text)
- RETURNS TABLE(reference_id bigint, repository_id bigint, label text)
+ RETURNS TABLE(reference_id bigint, repository_id bigint, label text, reference text)
  LANGUAGE plpgsql
  STABLE ROWS 400
  SET search_path TO ''
@@ -18787,7 +18799,8 @@ begin
     coalesce(
       r.full_name,
       first_value(f.reference) over (partition by r.id order by f.source is null, f.reference collate "C")
-    )
+    ),
+    f.reference
   from metrics.repositories as r
   join metrics.repository_references as f
     on f.repository_id = r.id
@@ -18814,7 +18827,7 @@ end
 $function$;
 grant execute on function metrics.selected_references(repository text, team text) to authenticated;
 grant execute on function metrics.selected_references(repository text, team text) to metrics_reader;
-comment on function metrics.selected_references(repository text, team text) is 'References of the repositories that the caller may read, of this name or reference and this team; with what each repository is called.';
+comment on function metrics.selected_references(repository text, team text) is 'References of the repositories that the caller may read, of this name or reference and this team; with what each repository is called, and the reference as it was told.';
 
 -- function metrics.selected_services(generation integer, service text, repository text, team text)
 CREATE OR REPLACE FUNCTION metrics.selected_services(generation integer, service text, repository text, team text)
@@ -20099,21 +20112,22 @@ declare
   after metrics.evidence_key;
   reference_ids bigint[];
   labels text[];
+  reference_names text[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(step_health_evidence.since, step_health_evidence.until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
-  into reference_ids, labels
+  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}'), coalesce(array_agg(r.reference), '{}')
+  into reference_ids, labels, reference_names
   from metrics.selected_references(step_health_evidence.repository, step_health_evidence.team) as r;
 
   return query
   with sample as materialized (
-    select l.reference_id, l.external_id, l.at, r.label
+    select l.reference_id, l.external_id, l.at, r.label, r.reference
     from metrics.latest_jobs_with_steps(
       asked, reference_ids, step_health_evidence.branch, step_health_evidence.pipeline, step_health_evidence.job
     ) as l
-    join unnest(reference_ids, labels) as r (reference_id, label)
+    join unnest(reference_ids, labels, reference_names) as r (reference_id, label, reference)
       on r.reference_id = l.reference_id
   ),
   lines as materialized (
@@ -20131,8 +20145,9 @@ begin
     select *
     from lines as l
     where after.happened_at is null
-      or (l.at, l.label, l.external_id) > (after.happened_at, after.repository collate "C", after.external_id collate "C")
-    order by l.at, l.label collate "C", l.external_id collate "C"
+      or (l.at, l.label, l.external_id, l.reference)
+        > (after.happened_at, after.repository collate "C", after.external_id collate "C", after.reference collate "C")
+    order by l.at, l.label collate "C", l.external_id collate "C", l.reference collate "C"
     limit asked.page_size
   )
   select
@@ -20155,7 +20170,7 @@ begin
       'outcome', e.outcome,
       'steps', e.steps
     ),
-    metrics.evidence_page_key(l.at, l.label, 'job', e.external_id),
+    metrics.evidence_page_key(l.at, l.label, 'job', e.external_id, l.reference),
     l.total
   from page as l
   join metrics.jobs as e
@@ -20172,7 +20187,7 @@ begin
         )::double precision
       end as seconds
   ) as v
-  order by l.at, l.label collate "C", l.external_id collate "C";
+  order by l.at, l.label collate "C", l.external_id collate "C", l.reference collate "C";
 end
 $function$;
 grant execute on function metrics.step_health_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer, pipeline text, job text, step text) to authenticated;
@@ -20500,6 +20515,7 @@ declare
   ends_at timestamptz;
   references_read bigint[];
   names text[];
+  reference_names text[];
   branches text[];
   rows_in_all bigint;
 begin
@@ -20511,8 +20527,9 @@ begin
   select
     coalesce(array_agg(s.reference_id), '{}'),
     coalesce(array_agg(s.label), '{}'),
+    coalesce(array_agg(s.reference), '{}'),
     coalesce(array_agg(case when branch = 'default' then o.default_branch else branch end), '{}')
-  into references_read, names, branches
+  into references_read, names, reference_names, branches
   from metrics.selected_references(repository, team) as s
   join metrics.repositories as o
     on o.id = s.repository_id;
@@ -20551,15 +20568,16 @@ begin
       'pipeline', e.pipeline,
       'job', e.job
     ),
-    metrics.evidence_page_key(e.started_at, e.label, 'test_run', e.external_id),
+    metrics.evidence_page_key(e.started_at, e.label, 'test_run', e.external_id, e.reference),
     rows_in_all
   from (
     select
       r.label,
+      r.reference,
       coalesce(t.passed_count, 0) as passed,
       coalesce(t.failed_count, 0) + coalesce(t.error_count, 0) as failed,
       t.*
-    from unnest(references_read, names, branches) as r (reference_id, label, branch)
+    from unnest(references_read, names, reference_names, branches) as r (reference_id, label, reference, branch)
     -- A page of each reference, in the order of its index: the page of all is among them.
     cross join lateral (
       select
@@ -20572,16 +20590,16 @@ begin
         and (test_health_evidence.branch is null or u.branch = r.branch)
         and (
           after.happened_at is null
-          or (u.started_at, r.label collate "C", 'test_run' collate "C", u.external_id collate "C")
-            > (after.happened_at, after.repository, after.kind, after.external_id)
+          or (u.started_at, r.label collate "C", 'test_run' collate "C", u.external_id collate "C", r.reference collate "C")
+            > (after.happened_at, after.repository, after.kind, after.external_id, after.reference)
         )
       order by u.started_at, u.external_id collate "C"
       limit asked.page_size
     ) as t
-    order by t.started_at, r.label collate "C", t.external_id collate "C"
+    order by t.started_at, r.label collate "C", t.external_id collate "C", r.reference collate "C"
     limit asked.page_size
   ) as e
-  order by e.started_at, e.label collate "C", e.external_id collate "C";
+  order by e.started_at, e.label collate "C", e.external_id collate "C", e.reference collate "C";
 end
 $function$;
 grant execute on function metrics.test_health_evidence(since date, until date, repository text, team text, branch text, page_after text, page_size integer) to authenticated;

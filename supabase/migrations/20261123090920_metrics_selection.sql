@@ -33,7 +33,7 @@ comment on function metrics.repository_label(bigint) is 'What a repository is ca
 drop function if exists metrics.selected_references(text, text);
 
 create function metrics.selected_references(repository text, team text)
-returns table (reference_id bigint, repository_id bigint, label text)
+returns table (reference_id bigint, repository_id bigint, label text, reference text)
 language plpgsql
 stable
 set search_path = ''
@@ -49,7 +49,8 @@ begin
     coalesce(
       r.full_name,
       first_value(f.reference) over (partition by r.id order by f.source is null, f.reference collate "C")
-    )
+    ),
+    f.reference
   from metrics.repositories as r
   join metrics.repository_references as f
     on f.repository_id = r.id
@@ -76,4 +77,4 @@ end
 $$;
 revoke execute on function metrics.selected_references(text, text) from public;
 
-comment on function metrics.selected_references(text, text) is 'References of the repositories that the caller may read, of this name or reference and this team; with what each repository is called.';
+comment on function metrics.selected_references(text, text) is 'References of the repositories that the caller may read, of this name or reference and this team; with what each repository is called, and the reference as it was told.';

@@ -126,7 +126,7 @@ comment on column metrics.evidence_key.happened_at is 'The moment of the row.';
 comment on column metrics.evidence_key.repository is 'What its repository is called; empty where it is about none.';
 comment on column metrics.evidence_key.kind is 'Kind of the fact.';
 comment on column metrics.evidence_key.external_id is 'The sender''s id of the fact.';
-comment on column metrics.evidence_key.reference is 'What tells facts of one id apart: the reference that the sender knows the repository by, with the service where rows are of services; the source of an incident or a delivery. Several senders may tell of one repository, and repositories of several hosts may be called alike.';
+comment on column metrics.evidence_key.reference is 'What tells facts of one id apart: the reference that the sender knows the repository by, with the service where rows are of services, and with the test run and the suite where they are of test cases; the source of an incident or a delivery. Several senders may tell of one repository, and repositories of several hosts may be called alike.';
 
 drop function if exists metrics.evidence_after(metrics.period);
 
@@ -166,7 +166,7 @@ comment on function metrics.evidence_after(metrics.period) is 'The key after whi
 drop function if exists metrics.evidence_page_key(timestamptz, text, text, text);
 drop function if exists metrics.evidence_page_key(timestamptz, text, text, text, text);
 
-create function metrics.evidence_page_key(happened_at timestamptz, repository text, kind text, external_id text, reference text default '')
+create function metrics.evidence_page_key(happened_at timestamptz, repository text, kind text, external_id text, reference text)
 returns text
 language sql
 stable

@@ -498,15 +498,20 @@ declare
   references_read bigint[];
   repositories_read bigint[];
   names text[];
+  reference_names text[];
   rows_in_all bigint;
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
   begins_at := greatest(after.happened_at, metrics.midnight(asked.since, asked.time_zone));
-  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.repository_id), '{}'), coalesce(array_agg(s.label), '{}')
-  into references_read, repositories_read, names
-  from metrics.selected_references(repository, team) as s (reference_id, repository_id, label);
+  select
+    coalesce(array_agg(s.reference_id), '{}'),
+    coalesce(array_agg(s.repository_id), '{}'),
+    coalesce(array_agg(s.label), '{}'),
+    coalesce(array_agg(s.reference), '{}')
+  into references_read, repositories_read, names, reference_names
+  from metrics.selected_references(repository, team) as s;
 
   rows_in_all := metrics.merged_pull_requests(asked, references_read, with_bots);
 
@@ -537,11 +542,11 @@ begin
       ),
       'total', e.total_seconds
     ),
-    metrics.evidence_page_key(e.merged_at, e.name, 'pull_request', e.number::text),
+    metrics.evidence_page_key(e.merged_at, e.name, 'pull_request', e.number::text, e.reference),
     rows_in_all
   from (
-    select r.name, r.repository_id, p.*
-    from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
+    select r.name, r.repository_id, r.reference, p.*
+    from unnest(references_read, repositories_read, names, reference_names) as r (reference_id, repository_id, name, reference)
     -- A page of each reference, in the order of its index: the page of all is among them.
     cross join lateral (
       select q.*
@@ -552,16 +557,16 @@ begin
         and (with_bots or q.author_is_bot is not true)
         and (
           after.happened_at is null
-          or (q.merged_at, r.name collate "C", 'pull_request' collate "C", q.number::text collate "C")
-            > (after.happened_at, after.repository, after.kind, after.external_id)
+          or (q.merged_at, r.name collate "C", 'pull_request' collate "C", q.number::text collate "C", r.reference collate "C")
+            > (after.happened_at, after.repository, after.kind, after.external_id, after.reference)
         )
       order by q.merged_at, q.number::text collate "C"
       limit asked.page_size
     ) as p
-    order by p.merged_at, r.name collate "C", p.number::text collate "C"
+    order by p.merged_at, r.name collate "C", p.number::text collate "C", r.reference collate "C"
     limit asked.page_size
   ) as e
-  order by e.merged_at, e.name collate "C", e.number::text collate "C";
+  order by e.merged_at, e.name collate "C", e.number::text collate "C", e.reference collate "C";
 end
 $$;
 revoke execute on function metrics.pull_request_cycle_time_evidence(date, date, text, text, boolean, text, integer) from public;

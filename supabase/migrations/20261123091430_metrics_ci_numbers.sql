@@ -1268,10 +1268,10 @@ begin
       'is_bot', p.actor_is_bot is true,
       'queue_seconds', p.queue_seconds
     ),
-    metrics.evidence_page_key(p.at, p.label, 'pipeline_run', p.sort_id),
+    metrics.evidence_page_key(p.at, p.label, 'pipeline_run', p.sort_id, p.reference),
     all_rows
   from (
-    select r.label, f.*
+    select r.label, r.reference, f.*
     from metrics.selected_references(pipeline_health_evidence.repository, pipeline_health_evidence.team) as r
     cross join lateral (
       select
@@ -1291,16 +1291,16 @@ begin
         and (wants_bots or e.actor_is_bot is not true)
         and (
           after.happened_at is null
-          or (e.ended_at, r.label, e.external_id || '#' || lpad(e.attempt::text, 10, '0'))
-            > (after.happened_at, after.repository collate "C", after.external_id collate "C")
+          or (e.ended_at, r.label, e.external_id || '#' || lpad(e.attempt::text, 10, '0'), r.reference)
+            > (after.happened_at, after.repository collate "C", after.external_id collate "C", after.reference collate "C")
         )
       order by e.ended_at, (e.external_id || '#' || lpad(e.attempt::text, 10, '0')) collate "C"
       limit asked.page_size
     ) as f
-    order by f.at, r.label collate "C", f.sort_id
+    order by f.at, r.label collate "C", f.sort_id, r.reference collate "C"
     limit asked.page_size
   ) as p
-  order by p.at, p.label collate "C", p.sort_id;
+  order by p.at, p.label collate "C", p.sort_id, p.reference collate "C";
 end
 $$;
 revoke execute on function metrics.pipeline_health_evidence(date, date, text, text, text, boolean, text, integer, text) from public;
@@ -1463,10 +1463,10 @@ begin
       'runner', metrics.runner_of(p.runner_labels),
       'queue_seconds', p.queue_seconds
     ),
-    metrics.evidence_page_key(p.at, p.label, 'job', p.external_id),
+    metrics.evidence_page_key(p.at, p.label, 'job', p.external_id, p.reference),
     all_rows
   from (
-    select r.label, f.*
+    select r.label, r.reference, f.*
     from metrics.selected_references(job_health_evidence.repository, job_health_evidence.team) as r
     join metrics.repositories as t
       on t.id = r.repository_id
@@ -1484,16 +1484,16 @@ begin
         )
         and (
           after.happened_at is null
-          or (e.ended_at, r.label, e.external_id)
-            > (after.happened_at, after.repository collate "C", after.external_id collate "C")
+          or (e.ended_at, r.label, e.external_id, r.reference)
+            > (after.happened_at, after.repository collate "C", after.external_id collate "C", after.reference collate "C")
         )
       order by e.ended_at, e.external_id collate "C"
       limit asked.page_size
     ) as f
-    order by f.at, r.label collate "C", f.external_id collate "C"
+    order by f.at, r.label collate "C", f.external_id collate "C", r.reference collate "C"
     limit asked.page_size
   ) as p
-  order by p.at, p.label collate "C", p.external_id collate "C";
+  order by p.at, p.label collate "C", p.external_id collate "C", p.reference collate "C";
 end
 $$;
 revoke execute on function metrics.job_health_evidence(date, date, text, text, text, text, integer, text, text) from public;
@@ -2095,12 +2095,13 @@ declare
   after metrics.evidence_key;
   reference_ids bigint[];
   labels text[];
+  reference_names text[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(flaky_jobs_evidence.since, flaky_jobs_evidence.until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
-  into reference_ids, labels
+  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}'), coalesce(array_agg(r.reference), '{}')
+  into reference_ids, labels, reference_names
   from metrics.selected_references(flaky_jobs_evidence.repository, flaky_jobs_evidence.team) as r;
 
   return query
@@ -2116,9 +2117,9 @@ begin
     from pairs as p
   ),
   lines as materialized (
-    select r.label, e.ended_at as at, s.reference_id, s.external_id, count(*) over () as total
+    select r.label, r.reference, e.ended_at as at, s.reference_id, s.external_id, count(*) over () as total
     from shown as s
-    join unnest(reference_ids, labels) as r (reference_id, label)
+    join unnest(reference_ids, labels, reference_names) as r (reference_id, label, reference)
       on r.reference_id = s.reference_id
     cross join lateral (
       select *
@@ -2132,8 +2133,9 @@ begin
     select *
     from lines as l
     where after.happened_at is null
-      or (l.at, l.label, l.external_id) > (after.happened_at, after.repository collate "C", after.external_id collate "C")
-    order by l.at, l.label collate "C", l.external_id collate "C"
+      or (l.at, l.label, l.external_id, l.reference)
+        > (after.happened_at, after.repository collate "C", after.external_id collate "C", after.reference collate "C")
+    order by l.at, l.label collate "C", l.external_id collate "C", l.reference collate "C"
     limit asked.page_size
   )
   select
@@ -2157,13 +2159,13 @@ begin
       'provider_outcome', e.provider_outcome,
       'runner', metrics.runner_of(e.runner_labels)
     ),
-    metrics.evidence_page_key(l.at, l.label, 'job', e.external_id),
+    metrics.evidence_page_key(l.at, l.label, 'job', e.external_id, l.reference),
     l.total
   from page as l
   join metrics.jobs as e
     on e.reference_id = l.reference_id
     and e.external_id = l.external_id
-  order by l.at, l.label collate "C", l.external_id collate "C";
+  order by l.at, l.label collate "C", l.external_id collate "C", l.reference collate "C";
 end
 $$;
 revoke execute on function metrics.flaky_jobs_evidence(date, date, text, text, text, text, integer, text, text) from public;
@@ -2458,21 +2460,22 @@ declare
   after metrics.evidence_key;
   reference_ids bigint[];
   labels text[];
+  reference_names text[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(step_health_evidence.since, step_health_evidence.until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}')
-  into reference_ids, labels
+  select coalesce(array_agg(r.reference_id), '{}'), coalesce(array_agg(r.label), '{}'), coalesce(array_agg(r.reference), '{}')
+  into reference_ids, labels, reference_names
   from metrics.selected_references(step_health_evidence.repository, step_health_evidence.team) as r;
 
   return query
   with sample as materialized (
-    select l.reference_id, l.external_id, l.at, r.label
+    select l.reference_id, l.external_id, l.at, r.label, r.reference
     from metrics.latest_jobs_with_steps(
       asked, reference_ids, step_health_evidence.branch, step_health_evidence.pipeline, step_health_evidence.job
     ) as l
-    join unnest(reference_ids, labels) as r (reference_id, label)
+    join unnest(reference_ids, labels, reference_names) as r (reference_id, label, reference)
       on r.reference_id = l.reference_id
   ),
   lines as materialized (
@@ -2490,8 +2493,9 @@ begin
     select *
     from lines as l
     where after.happened_at is null
-      or (l.at, l.label, l.external_id) > (after.happened_at, after.repository collate "C", after.external_id collate "C")
-    order by l.at, l.label collate "C", l.external_id collate "C"
+      or (l.at, l.label, l.external_id, l.reference)
+        > (after.happened_at, after.repository collate "C", after.external_id collate "C", after.reference collate "C")
+    order by l.at, l.label collate "C", l.external_id collate "C", l.reference collate "C"
     limit asked.page_size
   )
   select
@@ -2514,7 +2518,7 @@ begin
       'outcome', e.outcome,
       'steps', e.steps
     ),
-    metrics.evidence_page_key(l.at, l.label, 'job', e.external_id),
+    metrics.evidence_page_key(l.at, l.label, 'job', e.external_id, l.reference),
     l.total
   from page as l
   join metrics.jobs as e
@@ -2531,7 +2535,7 @@ begin
         )::double precision
       end as seconds
   ) as v
-  order by l.at, l.label collate "C", l.external_id collate "C";
+  order by l.at, l.label collate "C", l.external_id collate "C", l.reference collate "C";
 end
 $$;
 revoke execute on function metrics.step_health_evidence(date, date, text, text, text, text, integer, text, text, text) from public;
@@ -2920,10 +2924,10 @@ begin
       'price_per_minute', c.price_per_minute,
       'price_label', c.label
     ),
-    metrics.evidence_page_key(p.at, p.label, 'job', p.external_id),
+    metrics.evidence_page_key(p.at, p.label, 'job', p.external_id, p.reference),
     coalesce(all_rows, 0)
   from (
-    select r.label, f.*
+    select r.label, r.reference, f.*
     from metrics.selected_references(pipeline_cost_evidence.repository, pipeline_cost_evidence.team) as r
     cross join lateral (
       select e.ended_at as at, e.*
@@ -2936,13 +2940,13 @@ begin
         and (pipeline_cost_evidence.runner is null or metrics.runner_of(e.runner_labels) = pipeline_cost_evidence.runner)
         and (
           after.happened_at is null
-          or (e.ended_at, r.label, e.external_id)
-            > (after.happened_at, after.repository collate "C", after.external_id collate "C")
+          or (e.ended_at, r.label, e.external_id, r.reference)
+            > (after.happened_at, after.repository collate "C", after.external_id collate "C", after.reference collate "C")
         )
       order by e.ended_at, e.external_id collate "C"
       limit asked.page_size
     ) as f
-    order by f.at, r.label collate "C", f.external_id collate "C"
+    order by f.at, r.label collate "C", f.external_id collate "C", r.reference collate "C"
     limit asked.page_size
   ) as p
   cross join lateral (
@@ -2957,7 +2961,7 @@ begin
     left join lateral metrics.price_of(u.runner, metrics.week_of(p.at, asked.time_zone)) as q
       on true
   ) as c
-  order by p.at, p.label collate "C", p.external_id collate "C";
+  order by p.at, p.label collate "C", p.external_id collate "C", p.reference collate "C";
 end
 $$;
 revoke execute on function metrics.pipeline_cost_evidence(date, date, text, text, text, integer, text, text, text) from public;

@@ -248,6 +248,7 @@ declare
   ends_at timestamptz;
   references_read bigint[];
   names text[];
+  reference_names text[];
   branches text[];
   rows_in_all bigint;
 begin
@@ -259,8 +260,9 @@ begin
   select
     coalesce(array_agg(s.reference_id), '{}'),
     coalesce(array_agg(s.label), '{}'),
+    coalesce(array_agg(s.reference), '{}'),
     coalesce(array_agg(case when branch = 'default' then o.default_branch else branch end), '{}')
-  into references_read, names, branches
+  into references_read, names, reference_names, branches
   from metrics.selected_references(repository, team) as s
   join metrics.repositories as o
     on o.id = s.repository_id;
@@ -299,15 +301,16 @@ begin
       'pipeline', e.pipeline,
       'job', e.job
     ),
-    metrics.evidence_page_key(e.started_at, e.label, 'test_run', e.external_id),
+    metrics.evidence_page_key(e.started_at, e.label, 'test_run', e.external_id, e.reference),
     rows_in_all
   from (
     select
       r.label,
+      r.reference,
       coalesce(t.passed_count, 0) as passed,
       coalesce(t.failed_count, 0) + coalesce(t.error_count, 0) as failed,
       t.*
-    from unnest(references_read, names, branches) as r (reference_id, label, branch)
+    from unnest(references_read, names, reference_names, branches) as r (reference_id, label, reference, branch)
     -- A page of each reference, in the order of its index: the page of all is among them.
     cross join lateral (
       select
@@ -320,16 +323,16 @@ begin
         and (test_health_evidence.branch is null or u.branch = r.branch)
         and (
           after.happened_at is null
-          or (u.started_at, r.label collate "C", 'test_run' collate "C", u.external_id collate "C")
-            > (after.happened_at, after.repository, after.kind, after.external_id)
+          or (u.started_at, r.label collate "C", 'test_run' collate "C", u.external_id collate "C", r.reference collate "C")
+            > (after.happened_at, after.repository, after.kind, after.external_id, after.reference)
         )
       order by u.started_at, u.external_id collate "C"
       limit asked.page_size
     ) as t
-    order by t.started_at, r.label collate "C", t.external_id collate "C"
+    order by t.started_at, r.label collate "C", t.external_id collate "C", r.reference collate "C"
     limit asked.page_size
   ) as e
-  order by e.started_at, e.label collate "C", e.external_id collate "C";
+  order by e.started_at, e.label collate "C", e.external_id collate "C", e.reference collate "C";
 end
 $$;
 revoke execute on function metrics.test_health_evidence(date, date, text, text, text, text, integer) from public;
@@ -647,12 +650,13 @@ declare
   after metrics.evidence_key;
   references_read bigint[];
   names text[];
+  reference_names text[];
 begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, 'none', page_after, page_size);
   after := metrics.evidence_after(asked);
-  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}')
-  into references_read, names
+  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}'), coalesce(array_agg(s.reference), '{}')
+  into references_read, names, reference_names
   from metrics.selected_references(repository, team) as s;
 
   return query
@@ -676,11 +680,13 @@ begin
       'passed_in', e.passed_in,
       'message', e.message
     ),
-    metrics.evidence_page_key(e.started_at, e.label, 'test_case', e.external_id),
+    metrics.evidence_page_key(e.started_at, e.label, 'test_case', e.external_id, e.reference),
     e.total
   from (
     select
       r.label,
+      -- The three parts of the id may be put together in more than one way.
+      r.reference || e'\n' || c.test_run_external_id || e'\n' || n.suite as reference,
       n.suite,
       n.name,
       c.test_run_external_id || ' ' || n.suite || ' ' || n.name as external_id,
@@ -691,7 +697,7 @@ begin
       metrics.midnight(asked.since, asked.time_zone),
       metrics.midnight(asked.until, asked.time_zone)
     ) as c
-    join unnest(references_read, names) as r (reference_id, label)
+    join unnest(references_read, names, reference_names) as r (reference_id, label, reference)
       on r.reference_id = c.reference_id
     cross join lateral (
       select t.suite, t.name
@@ -700,9 +706,9 @@ begin
     ) as n
   ) as e
   where after.happened_at is null
-    or (e.started_at, e.label collate "C", 'test_case' collate "C", e.external_id collate "C")
-      > (after.happened_at, after.repository, after.kind, after.external_id)
-  order by e.started_at, e.label collate "C", e.external_id collate "C"
+    or (e.started_at, e.label collate "C", 'test_case' collate "C", e.external_id collate "C", e.reference collate "C")
+      > (after.happened_at, after.repository, after.kind, after.external_id, after.reference)
+  order by e.started_at, e.label collate "C", e.external_id collate "C", e.reference collate "C"
   limit asked.page_size;
 end
 $$;
@@ -904,6 +910,7 @@ declare
   ends_at timestamptz;
   references_read bigint[];
   names text[];
+  reference_names text[];
   rows_in_all bigint;
 begin
   perform metrics.require_reader();
@@ -911,8 +918,8 @@ begin
   after := metrics.evidence_after(asked);
   starts_at := metrics.midnight(asked.since, asked.time_zone);
   ends_at := metrics.midnight(asked.until, asked.time_zone);
-  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}')
-  into references_read, names
+  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}'), coalesce(array_agg(s.reference), '{}')
+  into references_read, names, reference_names
   from metrics.selected_references(repository, team) as s;
 
   select coalesce(sum(c.checks), 0)
@@ -947,11 +954,11 @@ begin
       'run_external_id', e.run_external_id,
       'detail', e.detail
     ),
-    metrics.evidence_page_key(e.checked_at, e.label, 'rule_check', e.external_id),
+    metrics.evidence_page_key(e.checked_at, e.label, 'rule_check', e.external_id, e.reference),
     rows_in_all
   from (
-    select r.label, c.*
-    from unnest(references_read, names) as r (reference_id, label)
+    select r.label, r.reference, c.*
+    from unnest(references_read, names, reference_names) as r (reference_id, label, reference)
     -- A page of each reference, in the order of its index: the page of all is among them.
     cross join lateral (
       select k.*
@@ -962,16 +969,16 @@ begin
         and k.status is not null
         and (
           after.happened_at is null
-          or (k.checked_at, r.label collate "C", 'rule_check' collate "C", k.external_id collate "C")
-            > (after.happened_at, after.repository, after.kind, after.external_id)
+          or (k.checked_at, r.label collate "C", 'rule_check' collate "C", k.external_id collate "C", r.reference collate "C")
+            > (after.happened_at, after.repository, after.kind, after.external_id, after.reference)
         )
       order by k.checked_at, k.external_id collate "C"
       limit asked.page_size
     ) as c
-    order by c.checked_at, r.label collate "C", c.external_id collate "C"
+    order by c.checked_at, r.label collate "C", c.external_id collate "C", r.reference collate "C"
     limit asked.page_size
   ) as e
-  order by e.checked_at, e.label collate "C", e.external_id collate "C";
+  order by e.checked_at, e.label collate "C", e.external_id collate "C", e.reference collate "C";
 end
 $$;
 revoke execute on function metrics.rule_compliance_evidence(date, date, text, text, text, integer) from public;
@@ -1190,6 +1197,7 @@ declare
   ends_at timestamptz;
   references_read bigint[];
   names text[];
+  reference_names text[];
   rows_in_all bigint;
 begin
   perform metrics.require_reader();
@@ -1198,8 +1206,8 @@ begin
   perform metrics.require_measurement(measurement_series_evidence.name, measurement_series_evidence.attributes);
   starts_at := metrics.midnight(asked.since, asked.time_zone);
   ends_at := metrics.midnight(asked.until, asked.time_zone);
-  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}')
-  into references_read, names
+  select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}'), coalesce(array_agg(s.reference), '{}')
+  into references_read, names, reference_names
   from metrics.selected_references(repository, team) as s;
 
   select coalesce(sum(m.measurements), 0)
@@ -1230,11 +1238,11 @@ begin
     null::text,
     null::text,
     e.attributes,
-    metrics.evidence_page_key(e.measured_at, e.label, 'measurement', e.external_id),
+    metrics.evidence_page_key(e.measured_at, e.label, 'measurement', e.external_id, e.reference),
     rows_in_all
   from (
-    select r.label, m.*
-    from unnest(references_read, names) as r (reference_id, label)
+    select r.label, r.reference, m.*
+    from unnest(references_read, names, reference_names) as r (reference_id, label, reference)
     -- A page of each reference, in the order of its index: the page of all is among them.
     cross join lateral (
       select k.*
@@ -1247,16 +1255,16 @@ begin
         and (measurement_series_evidence.attributes is null or k.attributes @> measurement_series_evidence.attributes)
         and (
           after.happened_at is null
-          or (k.measured_at, r.label collate "C", 'measurement' collate "C", k.external_id collate "C")
-            > (after.happened_at, after.repository, after.kind, after.external_id)
+          or (k.measured_at, r.label collate "C", 'measurement' collate "C", k.external_id collate "C", r.reference collate "C")
+            > (after.happened_at, after.repository, after.kind, after.external_id, after.reference)
         )
       order by k.measured_at, k.external_id collate "C"
       limit asked.page_size
     ) as m
-    order by m.measured_at, r.label collate "C", m.external_id collate "C"
+    order by m.measured_at, r.label collate "C", m.external_id collate "C", r.reference collate "C"
     limit asked.page_size
   ) as e
-  order by e.measured_at, e.label collate "C", e.external_id collate "C";
+  order by e.measured_at, e.label collate "C", e.external_id collate "C", e.reference collate "C";
 end
 $$;
 revoke execute on function metrics.measurement_series_evidence(text, jsonb, date, date, text, text, text, integer) from public;

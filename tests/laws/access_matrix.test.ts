@@ -268,7 +268,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
       "deployment_url(kind text, reference bigint, id text)": "deployment_url('deployment', 1, '1')",
       "failures_of(deployment bigint)": "failures_of(1)",
       "evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text, reference text)":
-        "evidence_page_key(now(), '', '', '')",
+        "evidence_page_key(now(), '', '', '', '')",
       "flaky_cases(reference_ids bigint[], starts_at timestamp with time zone, ends_at timestamp with time zone)":
         "flaky_cases('{1}', '-infinity', 'infinity')",
       "flaky_pairs(asked metrics.period, reference_ids bigint[], only_branch text, only_pipeline text, only_job text)":

@@ -1,7 +1,7 @@
 begin;
 set local search_path = extensions;
 create extension if not exists pgtap with schema extensions;
-select plan(9);
+select plan(20);
 
 -- A delivery from this source, in which the references of its repository are NAME.
 create function pg_temp.tell(source text, id text, name text, facts text)
@@ -52,6 +52,30 @@ select pg_temp.tell(source, 'history of ' || name, name, '{
     {"repository": "NAME", "external_id": "1", "environment": "production", "commit_sha": "1111111111111111111111111111111111111111", "status": "finished", "outcome": "success", "finished_at": "2026-03-03T08:00:00Z"},
     {"repository": "NAME", "external_id": "2", "environment": "production", "commit_sha": "2222222222222222222222222222222222222222", "status": "finished", "outcome": "success", "finished_at": "2026-03-03T09:00:00Z"},
     {"repository": "NAME", "external_id": "3", "environment": "production", "commit_sha": "1111111111111111111111111111111111111111", "status": "finished", "outcome": "success", "finished_at": "2026-03-03T10:00:00Z"}
+  ],
+  "pull_requests": [
+    {"repository": "NAME", "number": 1, "state": "merged", "opened_at": "2026-03-03T08:00:00Z", "merged_at": "2026-03-03T09:00:00Z"}
+  ],
+  "pipeline_runs": [
+    {"repository": "NAME", "external_id": "1", "attempt": 1, "pipeline": "ci", "status": "finished", "outcome": "success", "finished_at": "2026-03-03T09:00:00Z"}
+  ],
+  "jobs": [
+    {"repository": "NAME", "external_id": "1", "name": "build", "commit_sha": "a", "status": "finished", "outcome": "failure", "finished_at": "2026-03-03T08:00:00Z", "steps": [{"name": "make"}]},
+    {"repository": "NAME", "external_id": "2", "name": "build", "commit_sha": "a", "status": "finished", "outcome": "success", "finished_at": "2026-03-03T09:00:00Z", "steps": [{"name": "make"}]}
+  ],
+  "test_runs": [
+    {"repository": "NAME", "external_id": "1", "suite": "all", "commit_sha": "a", "started_at": "2026-03-03T08:00:00Z", "passed": [], "passed_count": 9, "failed_count": 2},
+    {"repository": "NAME", "external_id": "2", "suite": "all", "commit_sha": "a", "started_at": "2026-03-03T09:00:00Z", "passed": [], "passed_count": 11, "failed_count": 0}
+  ],
+  "test_cases": [
+    {"repository": "NAME", "test_run_external_id": "1", "suite": "a", "name": "b c", "outcome": "passed", "retries": 1},
+    {"repository": "NAME", "test_run_external_id": "1", "suite": "a b", "name": "c", "outcome": "passed", "retries": 1}
+  ],
+  "rule_checks": [
+    {"repository": "NAME", "external_id": "1", "rule": "reviewed", "category": "review", "status": "compliant", "checked_at": "2026-03-03T09:00:00Z"}
+  ],
+  "measurements": [
+    {"repository": "NAME", "name": "size", "external_id": "1", "value": 1, "measured_at": "2026-03-03T09:00:00Z"}
   ]
 }')
 from (values ('github', 'github:1'), ('github-acme', 'github-acme:1'), ('github', '//github.com/acme/one')) as v (source, name);
@@ -75,18 +99,29 @@ select is(
   'and each has a key'
 );
 select results_eq(
-  format($$select p.rows, p.total from pg_temp.one_by_one(%L, '''2026-03-02'', ''2026-03-09''') as p$$, called || '_evidence'),
+  format($$select p.rows, p.total from pg_temp.one_by_one(%L, %L) as p$$, called || '_evidence', first || '''2026-03-02'', ''2026-03-09'''),
   format('values (%1$s::bigint, %1$s::bigint)', rows),
   called
 )
 from (
   values
-    ('deployment_frequency', 9),
-    ('change_lead_time', 4),
-    ('change_fail_rate', 11),
-    ('failed_deployment_recovery_time', 2),
-    ('deployment_rework_rate', 9)
-) as v (called, rows);
+    ('deployment_frequency', 9, ''),
+    ('change_lead_time', 4, ''),
+    ('change_fail_rate', 11, ''),
+    ('failed_deployment_recovery_time', 2, ''),
+    ('deployment_rework_rate', 9, ''),
+    ('pull_request_cycle_time', 3, ''),
+    ('pipeline_health', 3, ''),
+    ('job_health', 6, ''),
+    ('slowest_jobs', 6, ''),
+    ('flaky_jobs', 6, ''),
+    ('step_health', 6, ''),
+    ('pipeline_cost', 6, ''),
+    ('test_health', 6, ''),
+    ('flaky_tests', 6, ''),
+    ('rule_compliance', 3, ''),
+    ('measurement_series', 3, '''size'', null, ')
+) as v (called, rows, first);
 select results_eq(
   $$select p.rows, p.total from pg_temp.one_by_one('ingest_health_evidence', 'days => 1') as p$$,
   'values (2::bigint, 2::bigint)',
