@@ -109,8 +109,9 @@ declare
   today constant date := (now() at time zone (asked).time_zone)::date;
   first_day constant date := least((asked).since, (earlier).since);
   first_week constant date := date_trunc('week', first_day::timestamp)::date;
-  first_at constant timestamptz := metrics.midnight(first_day, time_zone);
-  ends_at constant timestamptz := metrics.midnight((asked).until, time_zone);
+  -- Whole weeks: of the days by which they miss the period something is to be taken away.
+  first_at constant timestamptz := metrics.midnight(first_week, time_zone);
+  ends_at constant timestamptz := metrics.midnight(date_trunc('week', ((asked).until + 6)::timestamp)::date, time_zone);
   is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
   service_ids bigint[];
   repository_ids bigint[];
