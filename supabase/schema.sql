@@ -1249,11 +1249,12 @@ comment on column metrics.jobs.updated_at is 'When this row last changed here. N
 comment on column metrics.jobs.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.jobs is 'One attempt of a job within a run each. Clocks compare by rank of the state, then time.';
 
--- table metrics.lead_time_weeks
-create table metrics.lead_time_weeks (
+-- table metrics.lead_time_spans
+create table metrics.lead_time_spans (
   generation integer not null,
   service_id bigint not null,
-  week date not null,
+  days smallint not null,
+  first_day date not null,
   is_bot boolean not null,
   repository_id bigint not null,
   from_commit integer not null,
@@ -1266,35 +1267,36 @@ create table metrics.lead_time_weeks (
   start_after_shipping integer not null,
   lead_tally numeric not null
 );
-alter table metrics.lead_time_weeks add constraint lead_time_weeks_pkey PRIMARY KEY (generation, service_id, week, is_bot);
-alter table metrics.lead_time_weeks enable row level security;
-create policy members_read on metrics.lead_time_weeks
+alter table metrics.lead_time_spans add constraint lead_time_spans_pkey PRIMARY KEY (generation, service_id, days, first_day, is_bot);
+alter table metrics.lead_time_spans enable row level security;
+create policy members_read on metrics.lead_time_spans
   as permissive
   for select
   to authenticated
   using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (repository_id IN ( SELECT metrics.readable_repositories() AS readable_repositories))));
-create policy readers_read on metrics.lead_time_weeks
+create policy readers_read on metrics.lead_time_spans
   as permissive
   for select
   to metrics_reader
   using (true);
-grant select on table metrics.lead_time_weeks to authenticated;
-grant select on table metrics.lead_time_weeks to metrics_reader;
-comment on column metrics.lead_time_weeks.first_deployment is 'Left out: shipped by the first deployment of the service.';
-comment on column metrics.lead_time_weeks.from_commit is 'Changes that began with their own commit.';
-comment on column metrics.lead_time_weeks.from_first_commit is 'Changes that began with the first commit of their pull request.';
-comment on column metrics.lead_time_weeks.from_pull_request_opened is 'Changes that began as their pull request was opened.';
-comment on column metrics.lead_time_weeks.generation is 'The generation that it belongs to.';
-comment on column metrics.lead_time_weeks.is_bot is 'Whether by bots or by humans.';
-comment on column metrics.lead_time_weeks.lead_tally is 'How long those took that count: a tally of their seconds, see metrics.tally_of.';
-comment on column metrics.lead_time_weeks.order_unknown is 'Left out: nobody knows whether they were shipped.';
-comment on column metrics.lead_time_weeks.repository_id is 'Repository of the service.';
-comment on column metrics.lead_time_weeks.rewritten is 'Left out: taken off the branch by force before they were shipped.';
-comment on column metrics.lead_time_weeks.service_id is 'Service.';
-comment on column metrics.lead_time_weeks.start_after_shipping is 'Left out: begun after they were shipped, by the clocks of those who say so.';
-comment on column metrics.lead_time_weeks.start_unknown is 'Left out: nobody knows when they began.';
-comment on column metrics.lead_time_weeks.week is 'Monday of the week in which they were shipped, or, of those that were not, begun.';
-comment on table metrics.lead_time_weeks is 'Changes of services by ISO week: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
+grant select on table metrics.lead_time_spans to authenticated;
+grant select on table metrics.lead_time_spans to metrics_reader;
+comment on column metrics.lead_time_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.lead_time_spans.first_day is 'Monday of the week, or the day, in which they were shipped, or, of those that were not, begun.';
+comment on column metrics.lead_time_spans.first_deployment is 'Left out: shipped by the first deployment of the service.';
+comment on column metrics.lead_time_spans.from_commit is 'Changes that began with their own commit.';
+comment on column metrics.lead_time_spans.from_first_commit is 'Changes that began with the first commit of their pull request.';
+comment on column metrics.lead_time_spans.from_pull_request_opened is 'Changes that began as their pull request was opened.';
+comment on column metrics.lead_time_spans.generation is 'The generation that it belongs to.';
+comment on column metrics.lead_time_spans.is_bot is 'Whether by bots or by humans.';
+comment on column metrics.lead_time_spans.lead_tally is 'How long those took that count: a tally of their seconds, see metrics.tally_of.';
+comment on column metrics.lead_time_spans.order_unknown is 'Left out: nobody knows whether they were shipped.';
+comment on column metrics.lead_time_spans.repository_id is 'Repository of the service.';
+comment on column metrics.lead_time_spans.rewritten is 'Left out: taken off the branch by force before they were shipped.';
+comment on column metrics.lead_time_spans.service_id is 'Service.';
+comment on column metrics.lead_time_spans.start_after_shipping is 'Left out: begun after they were shipped, by the clocks of those who say so.';
+comment on column metrics.lead_time_spans.start_unknown is 'Left out: nobody knows when they began.';
+comment on table metrics.lead_time_spans is 'Changes of services by ISO week, and again by day: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
 
 -- table metrics.measurements
 create table metrics.measurements (
@@ -1571,11 +1573,12 @@ comment on column metrics.prices.source is 'Where the price was read.';
 comment on column metrics.prices.valid_from is 'Monday of the first week that it holds for, until the next price of the label.';
 comment on table metrics.prices is 'Prices of runners by label and date, changed by metrics.set_price and metrics.remove_price. All in one currency.';
 
--- table metrics.pull_request_weeks
-create table metrics.pull_request_weeks (
+-- table metrics.pull_request_spans
+create table metrics.pull_request_spans (
   generation integer not null,
   reference_id bigint not null,
-  week date not null,
+  days smallint not null,
+  first_day date not null,
   is_bot boolean not null,
   pull_requests integer not null,
   coding numeric not null,
@@ -1585,32 +1588,33 @@ create table metrics.pull_request_weeks (
   deploy numeric not null,
   total numeric not null
 ) with (fillfactor=80);
-alter table metrics.pull_request_weeks add constraint pull_request_weeks_pkey PRIMARY KEY (generation, reference_id, week, is_bot);
-alter table metrics.pull_request_weeks enable row level security;
-create policy members_read on metrics.pull_request_weeks
+alter table metrics.pull_request_spans add constraint pull_request_spans_pkey PRIMARY KEY (generation, reference_id, days, first_day, is_bot);
+alter table metrics.pull_request_spans enable row level security;
+create policy members_read on metrics.pull_request_spans
   as permissive
   for select
   to authenticated
   using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (generation >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
-create policy readers_read on metrics.pull_request_weeks
+create policy readers_read on metrics.pull_request_spans
   as permissive
   for select
   to metrics_reader
   using (true);
-grant select on table metrics.pull_request_weeks to authenticated;
-grant select on table metrics.pull_request_weeks to metrics_reader;
-comment on column metrics.pull_request_weeks.coding is 'Tally of the time from the first commit until they were opened.';
-comment on column metrics.pull_request_weeks.deploy is 'Tally of the time from then until what they became was in production.';
-comment on column metrics.pull_request_weeks.generation is 'Generation in whose time zone the week is cut.';
-comment on column metrics.pull_request_weeks.is_bot is 'Whether these are those of bots, or those of humans.';
-comment on column metrics.pull_request_weeks.merge is 'Tally of the time from then until they were merged.';
-comment on column metrics.pull_request_weeks.pickup is 'Tally of the time until the first review.';
-comment on column metrics.pull_request_weeks.pull_requests is 'How many were merged.';
-comment on column metrics.pull_request_weeks.reference_id is 'Repository reference.';
-comment on column metrics.pull_request_weeks.review is 'Tally of the time from then until they were approved.';
-comment on column metrics.pull_request_weeks.total is 'Tally of the time from the first commit until they were merged.';
-comment on column metrics.pull_request_weeks.week is 'Monday of the week in which they were merged.';
-comment on table metrics.pull_request_weeks is 'Merged pull requests by ISO week, and how long each phase of them took, as tallies of their seconds: see metrics.tally_of. A row that counts nothing is not there.';
+grant select on table metrics.pull_request_spans to authenticated;
+grant select on table metrics.pull_request_spans to metrics_reader;
+comment on column metrics.pull_request_spans.coding is 'Tally of the time from the first commit until they were opened.';
+comment on column metrics.pull_request_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.pull_request_spans.deploy is 'Tally of the time from then until what they became was in production.';
+comment on column metrics.pull_request_spans.first_day is 'Monday of the week, or the day, in which they were merged.';
+comment on column metrics.pull_request_spans.generation is 'Generation in whose time zone weeks and days are cut.';
+comment on column metrics.pull_request_spans.is_bot is 'Whether these are those of bots, or those of humans.';
+comment on column metrics.pull_request_spans.merge is 'Tally of the time from then until they were merged.';
+comment on column metrics.pull_request_spans.pickup is 'Tally of the time until the first review.';
+comment on column metrics.pull_request_spans.pull_requests is 'How many were merged.';
+comment on column metrics.pull_request_spans.reference_id is 'Repository reference.';
+comment on column metrics.pull_request_spans.review is 'Tally of the time from then until they were approved.';
+comment on column metrics.pull_request_spans.total is 'Tally of the time from the first commit until they were merged.';
+comment on table metrics.pull_request_spans is 'Merged pull requests by ISO week, and again by day, and how long each phase of them took, as tallies of their seconds: see metrics.tally_of. A row that counts nothing is not there.';
 
 -- table metrics.pull_requests
 create table metrics.pull_requests (
@@ -2120,11 +2124,12 @@ comment on column metrics.service_deployments.repository_id is 'Repository of th
 comment on column metrics.service_deployments.service_id is 'Service.';
 comment on table metrics.service_deployments is 'Derived: production deployments of services, those of one rollout as one. Times are known of all.';
 
--- table metrics.service_weeks
-create table metrics.service_weeks (
+-- table metrics.service_spans
+create table metrics.service_spans (
   generation integer not null,
   service_id bigint not null,
-  week date not null,
+  days smallint not null,
+  first_day date not null,
   environment text not null,
   repository_id bigint not null,
   deployments integer default 0 not null,
@@ -2142,40 +2147,41 @@ create table metrics.service_weeks (
   recovered integer default 0 not null,
   recovery_tally numeric default 0 not null
 );
-alter table metrics.service_weeks add constraint service_weeks_pkey PRIMARY KEY (generation, service_id, week, environment);
-alter table metrics.service_weeks enable row level security;
-create policy members_read on metrics.service_weeks
+alter table metrics.service_spans add constraint service_spans_pkey PRIMARY KEY (generation, service_id, days, first_day, environment);
+alter table metrics.service_spans enable row level security;
+create policy members_read on metrics.service_spans
   as permissive
   for select
   to authenticated
   using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (repository_id IN ( SELECT metrics.readable_repositories() AS readable_repositories))));
-create policy readers_read on metrics.service_weeks
+create policy readers_read on metrics.service_spans
   as permissive
   for select
   to metrics_reader
   using (true);
-grant select on table metrics.service_weeks to authenticated;
-grant select on table metrics.service_weeks to metrics_reader;
-comment on column metrics.service_weeks.by_day is 'Successful ones by day, Monday first.';
-comment on column metrics.service_weeks.deployments is 'Successful ones.';
-comment on column metrics.service_weeks.environment is 'Environment.';
-comment on column metrics.service_weeks.failed_attempts is 'Those that did not reach the environment.';
-comment on column metrics.service_weeks.failed_changes is 'Successful ones that failed afterwards.';
-comment on column metrics.service_weeks.firsts is 'Whether the service''s first is among them.';
-comment on column metrics.service_weeks.fixed_forward is 'Failed ones that were fixed forward.';
-comment on column metrics.service_weeks.generation is 'The generation that it belongs to.';
-comment on column metrics.service_weeks.incidents is 'Failed ones with an incident.';
-comment on column metrics.service_weeks.open_failures is 'Those of them that nothing has ended yet.';
-comment on column metrics.service_weeks.recovered is 'Failures that ended in this week, whenever they were deployed.';
-comment on column metrics.service_weeks.recovery_tally is 'How long those took to end: a tally of their seconds, see metrics.tally_of.';
-comment on column metrics.service_weeks.redeploys is 'Successful ones of the commit that was there.';
-comment on column metrics.service_weeks.repository_id is 'Repository of the service.';
-comment on column metrics.service_weeks.rework is 'Successful ones that rolled back or fixed another.';
-comment on column metrics.service_weeks.rolled_back is 'Failed ones that were rolled back.';
-comment on column metrics.service_weeks.service_id is 'Service.';
-comment on column metrics.service_weeks.unknown_commits is 'Successful ones of a commit that is not on the default branch.';
-comment on column metrics.service_weeks.week is 'Monday of the week in which they were done, or ended.';
-comment on table metrics.service_weeks is 'Production deployments of services by ISO week and environment. Equals its recomputation from service_deployments.';
+grant select on table metrics.service_spans to authenticated;
+grant select on table metrics.service_spans to metrics_reader;
+comment on column metrics.service_spans.by_day is 'Successful ones by day of the week, Monday first.';
+comment on column metrics.service_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.service_spans.deployments is 'Successful ones.';
+comment on column metrics.service_spans.environment is 'Environment.';
+comment on column metrics.service_spans.failed_attempts is 'Those that did not reach the environment.';
+comment on column metrics.service_spans.failed_changes is 'Successful ones that failed afterwards.';
+comment on column metrics.service_spans.first_day is 'Monday of the week, or the day, in which they were done, or ended.';
+comment on column metrics.service_spans.firsts is 'Whether the service''s first is among them.';
+comment on column metrics.service_spans.fixed_forward is 'Failed ones that were fixed forward.';
+comment on column metrics.service_spans.generation is 'The generation that it belongs to.';
+comment on column metrics.service_spans.incidents is 'Failed ones with an incident.';
+comment on column metrics.service_spans.open_failures is 'Those of them that nothing has ended yet.';
+comment on column metrics.service_spans.recovered is 'Failures that ended then, whenever they were deployed.';
+comment on column metrics.service_spans.recovery_tally is 'How long those took to end: a tally of their seconds, see metrics.tally_of.';
+comment on column metrics.service_spans.redeploys is 'Successful ones of the commit that was there.';
+comment on column metrics.service_spans.repository_id is 'Repository of the service.';
+comment on column metrics.service_spans.rework is 'Successful ones that rolled back or fixed another.';
+comment on column metrics.service_spans.rolled_back is 'Failed ones that were rolled back.';
+comment on column metrics.service_spans.service_id is 'Service.';
+comment on column metrics.service_spans.unknown_commits is 'Successful ones of a commit that is not on the default branch.';
+comment on table metrics.service_spans is 'Production deployments of services by environment and ISO week, and again by day. Equals its recomputation from service_deployments.';
 
 -- table metrics.services
 create table metrics.services (
@@ -3836,7 +3842,7 @@ begin
   return null;
 end
 $function$;
-comment on function metrics.changes_changed() is 'Counts changes by week as they change.';
+comment on function metrics.changes_changed() is 'Counts changes by week and day as they change.';
 
 -- function metrics.checked_pattern(argument text, pattern text)
 CREATE OR REPLACE FUNCTION metrics.checked_pattern(argument text, pattern text)
@@ -4264,8 +4270,8 @@ CREATE OR REPLACE FUNCTION metrics.count_changes(gone metrics.changes[], come me
  SET enable_hashjoin TO 'on'
 AS $function$
 begin
-  insert into metrics.lead_time_weeks as t (
-    generation, service_id, week, is_bot, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
+  insert into metrics.lead_time_spans as t (
+    generation, service_id, days, first_day, is_bot, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
     start_unknown, start_after_shipping, lead_tally
   )
   select *
@@ -4273,7 +4279,8 @@ begin
     select
       c.generation,
       c.service_id,
-      metrics.week_of(l.at, g.time_zone) as week,
+      s.days,
+      s.first_day,
       c.is_bot,
       min(c.repository_id) as repository_id,
       coalesce(sum(u.n) filter (where l.label = 'commit'), 0) as from_commit,
@@ -4301,16 +4308,17 @@ begin
     join metrics.generations as g
       on g.id = c.generation
       and g.state <> 'retired'
+    cross join lateral metrics.spans_of(l.at, g.time_zone) as s
     where l.at is not null
       and coalesce(c.exclusion, '') not in ('no_change', 'merge_commit', 'taken_off', 'waiting')
-    group by c.generation, c.service_id, 3, c.is_bot
+    group by c.generation, c.service_id, s.days, s.first_day, c.is_bot
   ) as a
   where (
     a.from_commit, a.from_first_commit, a.from_pull_request_opened, a.first_deployment, a.rewritten, a.order_unknown, a.start_unknown, a.start_after_shipping,
     a.lead_tally
   ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
-  order by a.generation, a.service_id, a.week, a.is_bot
-  on conflict on constraint lead_time_weeks_pkey do update set
+  order by a.generation, a.service_id, a.days, a.first_day, a.is_bot
+  on conflict on constraint lead_time_spans_pkey do update set
     from_commit = t.from_commit + excluded.from_commit,
     from_first_commit = t.from_first_commit + excluded.from_first_commit,
     from_pull_request_opened = t.from_pull_request_opened + excluded.from_pull_request_opened,
@@ -4321,25 +4329,27 @@ begin
     start_after_shipping = t.start_after_shipping + excluded.start_after_shipping,
     lead_tally = t.lead_tally + excluded.lead_tally;
 
-  -- A week in which nothing is left has no row.
-  delete from metrics.lead_time_weeks as t
+  -- A week or day in which nothing is left has no row.
+  delete from metrics.lead_time_spans as t
   using (
-    select distinct o.generation, o.service_id, metrics.week_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as week, o.is_bot
+    select distinct o.generation, o.service_id, s.days, s.first_day, o.is_bot
     from unnest(gone) as o
     join metrics.generations as g
       on g.id = o.generation
       and g.state <> 'retired'
+    cross join lateral metrics.spans_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as s
     where coalesce(o.shipped_at, o.started_at) is not null
   ) as k
   where t.generation = k.generation
     and t.service_id = k.service_id
-    and t.week = k.week
+    and t.days = k.days
+    and t.first_day = k.first_day
     and t.is_bot = k.is_bot
     and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
       + t.start_after_shipping = 0;
 end
 $function$;
-comment on function metrics.count_changes(gone metrics.changes[], come metrics.changes[]) is 'Keeps lead_time_weeks equal to changes, of which these rows went and these came.';
+comment on function metrics.count_changes(gone metrics.changes[], come metrics.changes[]) is 'Keeps lead_time_spans equal to changes, of which these rows went and these came.';
 
 -- function metrics.count_checks(counted metrics.counted_check[])
 CREATE OR REPLACE FUNCTION metrics.count_checks(counted metrics.counted_check[])
@@ -4407,15 +4417,24 @@ declare
   today constant date := (now() at time zone (asked).time_zone)::date;
   first_day constant date := least((asked).since, (earlier).since);
   first_week constant date := date_trunc('week', first_day::timestamp)::date;
-  -- Whole weeks: of the days by which they miss the period something is to be taken away.
-  first_at constant timestamptz := metrics.midnight(first_week, time_zone);
-  ends_at constant timestamptz := metrics.midnight(date_trunc('week', ((asked).until + 6)::timestamp)::date, time_zone);
+  first_at constant timestamptz := metrics.midnight(first_day, time_zone);
+  ends_at constant timestamptz := metrics.midnight((asked).until, time_zone);
   is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
   service_ids bigint[];
   repository_ids bigint[];
   names text[];
   is_unknown boolean;
   has_incidents boolean := false;
+  days_read constant date[] := array(
+    select s.first_day
+    from metrics.counted_spans_of(asked) as s
+    where s.days = 1
+    union
+    select s.first_day
+    from metrics.counted_spans_of(earlier) as s
+    where s.days = 1
+      and (earlier).since is not null
+  );
 begin
   select
     coalesce(array_agg(s.service_id order by s.service_id), '{}'),
@@ -4460,25 +4479,10 @@ begin
     from periods as p
     cross join lateral metrics.nearest_weeks_of(p.period) as w
   ),
-  -- The days by which the counted weeks of a bucket miss it.
-  days_off as materialized (
-    select w.is_asked, w.bucket_start, d.first_day + i.n as day, d.times
-    from weeks as w
-    cross join lateral (
-      values
-        (w.first_day, w.end_day, case when not w.is_counted then 1 end),
-        (w.week, w.first_day, case when w.is_counted then -1 end),
-        (w.end_day, w.week + 7, case when w.is_counted then -1 end)
-    ) as d (first_day, end_day, times)
-    cross join lateral generate_series(0, d.end_day - d.first_day - 1) as i (n)
-    where d.times is not null
-  ),
-  stretches_off as materialized (
-    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
-    from (
-      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
-      from days_off as d
-    ) as r
+  spans as materialized (
+    select p.is_asked, s.bucket_start, s.days, s.first_day, s.times
+    from periods as p
+    cross join lateral metrics.counted_spans_of(p.period) as s
   ),
   grid as materialized (
     select
@@ -4509,11 +4513,12 @@ begin
     ) as f
     group by c.name
   ),
-  service_weeks as materialized (
+  service_counts as materialized (
     select
       c.name,
       c.is_shown,
-      t.week,
+      t.days,
+      t.first_day,
       sum(t.deployments) as deployments,
       sum(t.redeploys) as redeploys,
       sum(t.firsts) as firsts,
@@ -4527,102 +4532,54 @@ begin
       sum(t.rework) as rework,
       (sum(t.by_day[1]) > 0)::integer + (sum(t.by_day[2]) > 0)::integer + (sum(t.by_day[3]) > 0)::integer
         + (sum(t.by_day[4]) > 0)::integer + (sum(t.by_day[5]) > 0)::integer + (sum(t.by_day[6]) > 0)::integer
-        + (sum(t.by_day[7]) > 0)::integer as days,
+        + (sum(t.by_day[7]) > 0)::integer as days_with_any,
       sum(t.recovered) as recovered,
       sum(t.recovery_tally) as recovery_tally
     from selection as c
     cross join lateral (
       select *
-      from metrics.service_weeks as o
+      from metrics.service_spans as o
       where o.generation = (asked).generation
         and o.service_id = c.service_id
-        and o.week >= first_week
-        and o.week < (asked).until
+        and o.days = 7
+        and o.first_day >= first_week
+        and o.first_day < (asked).until
+        and (environment is null or o.environment = environment)
+      union all
+      select *
+      from metrics.service_spans as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.days = 1
+        and o.first_day = any(days_read)
         and (environment is null or o.environment = environment)
       offset 0
     ) as t
-    group by c.name, c.is_shown, t.week
+    group by c.name, c.is_shown, t.days, t.first_day
   ),
-  deployed as (
+  deployed as materialized (
     select
-      u.name,
-      u.is_asked,
-      u.bucket_start,
-      sum(u.deployments) as deployments,
-      sum(u.redeploys) as redeploys,
-      sum(u.firsts) as firsts,
-      sum(u.unknown_commits) as unknown_commits,
-      sum(u.failed_attempts) as failed_attempts,
-      sum(u.failed_changes) as failed_changes,
-      sum(u.open_failures) as open_failures,
-      sum(u.rolled_back) as rolled_back,
-      sum(u.incidents) as incidents,
-      sum(u.fixed_forward) as fixed_forward,
-      sum(u.rework) as rework
-    from (
-      select
-        r.name, w.is_asked, w.bucket_start, r.deployments, r.redeploys, r.firsts, r.unknown_commits, r.failed_attempts, r.failed_changes,
-        r.open_failures, r.rolled_back, r.incidents, r.fixed_forward, r.rework
-      from service_weeks as r
-      join weeks as w
-        on w.week = r.week
-        and w.is_counted
-      where r.is_shown
-      union all
-      select
-        o.name,
-        o.is_asked,
-        o.bucket_start,
-        o.times * (o.outcome = 'success')::integer,
-        o.times * o.is_redeploy::integer,
-        o.times * o.is_first::integer,
-        o.times * (o.outcome = 'success' and o.is_unknown_commit)::integer,
-        o.times * (o.outcome = 'failure')::integer,
-        o.times * (o.causes is not null)::integer,
-        o.times * (o.causes is not null and not o.is_recovered)::integer,
-        o.times * coalesce('rolled_back' = any(o.causes), false)::integer,
-        o.times * coalesce('incident' = any(o.causes), false)::integer,
-        o.times * coalesce('fixed_forward' = any(o.causes), false)::integer,
-        o.times * o.is_rework::integer
-      from (
-        select
-          c.name,
-          d.is_asked,
-          d.bucket_start,
-          t.outcome,
-          t.is_redeploy,
-          t.is_first,
-          t.is_unknown_commit,
-          t.causes,
-          t.is_recovered,
-          t.is_rework,
-          sum(d.times) as times
-        from stretches_off as s
-        cross join chosen as c
-        cross join lateral (
-          select
-            o.outcome,
-            o.is_redeploy,
-            o.is_first,
-            o.position is null as is_unknown_commit,
-            o.causes,
-            o.recovered_at is not null as is_recovered,
-            o.is_rework,
-            (o.at at time zone time_zone)::date as day
-          from metrics.service_deployments as o
-          where o.generation = (asked).generation
-            and o.service_id = c.service_id
-            and o.at >= s.starts_at
-            and o.at < s.ends_at
-            and (environment is null or o.environment = environment)
-          offset 0
-        ) as t
-        join days_off as d
-          on d.day = t.day
-        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-      ) as o
-    ) as u
-    group by u.name, u.is_asked, u.bucket_start
+      r.name,
+      s.is_asked,
+      s.bucket_start,
+      sum(s.times * r.deployments) as deployments,
+      sum(s.times * r.redeploys) as redeploys,
+      sum(s.times * r.firsts) as firsts,
+      sum(s.times * r.unknown_commits) as unknown_commits,
+      sum(s.times * r.failed_attempts) as failed_attempts,
+      sum(s.times * r.failed_changes) as failed_changes,
+      sum(s.times * r.open_failures) as open_failures,
+      sum(s.times * r.rolled_back) as rolled_back,
+      sum(s.times * r.incidents) as incidents,
+      sum(s.times * r.fixed_forward) as fixed_forward,
+      sum(s.times * r.rework) as rework,
+      sum(s.times * r.recovery_tally) as recovery_tally
+    from service_counts as r
+    join spans as s
+      on s.days = r.days
+      and s.first_day = r.first_day
+    where r.is_shown
+    group by r.name, s.is_asked, s.bucket_start
   ),
   -- Days with a deployment, of each whole week since the group's first.
   weekly as (
@@ -4630,95 +4587,71 @@ begin
       f.name,
       w.is_asked,
       w.bucket_start,
-      percentile_disc(0.5) within group (order by coalesce(r.days, 0)) as days_per_week
+      percentile_disc(0.5) within group (order by coalesce(r.days_with_any, 0)) as days_per_week
     from firsts as f
     join weeks as w
       on w.end_day = w.first_day + 7
       and w.week >= metrics.week_of(f.at, time_zone)
       and w.week + 7 <= today
-    left join service_weeks as r
+    left join service_counts as r
       on r.name = f.name
-      and r.week = w.week
+      and r.days = 7
+      and r.first_day = w.week
     where 'frequency' = any(wanted)
     group by f.name, w.is_asked, w.bucket_start
   ),
-  -- Few are read one by one, so that their percentiles are exact; many by their weeks.
+  -- Few are read one by one, so that their percentiles are exact; of many the counts are.
   recovery_sizes as materialized (
     select p.is_asked, coalesce(sum(r.recovered), 0) <= 2000 as is_small
     from periods as p
     -- A week that several buckets share is in it once.
     left join (select distinct o.is_asked, o.week from weeks as o) as w
       on w.is_asked = p.is_asked
-    left join service_weeks as r
-      on r.week = w.week
+    left join service_counts as r
+      on r.days = 7
+      and r.first_day = w.week
     where 'recovery' = any(wanted)
     group by p.is_asked
-  ),
-  recovery_days as materialized (
-    select d.is_asked, d.bucket_start, d.day, 1 as times
-    from recovery_sizes as z
-    join days as d
-      on d.is_asked = z.is_asked
-    where z.is_small
-    union all
-    select d.is_asked, d.bucket_start, d.day, d.times
-    from recovery_sizes as z
-    join days_off as d
-      on d.is_asked = z.is_asked
-    where not z.is_small
   ),
   recovery_stretches as materialized (
     select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
     from (
       select unnest(range_agg(daterange(d.day, d.day + 1))) as days
-      from recovery_days as d
+      from recovery_sizes as z
+      join days as d
+        on d.is_asked = z.is_asked
+      where z.is_small
     ) as r
   ),
   recovery_values as materialized (
-    select u.name, u.is_asked, u.bucket_start, u.value, sum(u.n) as n
-    from (
-      select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
-      from (
-        select r.name, w.is_asked, w.bucket_start, sum(r.recovery_tally) as tally
-        from recovery_sizes as z
-        join weeks as w
-          on w.is_asked = z.is_asked
-          and w.is_counted
-        join service_weeks as r
-          on r.week = w.week
-          and r.is_shown
-        where not z.is_small
-        group by r.name, w.is_asked, w.bucket_start
-      ) as r
-      cross join lateral metrics.counts_of(r.tally) as k
-      union all
-      select
-        c.name,
-        d.is_asked,
-        d.bucket_start,
-        case when z.is_small then t.recovery_seconds else metrics.seconds_of(metrics.bucket_of(t.recovery_seconds)) end,
-        d.times
-      from recovery_stretches as s
-      cross join chosen as c
-      cross join lateral (
-        select o.recovery_seconds, (o.recovered_at at time zone time_zone)::date as day
-        from metrics.service_deployments as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.causes is not null
-          and o.recovered_at >= s.starts_at
-          and o.recovered_at < s.ends_at
-          and o.recovery_seconds is not null
-          and (environment is null or o.environment = environment)
-        offset 0
-      ) as t
-      join recovery_days as d
-        on d.day = t.day
-      join recovery_sizes as z
-        on z.is_asked = d.is_asked
-    ) as u
-    group by u.name, u.is_asked, u.bucket_start, u.value
-    having sum(u.n) > 0
+    select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
+    from recovery_sizes as z
+    join deployed as r
+      on r.is_asked = z.is_asked
+    cross join lateral metrics.counts_of(r.recovery_tally) as k
+    where not z.is_small
+    union all
+    select c.name, d.is_asked, d.bucket_start, t.recovery_seconds, count(*)
+    from recovery_stretches as s
+    cross join chosen as c
+    cross join lateral (
+      select o.recovery_seconds, (o.recovered_at at time zone time_zone)::date as day
+      from metrics.service_deployments as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.causes is not null
+        and o.recovered_at >= s.starts_at
+        and o.recovered_at < s.ends_at
+        and o.recovery_seconds is not null
+        and (environment is null or o.environment = environment)
+      offset 0
+    ) as t
+    join days as d
+      on d.day = t.day
+    join recovery_sizes as z
+      on z.is_asked = d.is_asked
+      and z.is_small
+    group by 1, 2, 3, 4
   ),
   recoveries as (
     select
@@ -4738,11 +4671,12 @@ begin
     ) as v
     group by v.name, v.is_asked, v.bucket_start
   ),
-  lead_weeks as materialized (
+  lead_counts as materialized (
     select
       c.name,
       c.is_shown,
-      t.week,
+      t.days,
+      t.first_day,
       sum(t.from_commit) as from_commit,
       sum(t.from_first_commit) as from_first_commit,
       sum(t.from_pull_request_opened) as from_pull_request_opened,
@@ -4755,19 +4689,28 @@ begin
     from selection as c
     cross join lateral (
       select *
-      from metrics.lead_time_weeks as o
+      from metrics.lead_time_spans as o
       where o.generation = (asked).generation
         and o.service_id = c.service_id
-        and o.week >= first_week
-        and o.week < (asked).until
+        and o.days = 7
+        and o.first_day >= first_week
+        and o.first_day < (asked).until
+        and (with_bots or not o.is_bot)
+      union all
+      select *
+      from metrics.lead_time_spans as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.days = 1
+        and o.first_day = any(days_read)
         and (with_bots or not o.is_bot)
       offset 0
     ) as t
     where 'lead' = any(wanted)
       and environment is null
-    group by c.name, c.is_shown, t.week
+    group by c.name, c.is_shown, t.days, t.first_day
   ),
-  -- Of one environment, which weeks do not tell apart, each is read.
+  -- Of one environment, which counts do not tell apart, each is read.
   lead_sizes as materialized (
     select
       p.is_asked,
@@ -4775,69 +4718,48 @@ begin
     from periods as p
     left join (select distinct o.is_asked, o.week from weeks as o) as w
       on w.is_asked = p.is_asked
-    left join lead_weeks as r
-      on r.week = w.week
+    left join lead_counts as r
+      on r.days = 7
+      and r.first_day = w.week
     where 'lead' = any(wanted)
     group by p.is_asked
-  ),
-  lead_days as materialized (
-    select d.is_asked, d.bucket_start, d.day, 1 as times
-    from lead_sizes as z
-    join days as d
-      on d.is_asked = z.is_asked
-    where z.is_small
-    union all
-    select d.is_asked, d.bucket_start, d.day, d.times
-    from lead_sizes as z
-    join days_off as d
-      on d.is_asked = z.is_asked
-    where not z.is_small
   ),
   lead_stretches as materialized (
     select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
     from (
       select unnest(range_agg(daterange(d.day, d.day + 1))) as days
-      from lead_days as d
+      from lead_sizes as z
+      join days as d
+        on d.is_asked = z.is_asked
+      where z.is_small
     ) as r
   ),
-  lead_bucket_weeks as materialized (
+  led as materialized (
     select
       r.name,
-      w.is_asked,
-      w.bucket_start,
-      sum(r.from_commit) as from_commit,
-      sum(r.from_first_commit) as from_first_commit,
-      sum(r.from_pull_request_opened) as from_pull_request_opened,
-      sum(r.first_deployment) as first_deployment,
-      sum(r.rewritten) as rewritten,
-      sum(r.order_unknown) as order_unknown,
-      sum(r.start_unknown) as start_unknown,
-      sum(r.start_after_shipping) as start_after_shipping,
-      sum(r.lead_tally) as lead_tally
+      s.is_asked,
+      s.bucket_start,
+      sum(s.times * r.from_commit) as from_commit,
+      sum(s.times * r.from_first_commit) as from_first_commit,
+      sum(s.times * r.from_pull_request_opened) as from_pull_request_opened,
+      sum(s.times * r.first_deployment) as first_deployment,
+      sum(s.times * r.rewritten) as rewritten,
+      sum(s.times * r.order_unknown) as order_unknown,
+      sum(s.times * r.start_unknown) as start_unknown,
+      sum(s.times * r.start_after_shipping) as start_after_shipping,
+      sum(s.times * r.lead_tally) as lead_tally
     from lead_sizes as z
-    join weeks as w
-      on w.is_asked = z.is_asked
-      and w.is_counted
-    join lead_weeks as r
-      on r.week = w.week
+    join spans as s
+      on s.is_asked = z.is_asked
+    join lead_counts as r
+      on r.days = s.days
+      and r.first_day = s.first_day
       and r.is_shown
     where not z.is_small
-    group by r.name, w.is_asked, w.bucket_start
+    group by r.name, s.is_asked, s.bucket_start
   ),
-  -- By their seconds where percentiles are exact, else by their bucket: as bucket_of says, but thousands of calls of it would take longer
-  -- than the rest.
   lead_rows as materialized (
-    select
-      c.name,
-      d.is_asked,
-      d.bucket_start,
-      t.label,
-      case
-        when t.lead_seconds is null or z.is_small then t.lead_seconds
-        when t.lead_seconds = 0 then -32768
-        else greatest(floor(ln(t.lead_seconds) / ln(1.1::double precision)), -32767)
-      end as value,
-      sum(d.times) as n
+    select c.name, d.is_asked, d.bucket_start, t.label, t.lead_seconds, count(*) as n
     from lead_stretches as s
     cross join chosen as c
     cross join lateral (
@@ -4855,29 +4777,33 @@ begin
         and (environment is null or exists (select from metrics.service_deployments as d where d.id = o.shipped_by and d.environment = environment))
       offset 0
     ) as t
-    join lead_days as d
+    join days as d
       on d.day = t.day
     join lead_sizes as z
       on z.is_asked = d.is_asked
+      and z.is_small
     group by 1, 2, 3, 4, 5
     union all
     -- What was not shipped counts in the days in which it began.
-    select c.name, d.is_asked, d.bucket_start, t.exclusion, null, sum(d.times)
-    from chosen as c
+    select c.name, d.is_asked, d.bucket_start, t.exclusion, null, count(*)
+    from lead_stretches as s
+    cross join chosen as c
     cross join lateral (
       select o.exclusion, (o.started_at at time zone time_zone)::date as day
       from metrics.changes as o
       where o.generation = (asked).generation
         and o.service_id = c.service_id
         and o.exclusion in ('rewritten', 'order_unknown')
-        and o.started_at >= first_at
-        and o.started_at < ends_at
+        and o.started_at >= s.starts_at
+        and o.started_at < s.ends_at
         and (with_bots or not o.is_bot)
       offset 0
     ) as t
-    join lead_days as d
+    join days as d
       on d.day = t.day
-    where 'lead' = any(wanted)
+    join lead_sizes as z
+      on z.is_asked = d.is_asked
+      and z.is_small
     group by 1, 2, 3, 4
   ),
   told as (
@@ -4892,7 +4818,7 @@ begin
       select u.name, u.is_asked, u.bucket_start, u.label, sum(u.n) as n
       from (
         select r.name, r.is_asked, r.bucket_start, v.label, v.n
-        from lead_bucket_weeks as r
+        from led as r
         cross join lateral (
           values
             ('commit', r.from_commit),
@@ -4930,19 +4856,12 @@ begin
         select u.name, u.is_asked, u.bucket_start, u.value, sum(u.n) as n
         from (
           select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
-          from lead_bucket_weeks as r
+          from led as r
           cross join lateral metrics.counts_of(r.lead_tally) as k
           union all
-          select
-            r.name,
-            r.is_asked,
-            r.bucket_start,
-            case when z.is_small then r.value else metrics.seconds_of(r.value::smallint) end,
-            r.n
+          select r.name, r.is_asked, r.bucket_start, r.lead_seconds, r.n
           from lead_rows as r
-          join lead_sizes as z
-            on z.is_asked = r.is_asked
-          where r.value is not null
+          where r.lead_seconds is not null
         ) as u
         group by u.name, u.is_asked, u.bucket_start, u.value
         having sum(u.n) > 0
@@ -5090,7 +5009,7 @@ end
 $function$;
 grant execute on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to authenticated;
 grant execute on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to metrics_reader;
-comment on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) is 'Counts what numbers about deployments are made of, for each bucket and group of a period and of one before it, if any: from the weeks nearest to each bucket as they were counted, and from the facts of the days by which those miss it.';
+comment on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) is 'Counts what numbers about deployments are made of, for each bucket and group of a period and of one before it, if any: from the weeks nearest to each bucket and the days by which those miss it, as they were counted.';
 
 -- function metrics.count_deploys(added metrics.changes[], removed metrics.changes[])
 CREATE OR REPLACE FUNCTION metrics.count_deploys(added metrics.changes[], removed metrics.changes[])
@@ -5100,10 +5019,10 @@ CREATE OR REPLACE FUNCTION metrics.count_deploys(added metrics.changes[], remove
  SET enable_seqscan TO 'off'
 AS $function$
 begin
-  insert into metrics.pull_request_weeks as t (
-    generation, reference_id, week, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+  insert into metrics.pull_request_spans as t (
+    generation, reference_id, days, first_day, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
   )
-  select d.generation, d.reference_id, metrics.week_of(d.merged_at, g.time_zone), d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
+  select d.generation, d.reference_id, s.days, s.first_day, d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
   from (
     select
       c.generation,
@@ -5151,25 +5070,28 @@ begin
     on g.id = d.generation
     -- What was counted of a generation that nobody reads any more is deleted as it is.
     and g.state <> 'retired'
+  cross join lateral metrics.spans_of(d.merged_at, g.time_zone) as s
   where d.tally is not null
-  group by 1, 2, 3, 4
+  group by 1, 2, 3, 4, 5
   having sum(d.tally) <> 0
-  order by 1, 2, 3, 4
-  on conflict on constraint pull_request_weeks_pkey do update set deploy = t.deploy + excluded.deploy;
+  order by 1, 2, 3, 4, 5
+  on conflict on constraint pull_request_spans_pkey do update set deploy = t.deploy + excluded.deploy;
 
   if cardinality(removed) = 0 then
     return;
   end if;
-  delete from metrics.pull_request_weeks as t
+  delete from metrics.pull_request_spans as t
   using (
-    select distinct r.generation, r.pull_request_reference_id as reference_id, metrics.week_of(r.merged_at, g.time_zone) as week
+    select distinct r.generation, r.pull_request_reference_id as reference_id, s.days, s.first_day
     from unnest(removed) as r
     join metrics.generations as g
       on g.id = r.generation
+    cross join lateral metrics.spans_of(r.merged_at, g.time_zone) as s
   ) as k
   where t.generation = k.generation
     and t.reference_id = k.reference_id
-    and t.week = k.week
+    and t.days = k.days
+    and t.first_day = k.first_day
     and (t.pull_requests, t.coding, t.pickup, t.review, t.merge, t.deploy, t.total) = (0, 0, 0, 0, 0, 0, 0);
 end
 $function$;
@@ -5592,15 +5514,16 @@ CREATE OR REPLACE FUNCTION metrics.count_pull_requests(added metrics.pull_reques
 AS $function$
 begin
   -- In the order of the keys, so that no two callers wait for each other.
-  insert into metrics.pull_request_weeks as t (
-    generation, reference_id, week, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+  insert into metrics.pull_request_spans as t (
+    generation, reference_id, days, first_day, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
   )
-  select n.generation, n.reference_id, n.week, n.is_bot, n.pull_requests, n.coding, n.pickup, n.review, n.merge, 0, n.total
+  select n.generation, n.reference_id, n.days, n.first_day, n.is_bot, n.pull_requests, n.coding, n.pickup, n.review, n.merge, 0, n.total
   from (
     select
       g.id as generation,
       c.reference_id,
-      metrics.week_of(c.merged_at, g.time_zone) as week,
+      s.days,
+      s.first_day,
       c.author_is_bot is true as is_bot,
       sum(c.sign) as pull_requests,
       coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.coding_seconds))) filter (where c.coding_seconds is not null), 0) as coding,
@@ -5620,12 +5543,13 @@ begin
         when generation_id is not null then g.id = generation_id
         else g.state = 'current' or (g.state = 'building' and (c.reference_id, c.merged_at) <= (g.counted_reference, g.counted_up_to))
       end
+    cross join lateral metrics.spans_of(c.merged_at, g.time_zone) as s
     where c.merged_at is not null
-    group by 1, 2, 3, 4
+    group by 1, 2, 3, 4, 5
   ) as n
   where (n.pull_requests, n.coding, n.pickup, n.review, n.merge, n.total) <> (0, 0, 0, 0, 0, 0)
-  order by n.generation, n.reference_id, n.week, n.is_bot
-  on conflict on constraint pull_request_weeks_pkey do update set
+  order by n.generation, n.reference_id, n.days, n.first_day, n.is_bot
+  on conflict on constraint pull_request_spans_pkey do update set
     pull_requests = t.pull_requests + excluded.pull_requests,
     coding = t.coding + excluded.coding,
     pickup = t.pickup + excluded.pickup,
@@ -5634,15 +5558,17 @@ begin
     total = t.total + excluded.total;
 
   if cardinality(removed) > 0 then
-    delete from metrics.pull_request_weeks as t
+    delete from metrics.pull_request_spans as t
     using (
-      select distinct g.id, r.reference_id, metrics.week_of(r.merged_at, g.time_zone) as week
+      select distinct g.id, r.reference_id, s.days, s.first_day
       from unnest(removed) as r
       cross join metrics.generations as g
+      cross join lateral metrics.spans_of(r.merged_at, g.time_zone) as s
     ) as k
     where t.generation = k.id
       and t.reference_id = k.reference_id
-      and t.week = k.week
+      and t.days = k.days
+      and t.first_day = k.first_day
       and (t.pull_requests, t.coding, t.pickup, t.review, t.merge, t.deploy, t.total) = (0, 0, 0, 0, 0, 0, 0);
   end if;
 end
@@ -5878,7 +5804,8 @@ begin
     select
       c.generation,
       c.service_id,
-      metrics.week_of(w.at, g.time_zone) as week,
+      s.days,
+      s.first_day,
       c.environment,
       c.repository_id,
       u.n,
@@ -5909,12 +5836,14 @@ begin
     join metrics.generations as g
       on g.id = c.generation
       and g.state <> 'retired'
+    cross join lateral metrics.spans_of(w.at, g.time_zone) as s
   ),
   added as (
     select
       c.generation,
       c.service_id,
-      c.week,
+      c.days,
+      c.first_day,
       c.environment,
       min(c.repository_id) as repository_id,
       coalesce(sum(c.n) filter (where c.is_deployed), 0) as deployments,
@@ -5940,14 +5869,14 @@ begin
       coalesce(sum(c.n) filter (where c.is_end), 0) as recovered,
       coalesce(sum(c.n * metrics.tally_of(metrics.bucket_of(c.recovery_seconds))) filter (where c.is_end), 0) as recovery_tally
     from counted as c
-    group by c.generation, c.service_id, c.week, c.environment
+    group by c.generation, c.service_id, c.days, c.first_day, c.environment
   )
-  insert into metrics.service_weeks as t (
-    generation, service_id, week, environment, repository_id, deployments, redeploys, firsts, unknown_commits, failed_attempts,
+  insert into metrics.service_spans as t (
+    generation, service_id, days, first_day, environment, repository_id, deployments, redeploys, firsts, unknown_commits, failed_attempts,
     failed_changes, open_failures, rolled_back, incidents, fixed_forward, rework, by_day, recovered, recovery_tally
   )
   select
-    a.generation, a.service_id, a.week, a.environment, a.repository_id, a.deployments, a.redeploys, a.firsts, a.unknown_commits,
+    a.generation, a.service_id, a.days, a.first_day, a.environment, a.repository_id, a.deployments, a.redeploys, a.firsts, a.unknown_commits,
     a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents, a.fixed_forward, a.rework, a.by_day, a.recovered,
     a.recovery_tally
   from added as a
@@ -5955,8 +5884,8 @@ begin
     a.deployments, a.redeploys, a.firsts, a.unknown_commits, a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents,
     a.fixed_forward, a.rework, a.by_day, a.recovered, a.recovery_tally
   ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, array[0, 0, 0, 0, 0, 0, 0]::bigint[], 0, 0)
-  order by 1, 2, 3, 4
-  on conflict on constraint service_weeks_pkey do update set
+  order by 1, 2, 3, 4, 5
+  on conflict on constraint service_spans_pkey do update set
     deployments = t.deployments + excluded.deployments,
     redeploys = t.redeploys + excluded.redeploys,
     firsts = t.firsts + excluded.firsts,
@@ -5980,27 +5909,29 @@ begin
     recovered = t.recovered + excluded.recovered,
     recovery_tally = t.recovery_tally + excluded.recovery_tally;
 
-  -- A week in which nothing is left has no row.
-  delete from metrics.service_weeks as t
+  -- A week or day in which nothing is left has no row.
+  delete from metrics.service_spans as t
   using (
-    select distinct o.generation, o.service_id, metrics.week_of(w.at, g.time_zone) as week, o.environment
+    select distinct o.generation, o.service_id, s.days, s.first_day, o.environment
     from unnest(gone) as o
     join lateral (values (o.at), (o.recovered_at)) as w (at)
       on w.at is not null
     join metrics.generations as g
       on g.id = o.generation
       and g.state <> 'retired'
+    cross join lateral metrics.spans_of(w.at, g.time_zone) as s
   ) as k
   where t.generation = k.generation
     and t.service_id = k.service_id
-    and t.week = k.week
+    and t.days = k.days
+    and t.first_day = k.first_day
     and t.environment = k.environment
     and t.deployments = 0
     and t.failed_attempts = 0
     and t.recovered = 0;
 end
 $function$;
-comment on function metrics.count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[]) is 'Keeps service_weeks equal to service_deployments, of which these rows went and these came.';
+comment on function metrics.count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[]) is 'Keeps service_spans equal to service_deployments, of which these rows went and these came.';
 
 -- function metrics.count_test_runs(counted metrics.counted_test_run[])
 CREATE OR REPLACE FUNCTION metrics.count_test_runs(counted metrics.counted_test_run[])
@@ -6051,6 +5982,33 @@ begin
 end
 $function$;
 comment on function metrics.count_test_runs(counted metrics.counted_test_run[]) is 'Adds what test runs count, in every generation that is kept.';
+
+-- function metrics.counted_spans_of(asked metrics.period)
+CREATE OR REPLACE FUNCTION metrics.counted_spans_of(asked metrics.period)
+ RETURNS TABLE(bucket_start date, days smallint, first_day date, times integer)
+ LANGUAGE plpgsql
+ IMMUTABLE ROWS 60
+ SET search_path TO ''
+AS $function$
+#variable_conflict use_column
+begin
+  return query
+  select w.bucket_start, d.days::smallint, d.first_day + d.days * i.n, d.times
+  from metrics.nearest_weeks_of(asked) as w
+  cross join lateral (
+    values
+      (7, w.week, w.week + 7, case when w.is_counted then 1 end),
+      (1, w.first_day, w.end_day, case when not w.is_counted then 1 end),
+      (1, w.week, w.first_day, case when w.is_counted then -1 end),
+      (1, w.end_day, w.week + 7, case when w.is_counted then -1 end)
+  ) as d (days, first_day, end_day, times)
+  cross join lateral generate_series(0, (d.end_day - d.first_day) / d.days - 1) as i (n)
+  where d.times is not null;
+end
+$function$;
+grant execute on function metrics.counted_spans_of(asked metrics.period) to authenticated;
+grant execute on function metrics.counted_spans_of(asked metrics.period) to metrics_reader;
+comment on function metrics.counted_spans_of(asked metrics.period) is 'The same for what is counted by day, too: the weeks and days that make up each bucket. times is 1 for those to add, -1 for the days to take away from a week that is counted whole.';
 
 -- function metrics.counts_of(tally numeric)
 CREATE OR REPLACE FUNCTION metrics.counts_of(tally numeric)
@@ -11745,8 +11703,8 @@ begin
   end loop;
 
   -- What was derived of it. Changes and deployments last: as they go, so does what was counted of them.
-  foreach fact_table in array array['postponed', 'deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_weeks',
-    'service_weeks', 'services'
+  foreach fact_table in array array['postponed', 'deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_spans',
+    'service_spans', 'services'
   ] loop
     exit when erased >= step;
     execute format(
@@ -11759,7 +11717,7 @@ begin
   end loop;
 
   -- What was counted of facts that were dropped before, or in a generation that nobody reads any more.
-  foreach fact_table in array array['pipeline_weeks', 'job_weeks', 'pull_request_weeks', 'test_weeks', 'rule_weeks'] loop
+  foreach fact_table in array array['pipeline_weeks', 'job_weeks', 'pull_request_spans', 'test_weeks', 'rule_weeks'] loop
     exit when erased >= step;
     execute format(
       'delete from metrics.%1$I where ctid in (
@@ -14758,35 +14716,38 @@ CREATE OR REPLACE FUNCTION metrics.merged_pull_requests(asked metrics.period, re
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
 AS $function$
+declare
+  days_read constant date[] := array(
+    select p.first_day
+    from metrics.counted_spans_of(asked) as p
+    where p.days = 1
+  );
 begin
   return (
-    select coalesce(sum(n.pull_requests), 0)
-    from (
-      select c.pull_requests
-      from unnest(merged_pull_requests.reference_ids) as r (reference_id)
-      cross join metrics.nearest_weeks_of(asked) as w
-      cross join lateral (
-        select sum(o.pull_requests) as pull_requests
-        from metrics.pull_request_weeks as o
-        where o.generation = asked.generation
-          and o.reference_id = r.reference_id
-          and o.week = w.week
-          and (with_bots or not o.is_bot)
-      ) as c
-      where w.is_counted
+    select coalesce(sum(p.times * c.pull_requests), 0)
+    from unnest(merged_pull_requests.reference_ids) as r (reference_id)
+    cross join lateral (
+      select o.days, o.first_day, o.pull_requests
+      from metrics.pull_request_spans as o
+      where o.generation = asked.generation
+        and o.reference_id = r.reference_id
+        and o.days = 7
+        and o.first_day > asked.since - 7
+        and o.first_day < asked.until
+        and (with_bots or not o.is_bot)
       union all
-      select d.times * p.pull_requests
-      from metrics.days_off_weeks_of(asked) as d
-      cross join unnest(merged_pull_requests.reference_ids) as r (reference_id)
-      cross join lateral (
-        select count(*) as pull_requests
-        from metrics.pull_requests as o
-        where o.reference_id = r.reference_id
-          and o.merged_at >= d.starts_at
-          and o.merged_at < d.ends_at
-          and (with_bots or o.author_is_bot is not true)
-      ) as p
-    ) as n
+      select o.days, o.first_day, o.pull_requests
+      from metrics.pull_request_spans as o
+      where o.generation = asked.generation
+        and o.reference_id = r.reference_id
+        and o.days = 1
+        and o.first_day = any(days_read)
+        and (with_bots or not o.is_bot)
+      offset 0
+    ) as c
+    join metrics.counted_spans_of(asked) as p
+      on p.days = c.days
+      and p.first_day = c.first_day
   );
 end
 $function$;
@@ -16988,7 +16949,7 @@ declare
   first_bucket date;
   last_bucket date;
   counted bigint;
-  counted_at_most bigint;
+  days_read date[];
   is_small boolean;
   samples metrics.phase_sample[];
 begin
@@ -17011,28 +16972,10 @@ begin
     )
   end;
 
-  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. The weeks
-  -- within it and those that it touches nearly always say so.
+  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000.
   whole := asked;
   whole.bucket := 'none';
-  select
-    coalesce(sum(c.pull_requests) filter (where c.week >= asked.since and c.week + 7 <= asked.until), 0),
-    coalesce(sum(c.pull_requests), 0)
-  into counted, counted_at_most
-  from unnest(references_read) as r (reference_id)
-  cross join lateral (
-    select w.week, w.pull_requests
-    from metrics.pull_request_weeks as w
-    where w.generation = asked.generation
-      and w.reference_id = r.reference_id
-      and w.week > asked.since - 7
-      and w.week < asked.until
-      and (with_bots or not w.is_bot)
-    offset 0
-  ) as c;
-  if counted <= 2000 and counted_at_most > 2000 then
-    counted := metrics.merged_pull_requests(whole, references_read, with_bots);
-  end if;
+  counted := metrics.merged_pull_requests(whole, references_read, with_bots);
   is_small := counted <= 2000;
 
   -- Facts are read of what stands on the page alone.
@@ -17145,27 +17088,27 @@ begin
     );
   else
     -- Weeks as they were counted, and the days by which those miss the period.
+    days_read := array(
+      select distinct p.first_day
+      from metrics.counted_spans_of(asked) as p
+      where p.days = 1
+        and (p.bucket_start between first_bucket and last_bucket) is not false
+    );
     samples := array(
       with chosen as materialized (
-        select r.reference_id, r.repository_id, array_position(groups_shown, r.name) as place
-        from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
+        select r.reference_id, array_position(groups_shown, r.name) as place
+        from unnest(references_read, names) as r (reference_id, name)
       ),
-      weeks as materialized (
-        select w.week, w.bucket_start
-        from metrics.nearest_weeks_of(asked) as w
-        where w.is_counted
-          and w.first_day >= page_since
-          and w.end_day <= page_until
+      spans as materialized (
+        select p.bucket_start, p.days, p.first_day, p.times
+        from metrics.counted_spans_of(asked) as p
+        where (p.bucket_start between first_bucket and last_bucket) is not false
       ),
-      days as materialized (
-        select d.bucket_start, d.starts_at, d.ends_at, d.times
-        from metrics.days_off_weeks_of(asked) as d
-        where (d.bucket_start between first_bucket and last_bucket) is not false
-      ),
-      tallies as (
+      counts as materialized (
         select
           r.place,
-          w.bucket_start,
+          t.days,
+          t.first_day,
           sum(t.pull_requests) as pull_requests,
           sum(t.coding) as coding,
           sum(t.pickup) as pickup,
@@ -17175,93 +17118,42 @@ begin
           sum(t.total) as total
         from chosen as r
         cross join lateral (
-          select c.week, c.pull_requests, c.coding, c.pickup, c.review, c.merge, c.deploy, c.total
-          from metrics.pull_request_weeks as c
+          select c.*
+          from metrics.pull_request_spans as c
           where c.generation = asked.generation
             and c.reference_id = r.reference_id
-            and c.week > page_since - 7
-            and c.week < page_until
+            and c.days = 7
+            and c.first_day > page_since - 7
+            and c.first_day < page_until
+            and (with_bots or not c.is_bot)
+          union all
+          select c.*
+          from metrics.pull_request_spans as c
+          where c.generation = asked.generation
+            and c.reference_id = r.reference_id
+            and c.days = 1
+            and c.first_day = any(days_read)
             and (with_bots or not c.is_bot)
           offset 0
         ) as t
-        join weeks as w
-          on w.week = t.week
-        group by 1, 2
-        union all
-        select
-          e.place,
-          e.bucket_start,
-          e.times * e.pull_requests,
-          e.times * metrics.tally_of_all(e.codings),
-          e.times * metrics.tally_of_all(e.pickups),
-          e.times * metrics.tally_of_all(e.reviews),
-          e.times * metrics.tally_of_all(e.merges),
-          0,
-          e.times * metrics.tally_of_all(e.totals)
-        from (
-          select
-            r.place,
-            d.bucket_start,
-            d.times,
-            count(*) as pull_requests,
-            array_agg(p.coding_seconds) as codings,
-            array_agg(p.pickup_seconds) as pickups,
-            array_agg(p.review_seconds) as reviews,
-            array_agg(p.merge_seconds) as merges,
-            array_agg(p.total_seconds) as totals
-          from days as d
-          cross join chosen as r
-          cross join lateral (
-            select q.coding_seconds, q.pickup_seconds, q.review_seconds, q.merge_seconds, q.total_seconds
-            from metrics.pull_requests as q
-            where q.reference_id = r.reference_id
-              and q.merged_at >= d.starts_at
-              and q.merged_at < d.ends_at
-              and (with_bots or q.author_is_bot is not true)
-            offset 0
-          ) as p
-          group by 1, 2, 3
-        ) as e
-        union all
-        select e.place, e.bucket_start, 0, 0, 0, 0, 0, e.times * metrics.tally_of_all(e.deploys), 0
-        from (
-          select
-            r.place,
-            d.bucket_start,
-            d.times,
-            array_agg(extract(epoch from c.at - c.merged_at)::double precision) filter (where c.at >= c.merged_at) as deploys
-          from days as d
-          cross join (
-            select distinct o.repository_id, o.place
-            from chosen as o
-          ) as r
-          cross join lateral (
-            select o.merged_at, min(o.shipped_at) as at
-            from metrics.changes as o
-            where o.generation = asked.generation
-              and o.repository_id = r.repository_id
-              and o.merged_at >= d.starts_at
-              and o.merged_at < d.ends_at
-              and (with_bots or o.pull_request_is_bot is not true)
-            group by o.pull_request_reference_id, o.pull_request_number, o.merged_at
-            offset 0
-          ) as c
-          group by 1, 2, 3
-        ) as e
+        group by 1, 2, 3
       )
       select row(groups_shown[t.place], t.bucket_start, p.part, p.sample_size, p.percentiles)::metrics.phase_sample
       from (
         select
-          t.place,
-          t.bucket_start,
-          sum(t.pull_requests)::bigint as pull_requests,
-          sum(t.coding) as coding,
-          sum(t.pickup) as pickup,
-          sum(t.review) as review,
-          sum(t.merge) as merge,
-          sum(t.deploy) as deploy,
-          sum(t.total) as total
-        from tallies as t
+          c.place,
+          p.bucket_start,
+          sum(p.times * c.pull_requests)::bigint as pull_requests,
+          sum(p.times * c.coding) as coding,
+          sum(p.times * c.pickup) as pickup,
+          sum(p.times * c.review) as review,
+          sum(p.times * c.merge) as merge,
+          sum(p.times * c.deploy) as deploy,
+          sum(p.times * c.total) as total
+        from counts as c
+        join spans as p
+          on p.days = c.days
+          and p.first_day = c.first_day
         group by 1, 2
       ) as t
       cross join lateral (
@@ -18875,7 +18767,7 @@ begin
   return null;
 end
 $function$;
-comment on function metrics.service_deployments_changed() is 'Counts deployments by week as they change.';
+comment on function metrics.service_deployments_changed() is 'Counts deployments by week and day as they change.';
 
 -- function metrics.service_label(service bigint)
 CREATE OR REPLACE FUNCTION metrics.service_label(service bigint)
@@ -19913,6 +19805,26 @@ $function$;
 grant execute on function metrics.slowest_jobs_evidence(since date, until date, repository text, team text, page_after text, page_size integer, pipeline text, job text) to authenticated;
 grant execute on function metrics.slowest_jobs_evidence(since date, until date, repository text, team text, page_after text, page_size integer, pipeline text, job text) to metrics_reader;
 comment on function metrics.slowest_jobs_evidence(since date, until date, repository text, team text, page_after text, page_size integer, pipeline text, job text) is 'The jobs behind slowest_jobs that are still kept, by the time at which they ended; value is the seconds that each took.';
+
+-- function metrics.spans_of(at timestamp with time zone, time_zone text)
+CREATE OR REPLACE FUNCTION metrics.spans_of(at timestamp with time zone, time_zone text)
+ RETURNS TABLE(days smallint, first_day date)
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE ROWS 2
+ SET search_path TO ''
+AS $function$
+declare
+  day constant timestamp := date_trunc('day', at at time zone time_zone);
+begin
+  days := 7;
+  first_day := date_trunc('week', day)::date;
+  return next;
+  days := 1;
+  first_day := day::date;
+  return next;
+end
+$function$;
+comment on function metrics.spans_of(at timestamp with time zone, time_zone text) is 'The ISO week and the day that this moment lies in, in a time zone: how many days each has, and the first of them.';
 
 -- function metrics.spellings(name text)
 CREATE OR REPLACE FUNCTION metrics.spellings(name text)

@@ -80,6 +80,32 @@ revoke execute on function metrics.week_of(timestamptz, text) from public;
 
 comment on function metrics.week_of(timestamptz, text) is 'The Monday of the ISO week that this moment lies in, in a time zone.';
 
+-- What is counted by day as well as by week, so that a period that cuts a week needs no look at its facts.
+drop function if exists metrics.spans_of(timestamptz, text);
+
+create function metrics.spans_of(at timestamptz, time_zone text)
+returns table (days smallint, first_day date)
+language plpgsql
+immutable
+parallel safe
+set search_path = ''
+rows 2
+as $$
+declare
+  day constant timestamp := date_trunc('day', at at time zone time_zone);
+begin
+  days := 7;
+  first_day := date_trunc('week', day)::date;
+  return next;
+  days := 1;
+  first_day := day::date;
+  return next;
+end
+$$;
+revoke execute on function metrics.spans_of(timestamptz, text) from public;
+
+comment on function metrics.spans_of(timestamptz, text) is 'The ISO week and the day that this moment lies in, in a time zone: how many days each has, and the first of them.';
+
 drop function if exists metrics.midnight(date, text);
 
 create function metrics.midnight(day date, time_zone text)
@@ -428,7 +454,7 @@ revoke execute on function metrics.stretches_of(metrics.period) from public;
 comment on function metrics.stretches_of(metrics.period) is 'Each bucket of a period as moments.';
 
 -- A period is read from the weeks nearest to it: a week of which most working days lie in a bucket is counted whole, less the days that do
--- not; of any other the days that do are counted by themselves. So a bucket costs the facts of two working days at each end at most.
+-- not; of any other the days that do are counted by themselves. So a bucket costs two working days and a weekend at each end at most.
 drop function if exists metrics.nearest_weeks_of(metrics.period);
 
 create function metrics.nearest_weeks_of(asked metrics.period)
@@ -482,3 +508,32 @@ $$;
 revoke execute on function metrics.days_off_weeks_of(metrics.period) from public;
 
 comment on function metrics.days_off_weeks_of(metrics.period) is 'The stretches by which the counted weeks of each bucket miss it, as moments: times is 1 for those to add, -1 for those to take away.';
+
+drop function if exists metrics.counted_spans_of(metrics.period);
+
+create function metrics.counted_spans_of(asked metrics.period)
+returns table (bucket_start date, days smallint, first_day date, times integer)
+language plpgsql
+immutable
+set search_path = ''
+rows 60
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select w.bucket_start, d.days::smallint, d.first_day + d.days * i.n, d.times
+  from metrics.nearest_weeks_of(asked) as w
+  cross join lateral (
+    values
+      (7, w.week, w.week + 7, case when w.is_counted then 1 end),
+      (1, w.first_day, w.end_day, case when not w.is_counted then 1 end),
+      (1, w.week, w.first_day, case when w.is_counted then -1 end),
+      (1, w.end_day, w.week + 7, case when w.is_counted then -1 end)
+  ) as d (days, first_day, end_day, times)
+  cross join lateral generate_series(0, (d.end_day - d.first_day) / d.days - 1) as i (n)
+  where d.times is not null;
+end
+$$;
+revoke execute on function metrics.counted_spans_of(metrics.period) from public;
+
+comment on function metrics.counted_spans_of(metrics.period) is 'The same for what is counted by day, too: the weeks and days that make up each bucket. times is 1 for those to add, -1 for the days to take away from a week that is counted whole.';

@@ -1,13 +1,14 @@
--- How long the phases of merged pull requests took, by ISO week: counted as facts arrive, so that a percentile of many needs no look at
--- each of them.
+-- How long the phases of merged pull requests took, by ISO week and by day: counted as facts arrive, so that a percentile of many needs no
+-- look at each of them.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';
 
-create table if not exists metrics.pull_request_weeks (
+create table if not exists metrics.pull_request_spans (
   generation integer not null,
   reference_id bigint not null,
-  week date not null,
+  days smallint not null,
+  first_day date not null,
   is_bot boolean not null,
   pull_requests integer not null,
   coding numeric not null,
@@ -16,22 +17,23 @@ create table if not exists metrics.pull_request_weeks (
   merge numeric not null,
   deploy numeric not null,
   total numeric not null,
-  constraint pull_request_weeks_pkey primary key (generation, reference_id, week, is_bot)
+  constraint pull_request_spans_pkey primary key (generation, reference_id, days, first_day, is_bot)
 )
 with (fillfactor = 80);
 
-comment on table metrics.pull_request_weeks is 'Merged pull requests by ISO week, and how long each phase of them took, as tallies of their seconds: see metrics.tally_of. A row that counts nothing is not there.';
-comment on column metrics.pull_request_weeks.generation is 'Generation in whose time zone the week is cut.';
-comment on column metrics.pull_request_weeks.reference_id is 'Repository reference.';
-comment on column metrics.pull_request_weeks.week is 'Monday of the week in which they were merged.';
-comment on column metrics.pull_request_weeks.is_bot is 'Whether these are those of bots, or those of humans.';
-comment on column metrics.pull_request_weeks.pull_requests is 'How many were merged.';
-comment on column metrics.pull_request_weeks.coding is 'Tally of the time from the first commit until they were opened.';
-comment on column metrics.pull_request_weeks.pickup is 'Tally of the time until the first review.';
-comment on column metrics.pull_request_weeks.review is 'Tally of the time from then until they were approved.';
-comment on column metrics.pull_request_weeks.merge is 'Tally of the time from then until they were merged.';
-comment on column metrics.pull_request_weeks.deploy is 'Tally of the time from then until what they became was in production.';
-comment on column metrics.pull_request_weeks.total is 'Tally of the time from the first commit until they were merged.';
+comment on table metrics.pull_request_spans is 'Merged pull requests by ISO week, and again by day, and how long each phase of them took, as tallies of their seconds: see metrics.tally_of. A row that counts nothing is not there.';
+comment on column metrics.pull_request_spans.generation is 'Generation in whose time zone weeks and days are cut.';
+comment on column metrics.pull_request_spans.reference_id is 'Repository reference.';
+comment on column metrics.pull_request_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.pull_request_spans.first_day is 'Monday of the week, or the day, in which they were merged.';
+comment on column metrics.pull_request_spans.is_bot is 'Whether these are those of bots, or those of humans.';
+comment on column metrics.pull_request_spans.pull_requests is 'How many were merged.';
+comment on column metrics.pull_request_spans.coding is 'Tally of the time from the first commit until they were opened.';
+comment on column metrics.pull_request_spans.pickup is 'Tally of the time until the first review.';
+comment on column metrics.pull_request_spans.review is 'Tally of the time from then until they were approved.';
+comment on column metrics.pull_request_spans.merge is 'Tally of the time from then until they were merged.';
+comment on column metrics.pull_request_spans.deploy is 'Tally of the time from then until what they became was in production.';
+comment on column metrics.pull_request_spans.total is 'Tally of the time from the first commit until they were merged.';
 
 drop function if exists metrics.count_pull_requests(metrics.pull_requests[], metrics.pull_requests[], integer);
 
@@ -48,15 +50,16 @@ set enable_seqscan = off
 as $$
 begin
   -- In the order of the keys, so that no two callers wait for each other.
-  insert into metrics.pull_request_weeks as t (
-    generation, reference_id, week, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+  insert into metrics.pull_request_spans as t (
+    generation, reference_id, days, first_day, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
   )
-  select n.generation, n.reference_id, n.week, n.is_bot, n.pull_requests, n.coding, n.pickup, n.review, n.merge, 0, n.total
+  select n.generation, n.reference_id, n.days, n.first_day, n.is_bot, n.pull_requests, n.coding, n.pickup, n.review, n.merge, 0, n.total
   from (
     select
       g.id as generation,
       c.reference_id,
-      metrics.week_of(c.merged_at, g.time_zone) as week,
+      s.days,
+      s.first_day,
       c.author_is_bot is true as is_bot,
       sum(c.sign) as pull_requests,
       coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.coding_seconds))) filter (where c.coding_seconds is not null), 0) as coding,
@@ -76,12 +79,13 @@ begin
         when generation_id is not null then g.id = generation_id
         else g.state = 'current' or (g.state = 'building' and (c.reference_id, c.merged_at) <= (g.counted_reference, g.counted_up_to))
       end
+    cross join lateral metrics.spans_of(c.merged_at, g.time_zone) as s
     where c.merged_at is not null
-    group by 1, 2, 3, 4
+    group by 1, 2, 3, 4, 5
   ) as n
   where (n.pull_requests, n.coding, n.pickup, n.review, n.merge, n.total) <> (0, 0, 0, 0, 0, 0)
-  order by n.generation, n.reference_id, n.week, n.is_bot
-  on conflict on constraint pull_request_weeks_pkey do update set
+  order by n.generation, n.reference_id, n.days, n.first_day, n.is_bot
+  on conflict on constraint pull_request_spans_pkey do update set
     pull_requests = t.pull_requests + excluded.pull_requests,
     coding = t.coding + excluded.coding,
     pickup = t.pickup + excluded.pickup,
@@ -90,15 +94,17 @@ begin
     total = t.total + excluded.total;
 
   if cardinality(removed) > 0 then
-    delete from metrics.pull_request_weeks as t
+    delete from metrics.pull_request_spans as t
     using (
-      select distinct g.id, r.reference_id, metrics.week_of(r.merged_at, g.time_zone) as week
+      select distinct g.id, r.reference_id, s.days, s.first_day
       from unnest(removed) as r
       cross join metrics.generations as g
+      cross join lateral metrics.spans_of(r.merged_at, g.time_zone) as s
     ) as k
     where t.generation = k.id
       and t.reference_id = k.reference_id
-      and t.week = k.week
+      and t.days = k.days
+      and t.first_day = k.first_day
       and (t.pull_requests, t.coding, t.pickup, t.review, t.merge, t.deploy, t.total) = (0, 0, 0, 0, 0, 0, 0);
   end if;
 end

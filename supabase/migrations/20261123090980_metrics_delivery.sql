@@ -1013,11 +1013,13 @@ revoke execute on function metrics.derive_postponed(integer, bigint, integer) fr
 
 comment on function metrics.derive_postponed(integer, bigint, integer) is 'Derives what was told of a repository while it was derived in slices: what the first so many deliveries told. False when there is none.';
 
--- What is counted by week, in the same transaction as the rows that it is counted from.
-create table if not exists metrics.service_weeks (
+-- What is counted by week and by day, in the same transaction as the rows that it is counted from. A period is read from its weeks, and from the
+-- days by which those miss it.
+create table if not exists metrics.service_spans (
   generation integer not null,
   service_id bigint not null,
-  week date not null,
+  days smallint not null,
+  first_day date not null,
   environment text not null,
   repository_id bigint not null,
   deployments integer not null default 0,
@@ -1034,34 +1036,36 @@ create table if not exists metrics.service_weeks (
   by_day integer[] not null default '{0,0,0,0,0,0,0}',
   recovered integer not null default 0,
   recovery_tally numeric not null default 0,
-  constraint service_weeks_pkey primary key (generation, service_id, week, environment)
+  constraint service_spans_pkey primary key (generation, service_id, days, first_day, environment)
 );
 
-comment on table metrics.service_weeks is 'Production deployments of services by ISO week and environment. Equals its recomputation from service_deployments.';
-comment on column metrics.service_weeks.generation is 'The generation that it belongs to.';
-comment on column metrics.service_weeks.service_id is 'Service.';
-comment on column metrics.service_weeks.week is 'Monday of the week in which they were done, or ended.';
-comment on column metrics.service_weeks.environment is 'Environment.';
-comment on column metrics.service_weeks.repository_id is 'Repository of the service.';
-comment on column metrics.service_weeks.deployments is 'Successful ones.';
-comment on column metrics.service_weeks.redeploys is 'Successful ones of the commit that was there.';
-comment on column metrics.service_weeks.firsts is 'Whether the service''s first is among them.';
-comment on column metrics.service_weeks.unknown_commits is 'Successful ones of a commit that is not on the default branch.';
-comment on column metrics.service_weeks.failed_attempts is 'Those that did not reach the environment.';
-comment on column metrics.service_weeks.failed_changes is 'Successful ones that failed afterwards.';
-comment on column metrics.service_weeks.open_failures is 'Those of them that nothing has ended yet.';
-comment on column metrics.service_weeks.rolled_back is 'Failed ones that were rolled back.';
-comment on column metrics.service_weeks.incidents is 'Failed ones with an incident.';
-comment on column metrics.service_weeks.fixed_forward is 'Failed ones that were fixed forward.';
-comment on column metrics.service_weeks.rework is 'Successful ones that rolled back or fixed another.';
-comment on column metrics.service_weeks.by_day is 'Successful ones by day, Monday first.';
-comment on column metrics.service_weeks.recovered is 'Failures that ended in this week, whenever they were deployed.';
-comment on column metrics.service_weeks.recovery_tally is 'How long those took to end: a tally of their seconds, see metrics.tally_of.';
+comment on table metrics.service_spans is 'Production deployments of services by environment and ISO week, and again by day. Equals its recomputation from service_deployments.';
+comment on column metrics.service_spans.generation is 'The generation that it belongs to.';
+comment on column metrics.service_spans.service_id is 'Service.';
+comment on column metrics.service_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.service_spans.first_day is 'Monday of the week, or the day, in which they were done, or ended.';
+comment on column metrics.service_spans.environment is 'Environment.';
+comment on column metrics.service_spans.repository_id is 'Repository of the service.';
+comment on column metrics.service_spans.deployments is 'Successful ones.';
+comment on column metrics.service_spans.redeploys is 'Successful ones of the commit that was there.';
+comment on column metrics.service_spans.firsts is 'Whether the service''s first is among them.';
+comment on column metrics.service_spans.unknown_commits is 'Successful ones of a commit that is not on the default branch.';
+comment on column metrics.service_spans.failed_attempts is 'Those that did not reach the environment.';
+comment on column metrics.service_spans.failed_changes is 'Successful ones that failed afterwards.';
+comment on column metrics.service_spans.open_failures is 'Those of them that nothing has ended yet.';
+comment on column metrics.service_spans.rolled_back is 'Failed ones that were rolled back.';
+comment on column metrics.service_spans.incidents is 'Failed ones with an incident.';
+comment on column metrics.service_spans.fixed_forward is 'Failed ones that were fixed forward.';
+comment on column metrics.service_spans.rework is 'Successful ones that rolled back or fixed another.';
+comment on column metrics.service_spans.by_day is 'Successful ones by day of the week, Monday first.';
+comment on column metrics.service_spans.recovered is 'Failures that ended then, whenever they were deployed.';
+comment on column metrics.service_spans.recovery_tally is 'How long those took to end: a tally of their seconds, see metrics.tally_of.';
 
-create table if not exists metrics.lead_time_weeks (
+create table if not exists metrics.lead_time_spans (
   generation integer not null,
   service_id bigint not null,
-  week date not null,
+  days smallint not null,
+  first_day date not null,
   is_bot boolean not null,
   repository_id bigint not null,
   from_commit integer not null,
@@ -1073,26 +1077,27 @@ create table if not exists metrics.lead_time_weeks (
   start_unknown integer not null,
   start_after_shipping integer not null,
   lead_tally numeric not null,
-  constraint lead_time_weeks_pkey primary key (generation, service_id, week, is_bot)
+  constraint lead_time_spans_pkey primary key (generation, service_id, days, first_day, is_bot)
 );
 
-comment on table metrics.lead_time_weeks is 'Changes of services by ISO week: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
-comment on column metrics.lead_time_weeks.generation is 'The generation that it belongs to.';
-comment on column metrics.lead_time_weeks.service_id is 'Service.';
-comment on column metrics.lead_time_weeks.week is 'Monday of the week in which they were shipped, or, of those that were not, begun.';
-comment on column metrics.lead_time_weeks.is_bot is 'Whether by bots or by humans.';
-comment on column metrics.lead_time_weeks.repository_id is 'Repository of the service.';
-comment on column metrics.lead_time_weeks.from_commit is 'Changes that began with their own commit.';
-comment on column metrics.lead_time_weeks.from_first_commit is 'Changes that began with the first commit of their pull request.';
-comment on column metrics.lead_time_weeks.from_pull_request_opened is 'Changes that began as their pull request was opened.';
-comment on column metrics.lead_time_weeks.first_deployment is 'Left out: shipped by the first deployment of the service.';
-comment on column metrics.lead_time_weeks.rewritten is 'Left out: taken off the branch by force before they were shipped.';
-comment on column metrics.lead_time_weeks.order_unknown is 'Left out: nobody knows whether they were shipped.';
-comment on column metrics.lead_time_weeks.start_unknown is 'Left out: nobody knows when they began.';
-comment on column metrics.lead_time_weeks.start_after_shipping is 'Left out: begun after they were shipped, by the clocks of those who say so.';
-comment on column metrics.lead_time_weeks.lead_tally is 'How long those took that count: a tally of their seconds, see metrics.tally_of.';
+comment on table metrics.lead_time_spans is 'Changes of services by ISO week, and again by day: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
+comment on column metrics.lead_time_spans.generation is 'The generation that it belongs to.';
+comment on column metrics.lead_time_spans.service_id is 'Service.';
+comment on column metrics.lead_time_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.lead_time_spans.first_day is 'Monday of the week, or the day, in which they were shipped, or, of those that were not, begun.';
+comment on column metrics.lead_time_spans.is_bot is 'Whether by bots or by humans.';
+comment on column metrics.lead_time_spans.repository_id is 'Repository of the service.';
+comment on column metrics.lead_time_spans.from_commit is 'Changes that began with their own commit.';
+comment on column metrics.lead_time_spans.from_first_commit is 'Changes that began with the first commit of their pull request.';
+comment on column metrics.lead_time_spans.from_pull_request_opened is 'Changes that began as their pull request was opened.';
+comment on column metrics.lead_time_spans.first_deployment is 'Left out: shipped by the first deployment of the service.';
+comment on column metrics.lead_time_spans.rewritten is 'Left out: taken off the branch by force before they were shipped.';
+comment on column metrics.lead_time_spans.order_unknown is 'Left out: nobody knows whether they were shipped.';
+comment on column metrics.lead_time_spans.start_unknown is 'Left out: nobody knows when they began.';
+comment on column metrics.lead_time_spans.start_after_shipping is 'Left out: begun after they were shipped, by the clocks of those who say so.';
+comment on column metrics.lead_time_spans.lead_tally is 'How long those took that count: a tally of their seconds, see metrics.tally_of.';
 
--- Adds to the weeks what came and takes away what went. Both triggers below work so: on insert, update and delete. In PL/pgSQL, which keeps
+-- Adds to weeks and days what came and takes away what went. Both triggers below work so: on insert, update and delete. In PL/pgSQL, which keeps
 -- the plans: planning them took longer than counting one deployment.
 drop function if exists metrics.count_service_deployments(metrics.service_deployments[], metrics.service_deployments[]);
 
@@ -1107,7 +1112,8 @@ begin
     select
       c.generation,
       c.service_id,
-      metrics.week_of(w.at, g.time_zone) as week,
+      s.days,
+      s.first_day,
       c.environment,
       c.repository_id,
       u.n,
@@ -1138,12 +1144,14 @@ begin
     join metrics.generations as g
       on g.id = c.generation
       and g.state <> 'retired'
+    cross join lateral metrics.spans_of(w.at, g.time_zone) as s
   ),
   added as (
     select
       c.generation,
       c.service_id,
-      c.week,
+      c.days,
+      c.first_day,
       c.environment,
       min(c.repository_id) as repository_id,
       coalesce(sum(c.n) filter (where c.is_deployed), 0) as deployments,
@@ -1169,14 +1177,14 @@ begin
       coalesce(sum(c.n) filter (where c.is_end), 0) as recovered,
       coalesce(sum(c.n * metrics.tally_of(metrics.bucket_of(c.recovery_seconds))) filter (where c.is_end), 0) as recovery_tally
     from counted as c
-    group by c.generation, c.service_id, c.week, c.environment
+    group by c.generation, c.service_id, c.days, c.first_day, c.environment
   )
-  insert into metrics.service_weeks as t (
-    generation, service_id, week, environment, repository_id, deployments, redeploys, firsts, unknown_commits, failed_attempts,
+  insert into metrics.service_spans as t (
+    generation, service_id, days, first_day, environment, repository_id, deployments, redeploys, firsts, unknown_commits, failed_attempts,
     failed_changes, open_failures, rolled_back, incidents, fixed_forward, rework, by_day, recovered, recovery_tally
   )
   select
-    a.generation, a.service_id, a.week, a.environment, a.repository_id, a.deployments, a.redeploys, a.firsts, a.unknown_commits,
+    a.generation, a.service_id, a.days, a.first_day, a.environment, a.repository_id, a.deployments, a.redeploys, a.firsts, a.unknown_commits,
     a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents, a.fixed_forward, a.rework, a.by_day, a.recovered,
     a.recovery_tally
   from added as a
@@ -1184,8 +1192,8 @@ begin
     a.deployments, a.redeploys, a.firsts, a.unknown_commits, a.failed_attempts, a.failed_changes, a.open_failures, a.rolled_back, a.incidents,
     a.fixed_forward, a.rework, a.by_day, a.recovered, a.recovery_tally
   ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, array[0, 0, 0, 0, 0, 0, 0]::bigint[], 0, 0)
-  order by 1, 2, 3, 4
-  on conflict on constraint service_weeks_pkey do update set
+  order by 1, 2, 3, 4, 5
+  on conflict on constraint service_spans_pkey do update set
     deployments = t.deployments + excluded.deployments,
     redeploys = t.redeploys + excluded.redeploys,
     firsts = t.firsts + excluded.firsts,
@@ -1209,20 +1217,22 @@ begin
     recovered = t.recovered + excluded.recovered,
     recovery_tally = t.recovery_tally + excluded.recovery_tally;
 
-  -- A week in which nothing is left has no row.
-  delete from metrics.service_weeks as t
+  -- A week or day in which nothing is left has no row.
+  delete from metrics.service_spans as t
   using (
-    select distinct o.generation, o.service_id, metrics.week_of(w.at, g.time_zone) as week, o.environment
+    select distinct o.generation, o.service_id, s.days, s.first_day, o.environment
     from unnest(gone) as o
     join lateral (values (o.at), (o.recovered_at)) as w (at)
       on w.at is not null
     join metrics.generations as g
       on g.id = o.generation
       and g.state <> 'retired'
+    cross join lateral metrics.spans_of(w.at, g.time_zone) as s
   ) as k
   where t.generation = k.generation
     and t.service_id = k.service_id
-    and t.week = k.week
+    and t.days = k.days
+    and t.first_day = k.first_day
     and t.environment = k.environment
     and t.deployments = 0
     and t.failed_attempts = 0
@@ -1231,7 +1241,7 @@ end
 $$;
 revoke execute on function metrics.count_service_deployments(metrics.service_deployments[], metrics.service_deployments[]) from public;
 
-comment on function metrics.count_service_deployments(metrics.service_deployments[], metrics.service_deployments[]) is 'Keeps service_weeks equal to service_deployments, of which these rows went and these came.';
+comment on function metrics.count_service_deployments(metrics.service_deployments[], metrics.service_deployments[]) is 'Keeps service_spans equal to service_deployments, of which these rows went and these came.';
 
 drop trigger if exists count_inserted on metrics.service_deployments;
 drop trigger if exists count_updated on metrics.service_deployments;
@@ -1261,7 +1271,7 @@ end
 $$;
 revoke execute on function metrics.service_deployments_changed() from public;
 
-comment on function metrics.service_deployments_changed() is 'Counts deployments by week as they change.';
+comment on function metrics.service_deployments_changed() is 'Counts deployments by week and day as they change.';
 
 create trigger count_inserted
   after insert on metrics.service_deployments
@@ -1289,8 +1299,8 @@ set search_path = ''
 set enable_hashjoin = on
 as $$
 begin
-  insert into metrics.lead_time_weeks as t (
-    generation, service_id, week, is_bot, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
+  insert into metrics.lead_time_spans as t (
+    generation, service_id, days, first_day, is_bot, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
     start_unknown, start_after_shipping, lead_tally
   )
   select *
@@ -1298,7 +1308,8 @@ begin
     select
       c.generation,
       c.service_id,
-      metrics.week_of(l.at, g.time_zone) as week,
+      s.days,
+      s.first_day,
       c.is_bot,
       min(c.repository_id) as repository_id,
       coalesce(sum(u.n) filter (where l.label = 'commit'), 0) as from_commit,
@@ -1326,16 +1337,17 @@ begin
     join metrics.generations as g
       on g.id = c.generation
       and g.state <> 'retired'
+    cross join lateral metrics.spans_of(l.at, g.time_zone) as s
     where l.at is not null
       and coalesce(c.exclusion, '') not in ('no_change', 'merge_commit', 'taken_off', 'waiting')
-    group by c.generation, c.service_id, 3, c.is_bot
+    group by c.generation, c.service_id, s.days, s.first_day, c.is_bot
   ) as a
   where (
     a.from_commit, a.from_first_commit, a.from_pull_request_opened, a.first_deployment, a.rewritten, a.order_unknown, a.start_unknown, a.start_after_shipping,
     a.lead_tally
   ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
-  order by a.generation, a.service_id, a.week, a.is_bot
-  on conflict on constraint lead_time_weeks_pkey do update set
+  order by a.generation, a.service_id, a.days, a.first_day, a.is_bot
+  on conflict on constraint lead_time_spans_pkey do update set
     from_commit = t.from_commit + excluded.from_commit,
     from_first_commit = t.from_first_commit + excluded.from_first_commit,
     from_pull_request_opened = t.from_pull_request_opened + excluded.from_pull_request_opened,
@@ -1346,19 +1358,21 @@ begin
     start_after_shipping = t.start_after_shipping + excluded.start_after_shipping,
     lead_tally = t.lead_tally + excluded.lead_tally;
 
-  -- A week in which nothing is left has no row.
-  delete from metrics.lead_time_weeks as t
+  -- A week or day in which nothing is left has no row.
+  delete from metrics.lead_time_spans as t
   using (
-    select distinct o.generation, o.service_id, metrics.week_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as week, o.is_bot
+    select distinct o.generation, o.service_id, s.days, s.first_day, o.is_bot
     from unnest(gone) as o
     join metrics.generations as g
       on g.id = o.generation
       and g.state <> 'retired'
+    cross join lateral metrics.spans_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as s
     where coalesce(o.shipped_at, o.started_at) is not null
   ) as k
   where t.generation = k.generation
     and t.service_id = k.service_id
-    and t.week = k.week
+    and t.days = k.days
+    and t.first_day = k.first_day
     and t.is_bot = k.is_bot
     and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
       + t.start_after_shipping = 0;
@@ -1366,7 +1380,7 @@ end
 $$;
 revoke execute on function metrics.count_changes(metrics.changes[], metrics.changes[]) from public;
 
-comment on function metrics.count_changes(metrics.changes[], metrics.changes[]) is 'Keeps lead_time_weeks equal to changes, of which these rows went and these came.';
+comment on function metrics.count_changes(metrics.changes[], metrics.changes[]) is 'Keeps lead_time_spans equal to changes, of which these rows went and these came.';
 
 drop trigger if exists count_inserted on metrics.changes;
 drop trigger if exists count_updated on metrics.changes;
@@ -1397,7 +1411,7 @@ end
 $$;
 revoke execute on function metrics.changes_changed() from public;
 
-comment on function metrics.changes_changed() is 'Counts changes by week as they change.';
+comment on function metrics.changes_changed() is 'Counts changes by week and day as they change.';
 
 create trigger count_inserted
   after insert on metrics.changes

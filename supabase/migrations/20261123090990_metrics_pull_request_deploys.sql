@@ -1,4 +1,4 @@
--- How long merged pull requests waited for production, by ISO week: counted as the changes that they became are shipped.
+-- How long merged pull requests waited for production, by ISO week and by day: counted as the changes that they became are shipped.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';
@@ -13,10 +13,10 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 begin
-  insert into metrics.pull_request_weeks as t (
-    generation, reference_id, week, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+  insert into metrics.pull_request_spans as t (
+    generation, reference_id, days, first_day, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
   )
-  select d.generation, d.reference_id, metrics.week_of(d.merged_at, g.time_zone), d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
+  select d.generation, d.reference_id, s.days, s.first_day, d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
   from (
     select
       c.generation,
@@ -64,25 +64,28 @@ begin
     on g.id = d.generation
     -- What was counted of a generation that nobody reads any more is deleted as it is.
     and g.state <> 'retired'
+  cross join lateral metrics.spans_of(d.merged_at, g.time_zone) as s
   where d.tally is not null
-  group by 1, 2, 3, 4
+  group by 1, 2, 3, 4, 5
   having sum(d.tally) <> 0
-  order by 1, 2, 3, 4
-  on conflict on constraint pull_request_weeks_pkey do update set deploy = t.deploy + excluded.deploy;
+  order by 1, 2, 3, 4, 5
+  on conflict on constraint pull_request_spans_pkey do update set deploy = t.deploy + excluded.deploy;
 
   if cardinality(removed) = 0 then
     return;
   end if;
-  delete from metrics.pull_request_weeks as t
+  delete from metrics.pull_request_spans as t
   using (
-    select distinct r.generation, r.pull_request_reference_id as reference_id, metrics.week_of(r.merged_at, g.time_zone) as week
+    select distinct r.generation, r.pull_request_reference_id as reference_id, s.days, s.first_day
     from unnest(removed) as r
     join metrics.generations as g
       on g.id = r.generation
+    cross join lateral metrics.spans_of(r.merged_at, g.time_zone) as s
   ) as k
   where t.generation = k.generation
     and t.reference_id = k.reference_id
-    and t.week = k.week
+    and t.days = k.days
+    and t.first_day = k.first_day
     and (t.pull_requests, t.coding, t.pickup, t.review, t.merge, t.deploy, t.total) = (0, 0, 0, 0, 0, 0, 0);
 end
 $$;

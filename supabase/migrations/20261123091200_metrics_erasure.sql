@@ -115,8 +115,8 @@ begin
   end loop;
 
   -- What was derived of it. Changes and deployments last: as they go, so does what was counted of them.
-  foreach fact_table in array array['postponed', 'deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_weeks',
-    'service_weeks', 'services'
+  foreach fact_table in array array['postponed', 'deployment_failures', 'branch_moves', 'changes', 'service_deployments', 'lead_time_spans',
+    'service_spans', 'services'
   ] loop
     exit when erased >= step;
     execute format(
@@ -129,7 +129,7 @@ begin
   end loop;
 
   -- What was counted of facts that were dropped before, or in a generation that nobody reads any more.
-  foreach fact_table in array array['pipeline_weeks', 'job_weeks', 'pull_request_weeks', 'test_weeks', 'rule_weeks'] loop
+  foreach fact_table in array array['pipeline_weeks', 'job_weeks', 'pull_request_spans', 'test_weeks', 'rule_weeks'] loop
     exit when erased >= step;
     execute format(
       'delete from metrics.%1$I where ctid in (

@@ -32,35 +32,38 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_tidscan = off
 as $$
+declare
+  days_read constant date[] := array(
+    select p.first_day
+    from metrics.counted_spans_of(asked) as p
+    where p.days = 1
+  );
 begin
   return (
-    select coalesce(sum(n.pull_requests), 0)
-    from (
-      select c.pull_requests
-      from unnest(merged_pull_requests.reference_ids) as r (reference_id)
-      cross join metrics.nearest_weeks_of(asked) as w
-      cross join lateral (
-        select sum(o.pull_requests) as pull_requests
-        from metrics.pull_request_weeks as o
-        where o.generation = asked.generation
-          and o.reference_id = r.reference_id
-          and o.week = w.week
-          and (with_bots or not o.is_bot)
-      ) as c
-      where w.is_counted
+    select coalesce(sum(p.times * c.pull_requests), 0)
+    from unnest(merged_pull_requests.reference_ids) as r (reference_id)
+    cross join lateral (
+      select o.days, o.first_day, o.pull_requests
+      from metrics.pull_request_spans as o
+      where o.generation = asked.generation
+        and o.reference_id = r.reference_id
+        and o.days = 7
+        and o.first_day > asked.since - 7
+        and o.first_day < asked.until
+        and (with_bots or not o.is_bot)
       union all
-      select d.times * p.pull_requests
-      from metrics.days_off_weeks_of(asked) as d
-      cross join unnest(merged_pull_requests.reference_ids) as r (reference_id)
-      cross join lateral (
-        select count(*) as pull_requests
-        from metrics.pull_requests as o
-        where o.reference_id = r.reference_id
-          and o.merged_at >= d.starts_at
-          and o.merged_at < d.ends_at
-          and (with_bots or o.author_is_bot is not true)
-      ) as p
-    ) as n
+      select o.days, o.first_day, o.pull_requests
+      from metrics.pull_request_spans as o
+      where o.generation = asked.generation
+        and o.reference_id = r.reference_id
+        and o.days = 1
+        and o.first_day = any(days_read)
+        and (with_bots or not o.is_bot)
+      offset 0
+    ) as c
+    join metrics.counted_spans_of(asked) as p
+      on p.days = c.days
+      and p.first_day = c.first_day
   );
 end
 $$;
@@ -132,7 +135,7 @@ declare
   first_bucket date;
   last_bucket date;
   counted bigint;
-  counted_at_most bigint;
+  days_read date[];
   is_small boolean;
   samples metrics.phase_sample[];
 begin
@@ -155,28 +158,10 @@ begin
     )
   end;
 
-  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. The weeks
-  -- within it and those that it touches nearly always say so.
+  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000.
   whole := asked;
   whole.bucket := 'none';
-  select
-    coalesce(sum(c.pull_requests) filter (where c.week >= asked.since and c.week + 7 <= asked.until), 0),
-    coalesce(sum(c.pull_requests), 0)
-  into counted, counted_at_most
-  from unnest(references_read) as r (reference_id)
-  cross join lateral (
-    select w.week, w.pull_requests
-    from metrics.pull_request_weeks as w
-    where w.generation = asked.generation
-      and w.reference_id = r.reference_id
-      and w.week > asked.since - 7
-      and w.week < asked.until
-      and (with_bots or not w.is_bot)
-    offset 0
-  ) as c;
-  if counted <= 2000 and counted_at_most > 2000 then
-    counted := metrics.merged_pull_requests(whole, references_read, with_bots);
-  end if;
+  counted := metrics.merged_pull_requests(whole, references_read, with_bots);
   is_small := counted <= 2000;
 
   -- Facts are read of what stands on the page alone.
@@ -289,27 +274,27 @@ begin
     );
   else
     -- Weeks as they were counted, and the days by which those miss the period.
+    days_read := array(
+      select distinct p.first_day
+      from metrics.counted_spans_of(asked) as p
+      where p.days = 1
+        and (p.bucket_start between first_bucket and last_bucket) is not false
+    );
     samples := array(
       with chosen as materialized (
-        select r.reference_id, r.repository_id, array_position(groups_shown, r.name) as place
-        from unnest(references_read, repositories_read, names) as r (reference_id, repository_id, name)
+        select r.reference_id, array_position(groups_shown, r.name) as place
+        from unnest(references_read, names) as r (reference_id, name)
       ),
-      weeks as materialized (
-        select w.week, w.bucket_start
-        from metrics.nearest_weeks_of(asked) as w
-        where w.is_counted
-          and w.first_day >= page_since
-          and w.end_day <= page_until
+      spans as materialized (
+        select p.bucket_start, p.days, p.first_day, p.times
+        from metrics.counted_spans_of(asked) as p
+        where (p.bucket_start between first_bucket and last_bucket) is not false
       ),
-      days as materialized (
-        select d.bucket_start, d.starts_at, d.ends_at, d.times
-        from metrics.days_off_weeks_of(asked) as d
-        where (d.bucket_start between first_bucket and last_bucket) is not false
-      ),
-      tallies as (
+      counts as materialized (
         select
           r.place,
-          w.bucket_start,
+          t.days,
+          t.first_day,
           sum(t.pull_requests) as pull_requests,
           sum(t.coding) as coding,
           sum(t.pickup) as pickup,
@@ -319,93 +304,42 @@ begin
           sum(t.total) as total
         from chosen as r
         cross join lateral (
-          select c.week, c.pull_requests, c.coding, c.pickup, c.review, c.merge, c.deploy, c.total
-          from metrics.pull_request_weeks as c
+          select c.*
+          from metrics.pull_request_spans as c
           where c.generation = asked.generation
             and c.reference_id = r.reference_id
-            and c.week > page_since - 7
-            and c.week < page_until
+            and c.days = 7
+            and c.first_day > page_since - 7
+            and c.first_day < page_until
+            and (with_bots or not c.is_bot)
+          union all
+          select c.*
+          from metrics.pull_request_spans as c
+          where c.generation = asked.generation
+            and c.reference_id = r.reference_id
+            and c.days = 1
+            and c.first_day = any(days_read)
             and (with_bots or not c.is_bot)
           offset 0
         ) as t
-        join weeks as w
-          on w.week = t.week
-        group by 1, 2
-        union all
-        select
-          e.place,
-          e.bucket_start,
-          e.times * e.pull_requests,
-          e.times * metrics.tally_of_all(e.codings),
-          e.times * metrics.tally_of_all(e.pickups),
-          e.times * metrics.tally_of_all(e.reviews),
-          e.times * metrics.tally_of_all(e.merges),
-          0,
-          e.times * metrics.tally_of_all(e.totals)
-        from (
-          select
-            r.place,
-            d.bucket_start,
-            d.times,
-            count(*) as pull_requests,
-            array_agg(p.coding_seconds) as codings,
-            array_agg(p.pickup_seconds) as pickups,
-            array_agg(p.review_seconds) as reviews,
-            array_agg(p.merge_seconds) as merges,
-            array_agg(p.total_seconds) as totals
-          from days as d
-          cross join chosen as r
-          cross join lateral (
-            select q.coding_seconds, q.pickup_seconds, q.review_seconds, q.merge_seconds, q.total_seconds
-            from metrics.pull_requests as q
-            where q.reference_id = r.reference_id
-              and q.merged_at >= d.starts_at
-              and q.merged_at < d.ends_at
-              and (with_bots or q.author_is_bot is not true)
-            offset 0
-          ) as p
-          group by 1, 2, 3
-        ) as e
-        union all
-        select e.place, e.bucket_start, 0, 0, 0, 0, 0, e.times * metrics.tally_of_all(e.deploys), 0
-        from (
-          select
-            r.place,
-            d.bucket_start,
-            d.times,
-            array_agg(extract(epoch from c.at - c.merged_at)::double precision) filter (where c.at >= c.merged_at) as deploys
-          from days as d
-          cross join (
-            select distinct o.repository_id, o.place
-            from chosen as o
-          ) as r
-          cross join lateral (
-            select o.merged_at, min(o.shipped_at) as at
-            from metrics.changes as o
-            where o.generation = asked.generation
-              and o.repository_id = r.repository_id
-              and o.merged_at >= d.starts_at
-              and o.merged_at < d.ends_at
-              and (with_bots or o.pull_request_is_bot is not true)
-            group by o.pull_request_reference_id, o.pull_request_number, o.merged_at
-            offset 0
-          ) as c
-          group by 1, 2, 3
-        ) as e
+        group by 1, 2, 3
       )
       select row(groups_shown[t.place], t.bucket_start, p.part, p.sample_size, p.percentiles)::metrics.phase_sample
       from (
         select
-          t.place,
-          t.bucket_start,
-          sum(t.pull_requests)::bigint as pull_requests,
-          sum(t.coding) as coding,
-          sum(t.pickup) as pickup,
-          sum(t.review) as review,
-          sum(t.merge) as merge,
-          sum(t.deploy) as deploy,
-          sum(t.total) as total
-        from tallies as t
+          c.place,
+          p.bucket_start,
+          sum(p.times * c.pull_requests)::bigint as pull_requests,
+          sum(p.times * c.coding) as coding,
+          sum(p.times * c.pickup) as pickup,
+          sum(p.times * c.review) as review,
+          sum(p.times * c.merge) as merge,
+          sum(p.times * c.deploy) as deploy,
+          sum(p.times * c.total) as total
+        from counts as c
+        join spans as p
+          on p.days = c.days
+          and p.first_day = c.first_day
         group by 1, 2
       ) as t
       cross join lateral (

@@ -109,15 +109,24 @@ declare
   today constant date := (now() at time zone (asked).time_zone)::date;
   first_day constant date := least((asked).since, (earlier).since);
   first_week constant date := date_trunc('week', first_day::timestamp)::date;
-  -- Whole weeks: of the days by which they miss the period something is to be taken away.
-  first_at constant timestamptz := metrics.midnight(first_week, time_zone);
-  ends_at constant timestamptz := metrics.midnight(date_trunc('week', ((asked).until + 6)::timestamp)::date, time_zone);
+  first_at constant timestamptz := metrics.midnight(first_day, time_zone);
+  ends_at constant timestamptz := metrics.midnight((asked).until, time_zone);
   is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
   service_ids bigint[];
   repository_ids bigint[];
   names text[];
   is_unknown boolean;
   has_incidents boolean := false;
+  days_read constant date[] := array(
+    select s.first_day
+    from metrics.counted_spans_of(asked) as s
+    where s.days = 1
+    union
+    select s.first_day
+    from metrics.counted_spans_of(earlier) as s
+    where s.days = 1
+      and (earlier).since is not null
+  );
 begin
   select
     coalesce(array_agg(s.service_id order by s.service_id), '{}'),
@@ -162,25 +171,10 @@ begin
     from periods as p
     cross join lateral metrics.nearest_weeks_of(p.period) as w
   ),
-  -- The days by which the counted weeks of a bucket miss it.
-  days_off as materialized (
-    select w.is_asked, w.bucket_start, d.first_day + i.n as day, d.times
-    from weeks as w
-    cross join lateral (
-      values
-        (w.first_day, w.end_day, case when not w.is_counted then 1 end),
-        (w.week, w.first_day, case when w.is_counted then -1 end),
-        (w.end_day, w.week + 7, case when w.is_counted then -1 end)
-    ) as d (first_day, end_day, times)
-    cross join lateral generate_series(0, d.end_day - d.first_day - 1) as i (n)
-    where d.times is not null
-  ),
-  stretches_off as materialized (
-    select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
-    from (
-      select unnest(range_agg(daterange(d.day, d.day + 1))) as days
-      from days_off as d
-    ) as r
+  spans as materialized (
+    select p.is_asked, s.bucket_start, s.days, s.first_day, s.times
+    from periods as p
+    cross join lateral metrics.counted_spans_of(p.period) as s
   ),
   grid as materialized (
     select
@@ -211,11 +205,12 @@ begin
     ) as f
     group by c.name
   ),
-  service_weeks as materialized (
+  service_counts as materialized (
     select
       c.name,
       c.is_shown,
-      t.week,
+      t.days,
+      t.first_day,
       sum(t.deployments) as deployments,
       sum(t.redeploys) as redeploys,
       sum(t.firsts) as firsts,
@@ -229,102 +224,54 @@ begin
       sum(t.rework) as rework,
       (sum(t.by_day[1]) > 0)::integer + (sum(t.by_day[2]) > 0)::integer + (sum(t.by_day[3]) > 0)::integer
         + (sum(t.by_day[4]) > 0)::integer + (sum(t.by_day[5]) > 0)::integer + (sum(t.by_day[6]) > 0)::integer
-        + (sum(t.by_day[7]) > 0)::integer as days,
+        + (sum(t.by_day[7]) > 0)::integer as days_with_any,
       sum(t.recovered) as recovered,
       sum(t.recovery_tally) as recovery_tally
     from selection as c
     cross join lateral (
       select *
-      from metrics.service_weeks as o
+      from metrics.service_spans as o
       where o.generation = (asked).generation
         and o.service_id = c.service_id
-        and o.week >= first_week
-        and o.week < (asked).until
+        and o.days = 7
+        and o.first_day >= first_week
+        and o.first_day < (asked).until
+        and (environment is null or o.environment = environment)
+      union all
+      select *
+      from metrics.service_spans as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.days = 1
+        and o.first_day = any(days_read)
         and (environment is null or o.environment = environment)
       offset 0
     ) as t
-    group by c.name, c.is_shown, t.week
+    group by c.name, c.is_shown, t.days, t.first_day
   ),
-  deployed as (
+  deployed as materialized (
     select
-      u.name,
-      u.is_asked,
-      u.bucket_start,
-      sum(u.deployments) as deployments,
-      sum(u.redeploys) as redeploys,
-      sum(u.firsts) as firsts,
-      sum(u.unknown_commits) as unknown_commits,
-      sum(u.failed_attempts) as failed_attempts,
-      sum(u.failed_changes) as failed_changes,
-      sum(u.open_failures) as open_failures,
-      sum(u.rolled_back) as rolled_back,
-      sum(u.incidents) as incidents,
-      sum(u.fixed_forward) as fixed_forward,
-      sum(u.rework) as rework
-    from (
-      select
-        r.name, w.is_asked, w.bucket_start, r.deployments, r.redeploys, r.firsts, r.unknown_commits, r.failed_attempts, r.failed_changes,
-        r.open_failures, r.rolled_back, r.incidents, r.fixed_forward, r.rework
-      from service_weeks as r
-      join weeks as w
-        on w.week = r.week
-        and w.is_counted
-      where r.is_shown
-      union all
-      select
-        o.name,
-        o.is_asked,
-        o.bucket_start,
-        o.times * (o.outcome = 'success')::integer,
-        o.times * o.is_redeploy::integer,
-        o.times * o.is_first::integer,
-        o.times * (o.outcome = 'success' and o.is_unknown_commit)::integer,
-        o.times * (o.outcome = 'failure')::integer,
-        o.times * (o.causes is not null)::integer,
-        o.times * (o.causes is not null and not o.is_recovered)::integer,
-        o.times * coalesce('rolled_back' = any(o.causes), false)::integer,
-        o.times * coalesce('incident' = any(o.causes), false)::integer,
-        o.times * coalesce('fixed_forward' = any(o.causes), false)::integer,
-        o.times * o.is_rework::integer
-      from (
-        select
-          c.name,
-          d.is_asked,
-          d.bucket_start,
-          t.outcome,
-          t.is_redeploy,
-          t.is_first,
-          t.is_unknown_commit,
-          t.causes,
-          t.is_recovered,
-          t.is_rework,
-          sum(d.times) as times
-        from stretches_off as s
-        cross join chosen as c
-        cross join lateral (
-          select
-            o.outcome,
-            o.is_redeploy,
-            o.is_first,
-            o.position is null as is_unknown_commit,
-            o.causes,
-            o.recovered_at is not null as is_recovered,
-            o.is_rework,
-            (o.at at time zone time_zone)::date as day
-          from metrics.service_deployments as o
-          where o.generation = (asked).generation
-            and o.service_id = c.service_id
-            and o.at >= s.starts_at
-            and o.at < s.ends_at
-            and (environment is null or o.environment = environment)
-          offset 0
-        ) as t
-        join days_off as d
-          on d.day = t.day
-        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-      ) as o
-    ) as u
-    group by u.name, u.is_asked, u.bucket_start
+      r.name,
+      s.is_asked,
+      s.bucket_start,
+      sum(s.times * r.deployments) as deployments,
+      sum(s.times * r.redeploys) as redeploys,
+      sum(s.times * r.firsts) as firsts,
+      sum(s.times * r.unknown_commits) as unknown_commits,
+      sum(s.times * r.failed_attempts) as failed_attempts,
+      sum(s.times * r.failed_changes) as failed_changes,
+      sum(s.times * r.open_failures) as open_failures,
+      sum(s.times * r.rolled_back) as rolled_back,
+      sum(s.times * r.incidents) as incidents,
+      sum(s.times * r.fixed_forward) as fixed_forward,
+      sum(s.times * r.rework) as rework,
+      sum(s.times * r.recovery_tally) as recovery_tally
+    from service_counts as r
+    join spans as s
+      on s.days = r.days
+      and s.first_day = r.first_day
+    where r.is_shown
+    group by r.name, s.is_asked, s.bucket_start
   ),
   -- Days with a deployment, of each whole week since the group's first.
   weekly as (
@@ -332,95 +279,71 @@ begin
       f.name,
       w.is_asked,
       w.bucket_start,
-      percentile_disc(0.5) within group (order by coalesce(r.days, 0)) as days_per_week
+      percentile_disc(0.5) within group (order by coalesce(r.days_with_any, 0)) as days_per_week
     from firsts as f
     join weeks as w
       on w.end_day = w.first_day + 7
       and w.week >= metrics.week_of(f.at, time_zone)
       and w.week + 7 <= today
-    left join service_weeks as r
+    left join service_counts as r
       on r.name = f.name
-      and r.week = w.week
+      and r.days = 7
+      and r.first_day = w.week
     where 'frequency' = any(wanted)
     group by f.name, w.is_asked, w.bucket_start
   ),
-  -- Few are read one by one, so that their percentiles are exact; many by their weeks.
+  -- Few are read one by one, so that their percentiles are exact; of many the counts are.
   recovery_sizes as materialized (
     select p.is_asked, coalesce(sum(r.recovered), 0) <= 2000 as is_small
     from periods as p
     -- A week that several buckets share is in it once.
     left join (select distinct o.is_asked, o.week from weeks as o) as w
       on w.is_asked = p.is_asked
-    left join service_weeks as r
-      on r.week = w.week
+    left join service_counts as r
+      on r.days = 7
+      and r.first_day = w.week
     where 'recovery' = any(wanted)
     group by p.is_asked
-  ),
-  recovery_days as materialized (
-    select d.is_asked, d.bucket_start, d.day, 1 as times
-    from recovery_sizes as z
-    join days as d
-      on d.is_asked = z.is_asked
-    where z.is_small
-    union all
-    select d.is_asked, d.bucket_start, d.day, d.times
-    from recovery_sizes as z
-    join days_off as d
-      on d.is_asked = z.is_asked
-    where not z.is_small
   ),
   recovery_stretches as materialized (
     select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
     from (
       select unnest(range_agg(daterange(d.day, d.day + 1))) as days
-      from recovery_days as d
+      from recovery_sizes as z
+      join days as d
+        on d.is_asked = z.is_asked
+      where z.is_small
     ) as r
   ),
   recovery_values as materialized (
-    select u.name, u.is_asked, u.bucket_start, u.value, sum(u.n) as n
-    from (
-      select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
-      from (
-        select r.name, w.is_asked, w.bucket_start, sum(r.recovery_tally) as tally
-        from recovery_sizes as z
-        join weeks as w
-          on w.is_asked = z.is_asked
-          and w.is_counted
-        join service_weeks as r
-          on r.week = w.week
-          and r.is_shown
-        where not z.is_small
-        group by r.name, w.is_asked, w.bucket_start
-      ) as r
-      cross join lateral metrics.counts_of(r.tally) as k
-      union all
-      select
-        c.name,
-        d.is_asked,
-        d.bucket_start,
-        case when z.is_small then t.recovery_seconds else metrics.seconds_of(metrics.bucket_of(t.recovery_seconds)) end,
-        d.times
-      from recovery_stretches as s
-      cross join chosen as c
-      cross join lateral (
-        select o.recovery_seconds, (o.recovered_at at time zone time_zone)::date as day
-        from metrics.service_deployments as o
-        where o.generation = (asked).generation
-          and o.service_id = c.service_id
-          and o.causes is not null
-          and o.recovered_at >= s.starts_at
-          and o.recovered_at < s.ends_at
-          and o.recovery_seconds is not null
-          and (environment is null or o.environment = environment)
-        offset 0
-      ) as t
-      join recovery_days as d
-        on d.day = t.day
-      join recovery_sizes as z
-        on z.is_asked = d.is_asked
-    ) as u
-    group by u.name, u.is_asked, u.bucket_start, u.value
-    having sum(u.n) > 0
+    select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
+    from recovery_sizes as z
+    join deployed as r
+      on r.is_asked = z.is_asked
+    cross join lateral metrics.counts_of(r.recovery_tally) as k
+    where not z.is_small
+    union all
+    select c.name, d.is_asked, d.bucket_start, t.recovery_seconds, count(*)
+    from recovery_stretches as s
+    cross join chosen as c
+    cross join lateral (
+      select o.recovery_seconds, (o.recovered_at at time zone time_zone)::date as day
+      from metrics.service_deployments as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.causes is not null
+        and o.recovered_at >= s.starts_at
+        and o.recovered_at < s.ends_at
+        and o.recovery_seconds is not null
+        and (environment is null or o.environment = environment)
+      offset 0
+    ) as t
+    join days as d
+      on d.day = t.day
+    join recovery_sizes as z
+      on z.is_asked = d.is_asked
+      and z.is_small
+    group by 1, 2, 3, 4
   ),
   recoveries as (
     select
@@ -440,11 +363,12 @@ begin
     ) as v
     group by v.name, v.is_asked, v.bucket_start
   ),
-  lead_weeks as materialized (
+  lead_counts as materialized (
     select
       c.name,
       c.is_shown,
-      t.week,
+      t.days,
+      t.first_day,
       sum(t.from_commit) as from_commit,
       sum(t.from_first_commit) as from_first_commit,
       sum(t.from_pull_request_opened) as from_pull_request_opened,
@@ -457,19 +381,28 @@ begin
     from selection as c
     cross join lateral (
       select *
-      from metrics.lead_time_weeks as o
+      from metrics.lead_time_spans as o
       where o.generation = (asked).generation
         and o.service_id = c.service_id
-        and o.week >= first_week
-        and o.week < (asked).until
+        and o.days = 7
+        and o.first_day >= first_week
+        and o.first_day < (asked).until
+        and (with_bots or not o.is_bot)
+      union all
+      select *
+      from metrics.lead_time_spans as o
+      where o.generation = (asked).generation
+        and o.service_id = c.service_id
+        and o.days = 1
+        and o.first_day = any(days_read)
         and (with_bots or not o.is_bot)
       offset 0
     ) as t
     where 'lead' = any(wanted)
       and environment is null
-    group by c.name, c.is_shown, t.week
+    group by c.name, c.is_shown, t.days, t.first_day
   ),
-  -- Of one environment, which weeks do not tell apart, each is read.
+  -- Of one environment, which counts do not tell apart, each is read.
   lead_sizes as materialized (
     select
       p.is_asked,
@@ -477,69 +410,48 @@ begin
     from periods as p
     left join (select distinct o.is_asked, o.week from weeks as o) as w
       on w.is_asked = p.is_asked
-    left join lead_weeks as r
-      on r.week = w.week
+    left join lead_counts as r
+      on r.days = 7
+      and r.first_day = w.week
     where 'lead' = any(wanted)
     group by p.is_asked
-  ),
-  lead_days as materialized (
-    select d.is_asked, d.bucket_start, d.day, 1 as times
-    from lead_sizes as z
-    join days as d
-      on d.is_asked = z.is_asked
-    where z.is_small
-    union all
-    select d.is_asked, d.bucket_start, d.day, d.times
-    from lead_sizes as z
-    join days_off as d
-      on d.is_asked = z.is_asked
-    where not z.is_small
   ),
   lead_stretches as materialized (
     select metrics.midnight(lower(r.days), time_zone) as starts_at, metrics.midnight(upper(r.days), time_zone) as ends_at
     from (
       select unnest(range_agg(daterange(d.day, d.day + 1))) as days
-      from lead_days as d
+      from lead_sizes as z
+      join days as d
+        on d.is_asked = z.is_asked
+      where z.is_small
     ) as r
   ),
-  lead_bucket_weeks as materialized (
+  led as materialized (
     select
       r.name,
-      w.is_asked,
-      w.bucket_start,
-      sum(r.from_commit) as from_commit,
-      sum(r.from_first_commit) as from_first_commit,
-      sum(r.from_pull_request_opened) as from_pull_request_opened,
-      sum(r.first_deployment) as first_deployment,
-      sum(r.rewritten) as rewritten,
-      sum(r.order_unknown) as order_unknown,
-      sum(r.start_unknown) as start_unknown,
-      sum(r.start_after_shipping) as start_after_shipping,
-      sum(r.lead_tally) as lead_tally
+      s.is_asked,
+      s.bucket_start,
+      sum(s.times * r.from_commit) as from_commit,
+      sum(s.times * r.from_first_commit) as from_first_commit,
+      sum(s.times * r.from_pull_request_opened) as from_pull_request_opened,
+      sum(s.times * r.first_deployment) as first_deployment,
+      sum(s.times * r.rewritten) as rewritten,
+      sum(s.times * r.order_unknown) as order_unknown,
+      sum(s.times * r.start_unknown) as start_unknown,
+      sum(s.times * r.start_after_shipping) as start_after_shipping,
+      sum(s.times * r.lead_tally) as lead_tally
     from lead_sizes as z
-    join weeks as w
-      on w.is_asked = z.is_asked
-      and w.is_counted
-    join lead_weeks as r
-      on r.week = w.week
+    join spans as s
+      on s.is_asked = z.is_asked
+    join lead_counts as r
+      on r.days = s.days
+      and r.first_day = s.first_day
       and r.is_shown
     where not z.is_small
-    group by r.name, w.is_asked, w.bucket_start
+    group by r.name, s.is_asked, s.bucket_start
   ),
-  -- By their seconds where percentiles are exact, else by their bucket: as bucket_of says, but thousands of calls of it would take longer
-  -- than the rest.
   lead_rows as materialized (
-    select
-      c.name,
-      d.is_asked,
-      d.bucket_start,
-      t.label,
-      case
-        when t.lead_seconds is null or z.is_small then t.lead_seconds
-        when t.lead_seconds = 0 then -32768
-        else greatest(floor(ln(t.lead_seconds) / ln(1.1::double precision)), -32767)
-      end as value,
-      sum(d.times) as n
+    select c.name, d.is_asked, d.bucket_start, t.label, t.lead_seconds, count(*) as n
     from lead_stretches as s
     cross join chosen as c
     cross join lateral (
@@ -557,29 +469,33 @@ begin
         and (environment is null or exists (select from metrics.service_deployments as d where d.id = o.shipped_by and d.environment = environment))
       offset 0
     ) as t
-    join lead_days as d
+    join days as d
       on d.day = t.day
     join lead_sizes as z
       on z.is_asked = d.is_asked
+      and z.is_small
     group by 1, 2, 3, 4, 5
     union all
     -- What was not shipped counts in the days in which it began.
-    select c.name, d.is_asked, d.bucket_start, t.exclusion, null, sum(d.times)
-    from chosen as c
+    select c.name, d.is_asked, d.bucket_start, t.exclusion, null, count(*)
+    from lead_stretches as s
+    cross join chosen as c
     cross join lateral (
       select o.exclusion, (o.started_at at time zone time_zone)::date as day
       from metrics.changes as o
       where o.generation = (asked).generation
         and o.service_id = c.service_id
         and o.exclusion in ('rewritten', 'order_unknown')
-        and o.started_at >= first_at
-        and o.started_at < ends_at
+        and o.started_at >= s.starts_at
+        and o.started_at < s.ends_at
         and (with_bots or not o.is_bot)
       offset 0
     ) as t
-    join lead_days as d
+    join days as d
       on d.day = t.day
-    where 'lead' = any(wanted)
+    join lead_sizes as z
+      on z.is_asked = d.is_asked
+      and z.is_small
     group by 1, 2, 3, 4
   ),
   told as (
@@ -594,7 +510,7 @@ begin
       select u.name, u.is_asked, u.bucket_start, u.label, sum(u.n) as n
       from (
         select r.name, r.is_asked, r.bucket_start, v.label, v.n
-        from lead_bucket_weeks as r
+        from led as r
         cross join lateral (
           values
             ('commit', r.from_commit),
@@ -632,19 +548,12 @@ begin
         select u.name, u.is_asked, u.bucket_start, u.value, sum(u.n) as n
         from (
           select r.name, r.is_asked, r.bucket_start, metrics.seconds_of(k.bucket) as value, k.count as n
-          from lead_bucket_weeks as r
+          from led as r
           cross join lateral metrics.counts_of(r.lead_tally) as k
           union all
-          select
-            r.name,
-            r.is_asked,
-            r.bucket_start,
-            case when z.is_small then r.value else metrics.seconds_of(r.value::smallint) end,
-            r.n
+          select r.name, r.is_asked, r.bucket_start, r.lead_seconds, r.n
           from lead_rows as r
-          join lead_sizes as z
-            on z.is_asked = r.is_asked
-          where r.value is not null
+          where r.lead_seconds is not null
         ) as u
         group by u.name, u.is_asked, u.bucket_start, u.value
         having sum(u.n) > 0
@@ -792,7 +701,7 @@ end
 $$;
 revoke execute on function metrics.count_deliveries(metrics.period, metrics.period, text[], text, text, text, text, text, boolean, text[]) from public;
 
-comment on function metrics.count_deliveries(metrics.period, metrics.period, text[], text, text, text, text, text, boolean, text[]) is 'Counts what numbers about deployments are made of, for each bucket and group of a period and of one before it, if any: from the weeks nearest to each bucket as they were counted, and from the facts of the days by which those miss it.';
+comment on function metrics.count_deliveries(metrics.period, metrics.period, text[], text, text, text, text, text, boolean, text[]) is 'Counts what numbers about deployments are made of, for each bucket and group of a period and of one before it, if any: from the weeks nearest to each bucket and the days by which those miss it, as they were counted.';
 
 drop function if exists metrics.delivery_groups(metrics.period, text, text, text, text);
 

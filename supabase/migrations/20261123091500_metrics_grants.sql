@@ -14,11 +14,11 @@ declare
   ];
   -- What is counted from them, by repository reference as well.
   aggregate_tables constant text[] := array[
-    'pipeline_weeks', 'job_weeks', 'pull_request_weeks', 'test_weeks', 'rule_weeks'
+    'pipeline_weeks', 'job_weeks', 'pull_request_spans', 'test_weeks', 'rule_weeks'
   ];
   -- So are those that were derived from them, or counted.
   derived_tables constant text[] := array[
-    'services', 'branch_moves', 'changes', 'service_deployments', 'deployment_failures', 'service_weeks', 'lead_time_weeks'
+    'services', 'branch_moves', 'changes', 'service_deployments', 'deployment_failures', 'service_spans', 'lead_time_spans'
   ];
   -- What holds for all.
   common_tables constant text[] := array['settings', 'generations', 'horizons', 'frozen_weeks', 'prices', 'environment_rules', 'bands'];
@@ -147,6 +147,7 @@ grant execute on function metrics.service_label(bigint) to authenticated, metric
 grant execute on function metrics.selected_references(text, text) to authenticated, metrics_reader;
 grant execute on function metrics.nearest_weeks_of(metrics.period) to authenticated, metrics_reader;
 grant execute on function metrics.days_off_weeks_of(metrics.period) to authenticated, metrics_reader;
+grant execute on function metrics.counted_spans_of(metrics.period) to authenticated, metrics_reader;
 grant execute on function metrics.key_of_page(metrics.period, text[]) to authenticated, metrics_reader;
 grant execute on function metrics.ended_runs(metrics.period, bigint[], text, text, boolean) to authenticated, metrics_reader;
 grant execute on function metrics.job_horizon() to authenticated, metrics_reader;

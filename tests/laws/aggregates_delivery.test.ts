@@ -107,7 +107,7 @@ Deno.test("aggregates equal facts: while eight connections push to and deploy on
       ...(i % 2 === 0 ? [] : [rules()]),
     ]);
     assertEquals(await rebuildDifferences(sql), [], `seed ${seed + i}`);
-    const [row] = await sql`select count(*)::int as count from metrics.service_weeks`;
+    const [row] = await sql`select count(*)::int as count from metrics.service_spans`;
     assert(row!["count"] > 0);
   }
 });
@@ -175,8 +175,8 @@ const present = "generation = metrics.current_generation()";
 
 const FAULTS: Record<string, string> = {
   "a counter that is one too high": `
-    update metrics.service_weeks set deployments = deployments + 1
-    where ctid = (select ctid from metrics.service_weeks where ${present} limit 1)`,
+    update metrics.service_spans set deployments = deployments + 1
+    where ctid = (select ctid from metrics.service_spans where ${present} limit 1)`,
   "a change that was shipped at another time": `
     update metrics.changes set shipped_at = shipped_at + interval '1 hour'
     where ctid = (select ctid from metrics.changes where ${present} and shipped_at is not null limit 1)`,
@@ -190,11 +190,11 @@ const FAULTS: Record<string, string> = {
   "a rollback that nobody saw":
     `delete from metrics.deployment_failures where ctid = (select ctid from metrics.deployment_failures where ${present} limit 1)`,
   "a lead time in another bucket": `
-    update metrics.lead_time_weeks set lead_tally = lead_tally * 1e8
-    where ctid = (select ctid from metrics.lead_time_weeks where ${present} and lead_tally > 0 limit 1)`,
+    update metrics.lead_time_spans set lead_tally = lead_tally * 1e8
+    where ctid = (select ctid from metrics.lead_time_spans where ${present} and lead_tally > 0 limit 1)`,
   "a row that counts nothing": `
-    insert into metrics.lead_time_weeks
-    select generation, id, '2026-03-02', false, repository_id, 0, 0, 0, 0, 0, 0, 0, 0, 0 from metrics.services where ${present} limit 1`,
+    insert into metrics.lead_time_spans
+    select generation, id, 7, '2026-03-02', false, repository_id, 0, 0, 0, 0, 0, 0, 0, 0, 0 from metrics.services where ${present} limit 1`,
   "a run that is not counted": `
     alter table metrics.pipeline_runs disable trigger user;
     delete from metrics.pipeline_runs where true`,

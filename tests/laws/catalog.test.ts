@@ -110,7 +110,7 @@ const rules: Record<string, Rule> = {
         -- Called by policies and by other functions, within a statement that has its own end.
         and p.proname not in (
           'bucket_of', 'buckets_of', 'caller', 'checked_word', 'count_deliveries', 'counts_of',
-          'current_generation', 'days_off_weeks_of', 'delivery_evidence', 'delivery_groups',
+          'counted_spans_of', 'current_generation', 'days_off_weeks_of', 'delivery_evidence', 'delivery_groups',
           'delivery_page', 'deployment_url', 'ended_runs', 'evidence_after', 'evidence_page_key', 'failures_of', 'first_readable_id',
           'first_readable_row', 'first_readable_text', 'flaky_cases', 'flaky_pairs', 'has_many_jobs', 'is_admin',
           'is_member', 'job_horizon', 'kept_days_of', 'kept_jobs', 'kept_weeks_of', 'key_of_page',

@@ -195,8 +195,8 @@ Deno.test("aggregates equal facts: weeks that hold other times are noticed in th
   await using database = await testDatabase({ max: 1 });
   for (
     const fault of [
-      "update metrics.lead_time_weeks set lead_tally = lead_tally * 1e16",
-      "update metrics.service_weeks set recovery_tally = recovery_tally * 1e16",
+      "update metrics.lead_time_spans set lead_tally = lead_tally * 1e16",
+      "update metrics.service_spans set recovery_tally = recovery_tally * 1e16",
     ]
   ) {
     let wrong = 0;

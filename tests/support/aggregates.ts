@@ -3,13 +3,13 @@
 import type postgres from "postgres";
 import { rolledBack } from "./history_copies.ts";
 
-/** Aggregates by week and the facts that they count. */
-const WEEK_TABLES = {
-  pipeline_weeks: "pipeline_runs",
-  job_weeks: "jobs",
-  pull_request_weeks: "pull_requests",
-  test_weeks: "test_runs",
-  rule_weeks: "rule_checks",
+/** Aggregates by time, the facts that they count, and the column that says when. */
+const COUNTED = {
+  pipeline_weeks: { facts: "pipeline_runs", when: "week" },
+  job_weeks: { facts: "jobs", when: "week" },
+  pull_request_spans: { facts: "pull_requests", when: "first_day" },
+  test_weeks: { facts: "test_runs", when: "week" },
+  rule_weeks: { facts: "rule_checks", when: "week" },
 } as const;
 
 /**
@@ -49,13 +49,11 @@ export async function aggregateDifferences(sql: postgres.Sql): Promise<string[]>
       from metrics.repository_references as r`;
     // What deploying took follows from changes: of each pull request, the earliest shipping.
     await transaction`
-      insert into metrics.pull_request_weeks as t (
-        generation, reference_id, week, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+      insert into metrics.pull_request_spans as t (
+        generation, reference_id, days, first_day, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
       )
       select
-        ${
-      fresh!.id
-    }, d.reference_id, metrics.week_of(d.merged_at, ${time_zone}), d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
+        ${fresh!.id}, d.reference_id, s.days, s.first_day, d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
       from (
         select
           c.pull_request_reference_id as reference_id, c.merged_at, c.pull_request_is_bot as is_bot,
@@ -64,15 +62,19 @@ export async function aggregateDifferences(sql: postgres.Sql): Promise<string[]>
         where c.generation = ${id} and c.merged_at is not null and c.shipped_at is not null
         group by c.repository_id, c.sha, c.pull_request_reference_id, c.pull_request_number, c.merged_at, c.pull_request_is_bot
       ) as d
+      cross join (values (7, 'week'), (1, 'day')) as u (days, unit)
+      cross join lateral (
+        select u.days, date_trunc(u.unit, d.merged_at at time zone ${time_zone})::date as first_day
+      ) as s
       where d.tally is not null
-      group by 2, 3, 4
-      on conflict on constraint pull_request_weeks_pkey do update set deploy = excluded.deploy`;
-    for (const [table, facts] of Object.entries(WEEK_TABLES)) {
+      group by 2, 3, 4, 5
+      on conflict on constraint pull_request_spans_pkey do update set deploy = excluded.deploy`;
+    for (const [table, { facts, when }] of Object.entries(COUNTED)) {
       const rows = (generation: number) => `
         select to_jsonb(t) - 'generation' as row
         from metrics.${table} as t
         where t.generation = ${generation}
-          and t.week >= coalesce((select h.before from metrics.horizons as h where h.fact = '${facts}'), '-infinity')`;
+          and t.${when} >= coalesce((select h.before from metrics.horizons as h where h.fact = '${facts}'), '-infinity')`;
       for (const [what, one, other] of [["stored", id, fresh!.id], ["counted", fresh!.id, id]] as const) {
         const found = await transaction.unsafe(
           `select f.row::text as row from (${rows(one)} except ${rows(other)}) as f`,

@@ -4,11 +4,11 @@ create extension if not exists pgtap with schema extensions;
 select plan(10);
 
 create function pg_temp.counts()
-returns table (week date, phase text, human text, bot text)
+returns table (span text, phase text, human text, bot text)
 language sql
 as $$
-  select w.week, p.phase, max(p.counts) filter (where not w.is_bot), max(p.counts) filter (where w.is_bot)
-  from metrics.pull_request_weeks as w
+  select case w.days when 7 then 'week ' else 'day ' end || w.first_day, p.phase, max(p.counts) filter (where not w.is_bot), max(p.counts) filter (where w.is_bot)
+  from metrics.pull_request_spans as w
   cross join lateral (
     select 'all' as phase, w.pull_requests::text as counts
     union all
@@ -19,7 +19,7 @@ as $$
     cross join lateral metrics.counts_of(v.tally) as c
     group by v.phase
   ) as p
-  group by w.week, p.phase
+  group by w.days, w.first_day, p.phase
 $$;
 
 select set_eq(
@@ -44,19 +44,41 @@ values
   (1, 1, 'merged', '2026-03-03T10:00:00Z', '2026-03-03T10:00:00Z'),
   (1, 2, 'merged', '2026-03-03T10:00:00Z', '2026-03-03T10:00:01Z'),
   (1, 3, 'open', '2026-03-03T10:00:00Z', null);
-select set_eq('select * from pg_temp.counts()', $$values ('2026-03-02'::date, 'all', '2', null), ('2026-03-02', 'total', '-32768:1 0:1', null)$$, 'what is merged is counted');
+select set_eq(
+  'select * from pg_temp.counts()',
+  $$values
+    ('week 2026-03-02', 'all', '2', null), ('week 2026-03-02', 'total', '-32768:1 0:1', null),
+    ('day 2026-03-03', 'all', '2', null), ('day 2026-03-03', 'total', '-32768:1 0:1', null)$$,
+  'what is merged is counted'
+);
 update metrics.pull_requests set author_is_bot = true where number = 1;
-select set_eq('select * from pg_temp.counts()', $$values ('2026-03-02'::date, 'all', '1', '1'), ('2026-03-02', 'total', '0:1', '-32768:1')$$, 'a robot is known later');
+select set_eq(
+  'select * from pg_temp.counts()',
+  $$values
+    ('week 2026-03-02', 'all', '1', '1'), ('week 2026-03-02', 'total', '0:1', '-32768:1'),
+    ('day 2026-03-03', 'all', '1', '1'), ('day 2026-03-03', 'total', '0:1', '-32768:1')$$,
+  'a robot is known later'
+);
 update metrics.pull_requests set first_commit_at = '2026-03-03T09:59:50Z' where number = 2;
 select set_eq(
   'select * from pg_temp.counts()',
-  $$values ('2026-03-02'::date, 'all', '1', '1'), ('2026-03-02', 'total', '25:1', '-32768:1'), ('2026-03-02', 'coding', '24:1', null)$$,
+  $$values
+    ('week 2026-03-02', 'all', '1', '1'), ('week 2026-03-02', 'total', '25:1', '-32768:1'), ('week 2026-03-02', 'coding', '24:1', null),
+    ('day 2026-03-03', 'all', '1', '1'), ('day 2026-03-03', 'total', '25:1', '-32768:1'), ('day 2026-03-03', 'coding', '24:1', null)$$,
   'a commit comes late'
 );
 update metrics.pull_requests set merged_at = '2026-03-09T00:00:00Z' where number = 2;
-select results_eq($$select week::text, human, bot from pg_temp.counts() where phase = 'all' order by 1$$, $$values ('2026-03-02', null, '1'), ('2026-03-09', '1', null)$$, 'a time is corrected');
+select set_eq(
+  $$select span, human, bot from pg_temp.counts() where phase = 'all'$$,
+  $$values ('week 2026-03-02', null, '1'), ('day 2026-03-03', null, '1'), ('week 2026-03-09', '1', null), ('day 2026-03-09', '1', null)$$,
+  'a time is corrected'
+);
 update metrics.pull_requests set title = 'Another';
-select results_eq($$select week::text, human, bot from pg_temp.counts() where phase = 'all' order by 1$$, $$values ('2026-03-02', null, '1'), ('2026-03-09', '1', null)$$, 'what does not matter changes nothing');
+select set_eq(
+  $$select span, human, bot from pg_temp.counts() where phase = 'all'$$,
+  $$values ('week 2026-03-02', null, '1'), ('day 2026-03-03', null, '1'), ('week 2026-03-09', '1', null), ('day 2026-03-09', '1', null)$$,
+  'what does not matter changes nothing'
+);
 delete from metrics.pull_requests;
 select is_empty('select * from pg_temp.counts()', 'and what is deleted leaves no row');
 
