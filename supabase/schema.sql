@@ -1460,13 +1460,14 @@ comment on column metrics.pipeline_runs.updated_at is 'When this row last change
 comment on column metrics.pipeline_runs.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.pipeline_runs is 'One attempt of a workflow or pipeline each. Clocks compare by rank of the state, then time.';
 
--- table metrics.pipeline_weeks
-create table metrics.pipeline_weeks (
+-- table metrics.pipeline_spans
+create table metrics.pipeline_spans (
   generation integer not null,
   only_default_branch boolean not null,
   only_humans boolean not null,
   reference_id bigint not null,
-  week date not null,
+  days smallint not null,
+  first_day date not null,
   pipeline text not null,
   success integer not null,
   failure integer not null,
@@ -1484,42 +1485,43 @@ create table metrics.pipeline_weeks (
   duration_tally numeric not null,
   queue_tally numeric not null
 ) with (fillfactor=90);
-alter table metrics.pipeline_weeks add constraint pipeline_weeks_pkey PRIMARY KEY (generation, only_default_branch, only_humans, reference_id, week, pipeline);
-alter table metrics.pipeline_weeks enable row level security;
-create policy members_read on metrics.pipeline_weeks
+alter table metrics.pipeline_spans add constraint pipeline_spans_pkey PRIMARY KEY (generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline);
+alter table metrics.pipeline_spans enable row level security;
+create policy members_read on metrics.pipeline_spans
   as permissive
   for select
   to authenticated
   using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (generation >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
-create policy readers_read on metrics.pipeline_weeks
+create policy readers_read on metrics.pipeline_spans
   as permissive
   for select
   to metrics_reader
   using (true);
-grant select on table metrics.pipeline_weeks to authenticated;
-grant select on table metrics.pipeline_weeks to metrics_reader;
-comment on column metrics.pipeline_weeks.cancelled is 'Runs that were cancelled.';
-comment on column metrics.pipeline_weeks.duration_tally is 'How long they took: a tally of their seconds, see metrics.tally_of.';
-comment on column metrics.pipeline_weeks.error is 'Runs in which the machinery failed.';
-comment on column metrics.pipeline_weeks.failure is 'Runs that failed.';
-comment on column metrics.pipeline_weeks.first_decided is 'First tries with success, failure, timed_out or error.';
-comment on column metrics.pipeline_weeks.first_success is 'First tries that succeeded.';
-comment on column metrics.pipeline_weeks.generation is 'Generation in whose time zone the week is cut.';
-comment on column metrics.pipeline_weeks.last_decided is 'Last tries with success, failure, timed_out or error.';
-comment on column metrics.pipeline_weeks.last_success is 'Last tries that succeeded.';
-comment on column metrics.pipeline_weeks.neutral is 'Runs that ended neither way.';
-comment on column metrics.pipeline_weeks.only_default_branch is 'Whether only runs are counted of which the sender said that they ran on the default branch; else all.';
-comment on column metrics.pipeline_weeks.only_humans is 'Whether runs are left out of which the sender said that a bot started them.';
-comment on column metrics.pipeline_weeks.pipeline is 'Name of the pipeline; empty where it has none.';
-comment on column metrics.pipeline_weeks.queue_tally is 'How long they waited: a tally of their seconds.';
-comment on column metrics.pipeline_weeks.reference_id is 'Repository reference.';
-comment on column metrics.pipeline_weeks.reruns is 'Runs that are not the first try of their rerun_group.';
-comment on column metrics.pipeline_weeks.skipped is 'Runs that were skipped.';
-comment on column metrics.pipeline_weeks.success is 'Runs that succeeded.';
-comment on column metrics.pipeline_weeks.timed_out is 'Runs that took too long.';
-comment on column metrics.pipeline_weeks.unknown is 'Runs whose outcome no mapping knows.';
-comment on column metrics.pipeline_weeks.week is 'Monday of the week in which the run finished; else started, else was queued.';
-comment on table metrics.pipeline_weeks is 'Finished pipeline runs by ISO week: all of them, and again those of the selections that numbers ask for, so that each is read from few rows. A row that counts nothing is not there.';
+grant select on table metrics.pipeline_spans to authenticated;
+grant select on table metrics.pipeline_spans to metrics_reader;
+comment on column metrics.pipeline_spans.cancelled is 'Runs that were cancelled.';
+comment on column metrics.pipeline_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.pipeline_spans.duration_tally is 'How long they took: a tally of their seconds, see metrics.tally_of.';
+comment on column metrics.pipeline_spans.error is 'Runs in which the machinery failed.';
+comment on column metrics.pipeline_spans.failure is 'Runs that failed.';
+comment on column metrics.pipeline_spans.first_day is 'Monday of the week, or the day, in which the run finished; else started, else was queued.';
+comment on column metrics.pipeline_spans.first_decided is 'First tries with success, failure, timed_out or error.';
+comment on column metrics.pipeline_spans.first_success is 'First tries that succeeded.';
+comment on column metrics.pipeline_spans.generation is 'Generation in whose time zone weeks and days are cut.';
+comment on column metrics.pipeline_spans.last_decided is 'Last tries with success, failure, timed_out or error.';
+comment on column metrics.pipeline_spans.last_success is 'Last tries that succeeded.';
+comment on column metrics.pipeline_spans.neutral is 'Runs that ended neither way.';
+comment on column metrics.pipeline_spans.only_default_branch is 'Whether only runs are counted of which the sender said that they ran on the default branch; else all.';
+comment on column metrics.pipeline_spans.only_humans is 'Whether runs are left out of which the sender said that a bot started them.';
+comment on column metrics.pipeline_spans.pipeline is 'Name of the pipeline; empty where it has none.';
+comment on column metrics.pipeline_spans.queue_tally is 'How long they waited: a tally of their seconds.';
+comment on column metrics.pipeline_spans.reference_id is 'Repository reference.';
+comment on column metrics.pipeline_spans.reruns is 'Runs that are not the first try of their rerun_group.';
+comment on column metrics.pipeline_spans.skipped is 'Runs that were skipped.';
+comment on column metrics.pipeline_spans.success is 'Runs that succeeded.';
+comment on column metrics.pipeline_spans.timed_out is 'Runs that took too long.';
+comment on column metrics.pipeline_spans.unknown is 'Runs whose outcome no mapping knows.';
+comment on table metrics.pipeline_spans is 'Finished pipeline runs by ISO week: all of them, and again those of the selections that numbers ask for, so that each is read from few rows. All of them by day, too. A row that counts nothing is not there.';
 
 -- table metrics.postponed
 create table metrics.postponed (
@@ -4408,6 +4410,8 @@ CREATE OR REPLACE FUNCTION metrics.count_deliveries(asked metrics.period, earlie
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
+ SET enable_nestloop TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 #variable_conflict use_variable
@@ -5130,13 +5134,14 @@ begin
     and p.ended_at <= count_facts.up_to
     and p.rerun_group is not null;
 
-  insert into metrics.pipeline_weeks as t (
-    generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
-    unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
+  insert into metrics.pipeline_spans as t (
+    generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline, success, failure, timed_out, error, cancelled, skipped,
+    neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
   )
   with runs as materialized (
     select
-      metrics.week_of(p.ended_at, time_zone) as week,
+      w.days,
+      w.first_day,
       coalesce(p.pipeline, '') as pipeline,
       p.on_default_branch is true as on_default_branch,
       p.actor_is_bot is true as is_bot,
@@ -5147,24 +5152,28 @@ begin
       metrics.bucket_of(p.duration_seconds) as duration,
       metrics.bucket_of(p.queue_seconds) as queue
     from metrics.pipeline_runs as p
+    cross join lateral metrics.spans_of(p.ended_at, time_zone) as w
     where p.reference_id = count_facts.reference
       and p.ended_at > count_facts.after
       and p.ended_at <= count_facts.up_to
   ),
   selections as (
     select *
-    from (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
+    from (
+      values (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+    ) as s (days, only_default_branch, only_humans)
   ),
   buckets as (
-    select n.week, n.pipeline, n.on_default_branch, n.is_bot, m.measure, count(*) * metrics.tally_of(m.bucket) as tally
+    select n.days, n.first_day, n.pipeline, n.on_default_branch, n.is_bot, m.measure, count(*) * metrics.tally_of(m.bucket) as tally
     from runs as n
     cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
     where m.bucket is not null
-    group by n.week, n.pipeline, n.on_default_branch, n.is_bot, m.measure, m.bucket
+    group by n.days, n.first_day, n.pipeline, n.on_default_branch, n.is_bot, m.measure, m.bucket
   ),
   tallies as (
     select
-      b.week,
+      b.days,
+      b.first_day,
       b.pipeline,
       s.only_default_branch,
       s.only_humans,
@@ -5172,16 +5181,18 @@ begin
       sum(b.tally) filter (where b.measure = 'queue') as queue
     from buckets as b
     join selections as s
-      on (b.on_default_branch or not s.only_default_branch)
+      on s.days = b.days
+      and (b.on_default_branch or not s.only_default_branch)
       and not (b.is_bot and s.only_humans)
-    group by b.week, b.pipeline, s.only_default_branch, s.only_humans
+    group by b.days, b.first_day, b.pipeline, s.only_default_branch, s.only_humans
   )
   select
     count_facts.generation,
     c.only_default_branch,
     c.only_humans,
     count_facts.reference,
-    c.week,
+    c.days,
+    c.first_day,
     c.pipeline,
     c.success,
     c.failure,
@@ -5200,7 +5211,8 @@ begin
     coalesce(l.queue, 0)
   from (
     select
-      n.week,
+      n.days,
+      n.first_day,
       n.pipeline,
       s.only_default_branch,
       s.only_humans,
@@ -5219,16 +5231,18 @@ begin
       count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success
     from runs as n
     join selections as s
-      on (n.on_default_branch or not s.only_default_branch)
+      on s.days = n.days
+      and (n.on_default_branch or not s.only_default_branch)
       and not (n.is_bot and s.only_humans)
-    group by n.week, n.pipeline, s.only_default_branch, s.only_humans
+    group by n.days, n.first_day, n.pipeline, s.only_default_branch, s.only_humans
   ) as c
   left join tallies as l
-    on l.week = c.week
+    on l.days = c.days
+    and l.first_day = c.first_day
     and l.pipeline = c.pipeline
     and l.only_default_branch = c.only_default_branch
     and l.only_humans = c.only_humans
-  on conflict (generation, only_default_branch, only_humans, reference_id, week, pipeline) do update set
+  on conflict (generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline) do update set
     success = t.success + excluded.success,
     failure = t.failure + excluded.failure,
     timed_out = t.timed_out + excluded.timed_out,
@@ -5646,28 +5660,32 @@ begin
     one := counted[1];
     is_decided := one.outcome in ('success', 'failure', 'timed_out', 'error');
     for kept in
-      select g.id, w.week, s.only_default_branch, s.only_humans
+      select g.id, s.only_default_branch, s.only_humans, w.days, w.first_day
       from metrics.generations as g
-      cross join lateral (select metrics.week_of(one.at, g.time_zone) as week offset 0) as w
-      cross join (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
+      cross join lateral metrics.spans_of(one.at, g.time_zone) as w
+      join (
+        values (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+      ) as s (days, only_default_branch, only_humans)
+        on s.days = w.days
       where (
           g.state = 'current'
           or (g.state = 'building' and (one.reference_id, one.at) <= (g.counted_reference, g.counted_up_to))
         )
         and (one.on_default_branch or not s.only_default_branch)
         and not (one.is_bot and s.only_humans)
-      order by g.id, s.only_default_branch, s.only_humans
+      order by g.id, s.only_default_branch, s.only_humans, w.days, w.first_day
     loop
-      insert into metrics.pipeline_weeks as t (
-        generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped,
-        neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
+      insert into metrics.pipeline_spans as t (
+        generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline, success, failure, timed_out, error, cancelled,
+        skipped, neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
       )
       values (
         kept.id,
         kept.only_default_branch,
         kept.only_humans,
         one.reference_id,
-        kept.week,
+        kept.days,
+        kept.first_day,
         one.pipeline,
         (one.outcome = 'success')::integer,
         (one.outcome = 'failure')::integer,
@@ -5685,7 +5703,7 @@ begin
         case when one.duration_seconds is not null then metrics.tally_of(metrics.bucket_of(one.duration_seconds)) else 0 end,
         case when one.queue_seconds is not null then metrics.tally_of(metrics.bucket_of(one.queue_seconds)) else 0 end
       )
-      on conflict (generation, only_default_branch, only_humans, reference_id, week, pipeline) do update set
+      on conflict (generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline) do update set
         success = t.success + excluded.success,
         failure = t.failure + excluded.failure,
         timed_out = t.timed_out + excluded.timed_out,
@@ -5705,9 +5723,9 @@ begin
     return;
   end if;
 
-  insert into metrics.pipeline_weeks as t (
-    generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
-    unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
+  insert into metrics.pipeline_spans as t (
+    generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline, success, failure, timed_out, error, cancelled, skipped,
+    neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
   )
   select *
   from (
@@ -5716,7 +5734,8 @@ begin
       s.only_default_branch,
       s.only_humans,
       c.reference_id,
-      w.week,
+      w.days,
+      w.first_day,
       c.pipeline,
       coalesce(sum(c.times) filter (where c.outcome = 'success'), 0),
       coalesce(sum(c.times) filter (where c.outcome = 'failure'), 0),
@@ -5734,25 +5753,28 @@ begin
       coalesce(sum(c.times * metrics.tally_of(metrics.bucket_of(c.duration_seconds))) filter (where c.duration_seconds is not null), 0),
       coalesce(sum(c.times * metrics.tally_of(metrics.bucket_of(c.queue_seconds))) filter (where c.queue_seconds is not null), 0)
     from unnest(counted) as c
-    join (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
-      on (c.on_default_branch or not s.only_default_branch)
-      and not (c.is_bot and s.only_humans)
     cross join metrics.generations as g
-    cross join lateral (select metrics.week_of(c.at, g.time_zone) as week offset 0) as w
+    cross join lateral metrics.spans_of(c.at, g.time_zone) as w
+    join (
+      values (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+    ) as s (days, only_default_branch, only_humans)
+      on s.days = w.days
+      and (c.on_default_branch or not s.only_default_branch)
+      and not (c.is_bot and s.only_humans)
     cross join lateral (select c.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided) as d
     where g.state = 'current'
       or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
-    group by 1, 2, 3, 4, 5, 6
+    group by 1, 2, 3, 4, 5, 6, 7
   ) as n (
-    generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
-    unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
+    generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline, success, failure, timed_out, error, cancelled, skipped,
+    neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
   )
   where (
       n.success, n.failure, n.timed_out, n.error, n.cancelled, n.skipped, n.neutral, n.unknown, n.reruns, n.first_decided, n.first_success,
       n.last_decided, n.last_success, n.duration_tally, n.queue_tally
     ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-  order by n.generation, n.only_default_branch, n.only_humans, n.reference_id, n.week, n.pipeline collate "C"
-  on conflict (generation, only_default_branch, only_humans, reference_id, week, pipeline) do update set
+  order by n.generation, n.only_default_branch, n.only_humans, n.reference_id, n.days, n.first_day, n.pipeline collate "C"
+  on conflict (generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline) do update set
     success = t.success + excluded.success,
     failure = t.failure + excluded.failure,
     timed_out = t.timed_out + excluded.timed_out,
@@ -5770,18 +5792,20 @@ begin
     queue_tally = t.queue_tally + excluded.queue_tally;
 
   if takes_away then
-    delete from metrics.pipeline_weeks as t
+    delete from metrics.pipeline_spans as t
     using (
-      select distinct g.id, c.reference_id, metrics.week_of(c.at, g.time_zone) as week, c.pipeline
+      select distinct g.id, c.reference_id, w.days, w.first_day, c.pipeline
       from unnest(counted) as c
       cross join metrics.generations as g
+      cross join lateral metrics.spans_of(c.at, g.time_zone) as w
       where c.times < 0
     ) as k
     where t.generation = k.id
       and t.only_default_branch in (false, true)
       and t.only_humans in (false, true)
       and t.reference_id = k.reference_id
-      and t.week = k.week
+      and t.days = k.days
+      and t.first_day = k.first_day
       and t.pipeline = k.pipeline
       and (
         t.success, t.failure, t.timed_out, t.error, t.cancelled, t.skipped, t.neutral, t.unknown, t.reruns, t.first_decided, t.first_success,
@@ -8224,31 +8248,34 @@ CREATE OR REPLACE FUNCTION metrics.ended_runs(asked metrics.period, reference_id
 AS $function$
 declare
   from_weeks constant boolean := coalesce(ended_runs.branch, 'default') = 'default';
+  from_days constant boolean := ended_runs.branch is null and with_bots;
 begin
   return (
     select coalesce(sum(c.runs), 0)
     from (
-      select n.runs
+      select w.times * n.runs as runs
       from unnest(ended_runs.reference_ids) as r (id)
-      cross join metrics.nearest_weeks_of(asked) as w
+      cross join metrics.counted_spans_of(asked) as w
       cross join lateral (
         select sum(f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown) as runs
-        from metrics.pipeline_weeks as f
+        from metrics.pipeline_spans as f
         where f.generation = asked.generation
           and f.only_default_branch = (ended_runs.branch is not null)
           and f.only_humans = not with_bots
           and f.reference_id = r.id
-          and f.week = w.week
+          and f.days = w.days
+          and f.first_day = w.first_day
           and (ended_runs.pipeline is null or f.pipeline = ended_runs.pipeline)
       ) as n
       where from_weeks
-        and w.is_counted
+        and (w.days = 7 or from_days)
       union all
       select d.times * n.runs
       from (
         select o.starts_at, o.ends_at, o.times
         from metrics.days_off_weeks_of(asked) as o
         where from_weeks
+          and not from_days
         union all
         select o.starts_at, o.ends_at, 1
         from metrics.stretches_of(asked) as o
@@ -11717,7 +11744,7 @@ begin
   end loop;
 
   -- What was counted of facts that were dropped before, or in a generation that nobody reads any more.
-  foreach fact_table in array array['pipeline_weeks', 'job_weeks', 'pull_request_spans', 'test_weeks', 'rule_weeks'] loop
+  foreach fact_table in array array['pipeline_spans', 'job_weeks', 'pull_request_spans', 'test_weeks', 'rule_weeks'] loop
     exit when erased >= step;
     execute format(
       'delete from metrics.%1$I where ctid in (
@@ -16054,6 +16081,8 @@ declare
   end_week date;
   bucket_starts date[];
   from_weeks boolean;
+  from_days boolean;
+  days_read date[];
   has_more boolean;
   rows_looked_at integer;
   is_exact boolean;
@@ -16097,13 +16126,14 @@ begin
       from unnest(reference_ids) as r (reference_id)
       cross join lateral (
         select *
-        from metrics.pipeline_weeks as w
+        from metrics.pipeline_spans as w
         where w.generation = asked.generation
           and w.only_default_branch = only_default
           and w.only_humans = not wants_bots
           and w.reference_id = r.reference_id
-          and w.week >= first_week
-          and w.week < end_week
+          and w.days = 7
+          and w.first_day >= first_week
+          and w.first_day < end_week
           and (pipeline_health.pipeline is null or w.pipeline = pipeline_health.pipeline)
         offset 0
       ) as w
@@ -16113,6 +16143,14 @@ begin
   end loop;
   from_weeks := coalesce(from_weeks and coalesce(pipeline_health.branch, 'default') = 'default', false);
   is_exact := not from_weeks;
+  -- All runs are counted by day, too; of others, those of the days by which weeks miss the period are read one by one.
+  from_days := from_weeks and pipeline_health.branch is null and wants_bots;
+  days_read := array(
+    select distinct s.first_day
+    from metrics.counted_spans_of(asked) as s
+    where from_days
+      and s.days = 1
+  );
 
   -- What ran in the period, whatever its weeks and the days beside them say by themselves.
   if by_pipeline or (is_exact and pipeline_health.branch <> 'default') then
@@ -16121,35 +16159,50 @@ begin
     from (
       select labels[k.place] || ' / ' || k.pipeline as name, sum(k.runs) as runs
       from (
-        select r.place, n.pipeline, n.runs
+        select r.place, n.pipeline, s.times * n.runs as runs
         from unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
           select
             f.pipeline,
-            f.week,
+            f.days,
+            f.first_day,
             f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown as runs
-          from metrics.pipeline_weeks as f
+          from metrics.pipeline_spans as f
           where from_weeks
             and f.generation = asked.generation
             and f.only_default_branch = only_default
             and f.only_humans = not wants_bots
             and f.reference_id = r.reference_id
-            and f.week >= first_week
-            and f.week < end_week
+            and f.days = 7
+            and f.first_day >= first_week
+            and f.first_day < end_week
+            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
+          union all
+          select
+            f.pipeline,
+            f.days,
+            f.first_day,
+            f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown
+          from metrics.pipeline_spans as f
+          where f.generation = asked.generation
+            and f.only_default_branch = only_default
+            and f.only_humans = not wants_bots
+            and f.reference_id = r.reference_id
+            and f.days = 1
+            and f.first_day = any(days_read)
             and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
           offset 0
         ) as n
-        where n.week in (
-          select w.week
-          from metrics.nearest_weeks_of(asked) as w
-          where w.is_counted
-        )
+        join metrics.counted_spans_of(asked) as s
+          on s.days = n.days
+          and s.first_day = n.first_day
         union all
         select r.place, p.pipeline, s.times * p.runs
         from (
           select d.starts_at, d.ends_at, d.times
           from metrics.days_off_weeks_of(asked) as d
           where from_weeks
+            and not from_days
           union all
           select d.starts_at, d.ends_at, 1
           from metrics.stretches_of(asked) as d
@@ -16208,6 +16261,7 @@ begin
       select d.bucket_start, d.starts_at, d.ends_at, d.times
       from metrics.days_off_weeks_of(asked) as d
       where from_weeks
+        and not from_days
         and (d.bucket_start between first_bucket and last_bucket) is not false
       union all
       select s.bucket_start, s.starts_at, s.ends_at, 1
@@ -16215,13 +16269,43 @@ begin
       where not from_weeks
         and (s.bucket_start between first_bucket and last_bucket) is not false
     ),
+    days_off as materialized (
+      select s.bucket_start, s.first_day, s.times
+      from metrics.counted_spans_of(asked) as s
+      where s.days = 1
+        and (s.bucket_start between first_bucket and last_bucket) is not false
+    ),
     counted as (
-      select case when by_pipeline then labels[n.place] || ' / ' || n.pipeline else labels[n.place] end as name, n.*
+      select
+        case when by_pipeline then labels[n.place] || ' / ' || n.pipeline else labels[n.place] end as name,
+        n.place,
+        n.pipeline,
+        n.bucket_start,
+        n.times * n.success as success,
+        n.times * n.failure as failure,
+        n.times * n.timed_out as timed_out,
+        n.times * n.error as error,
+        n.times * n.cancelled as cancelled,
+        n.times * n.skipped as skipped,
+        n.times * n.neutral as neutral,
+        n.times * n.unknown as unknown,
+        n.times * n.reruns as reruns,
+        n.times * n.first_decided as first_decided,
+        n.times * n.first_success as first_success,
+        n.times * n.last_decided as last_decided,
+        n.times * n.last_success as last_success,
+        n.times * n.duration_tally as duration_tally,
+        n.times * n.queue_tally as queue_tally,
+        null::double precision[] as durations,
+        null::double precision[] as queues,
+        null::bigint as measured_durations,
+        null::bigint as measured_queues
       from (
         select
           r.place,
           case when by_pipeline then n.pipeline end as pipeline,
-          bucket_starts[(n.week - first_week) / 7 + 1] as bucket_start,
+          n.bucket_start,
+          n.times,
           sum(n.success) as success,
           sum(n.failure) as failure,
           sum(n.timed_out) as timed_out,
@@ -16236,28 +16320,39 @@ begin
           sum(n.last_decided) as last_decided,
           sum(n.last_success) as last_success,
           sum(n.duration_tally) as duration_tally,
-          sum(n.queue_tally) as queue_tally,
-          null::double precision[] as durations,
-          null::double precision[] as queues,
-          null::bigint as measured_durations,
-          null::bigint as measured_queues
+          sum(n.queue_tally) as queue_tally
         from unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
           select
-            f.week, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown, f.reruns,
-            f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
-          from metrics.pipeline_weeks as f
+            bucket_starts[(f.first_day - first_week) / 7 + 1] as bucket_start, 1 as times, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
+            f.reruns, f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
+          from metrics.pipeline_spans as f
           where from_weeks
             and f.generation = asked.generation
             and f.only_default_branch = only_default
             and f.only_humans = not wants_bots
             and f.reference_id = r.reference_id
-            and f.week >= first_week
-            and f.week < end_week
+            and f.days = 7
+            and f.first_day >= first_week
+            and f.first_day < end_week
+            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
+          union all
+          select
+            d.bucket_start, d.times, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
+            f.reruns, f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
+          from metrics.pipeline_spans as f
+          join days_off as d
+            on d.first_day = f.first_day
+          where f.generation = asked.generation
+            and f.only_default_branch = only_default
+            and f.only_humans = not wants_bots
+            and f.reference_id = r.reference_id
+            and f.days = 1
+            and f.first_day = any(days_read)
             and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
           offset 0
         ) as n
-        group by 1, 2, 3
+        group by 1, 2, 3, 4
       ) as n
       union all
       select
@@ -16948,7 +17043,6 @@ declare
   ends_at timestamptz;
   first_bucket date;
   last_bucket date;
-  counted bigint;
   days_read date[];
   is_small boolean;
   samples metrics.phase_sample[];
@@ -16972,11 +17066,31 @@ begin
     )
   end;
 
-  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000.
-  whole := asked;
-  whole.bucket := 'none';
-  counted := metrics.merged_pull_requests(whole, references_read, with_bots);
-  is_small := counted <= 2000;
+  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. Where there are
+  -- many, the first weeks within it say so.
+  select sum(c.pull_requests) <= 2000
+  into is_small
+  from (
+    select w.pull_requests
+    from unnest(references_read) as r (reference_id)
+    cross join lateral (
+      select o.pull_requests
+      from metrics.pull_request_spans as o
+      where o.generation = asked.generation
+        and o.reference_id = r.reference_id
+        and o.days = 7
+        and o.first_day >= asked.since
+        and o.first_day <= asked.until - 7
+        and (with_bots or not o.is_bot)
+      offset 0
+    ) as w
+    limit 1000
+  ) as c;
+  if is_small is not false then
+    whole := asked;
+    whole.bucket := 'none';
+    is_small := metrics.merged_pull_requests(whole, references_read, with_bots) <= 2000;
+  end if;
 
   -- Facts are read of what stands on the page alone.
   select min(b.first_day), max(b.end_day), min(b.bucket_start), max(b.bucket_start), array_agg(distinct coalesce(g.name, ''))

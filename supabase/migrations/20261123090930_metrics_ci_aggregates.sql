@@ -1,5 +1,5 @@
--- What CI did, counted by ISO week as facts arrive, so that numbers over a year cost no more than its weeks. Kept by triggers in the
--- transaction of the fact: each adds what the rows that it sees count now, less what they counted before.
+-- What CI did, counted by ISO week as facts arrive, so that numbers over a year cost no more than its weeks; runs by day, too. Kept by
+-- triggers in the transaction of the fact: each adds what the rows that it sees count now, less what they counted before.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';
@@ -31,12 +31,13 @@ comment on column metrics.frozen_weeks.fact is 'Table of the facts.';
 comment on column metrics.frozen_weeks.week is 'Monday of the week.';
 comment on column metrics.frozen_weeks.time_zone is 'IANA name of the zone in which the week was cut.';
 
-create table if not exists metrics.pipeline_weeks (
+create table if not exists metrics.pipeline_spans (
   generation integer not null,
   only_default_branch boolean not null,
   only_humans boolean not null,
   reference_id bigint not null,
-  week date not null,
+  days smallint not null,
+  first_day date not null,
   pipeline text not null,
   success integer not null,
   failure integer not null,
@@ -53,32 +54,33 @@ create table if not exists metrics.pipeline_weeks (
   last_success integer not null,
   duration_tally numeric not null,
   queue_tally numeric not null,
-  constraint pipeline_weeks_pkey primary key (generation, only_default_branch, only_humans, reference_id, week, pipeline)
+  constraint pipeline_spans_pkey primary key (generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline)
 )
 with (fillfactor = 90);
 
-comment on table metrics.pipeline_weeks is 'Finished pipeline runs by ISO week: all of them, and again those of the selections that numbers ask for, so that each is read from few rows. A row that counts nothing is not there.';
-comment on column metrics.pipeline_weeks.generation is 'Generation in whose time zone the week is cut.';
-comment on column metrics.pipeline_weeks.only_default_branch is 'Whether only runs are counted of which the sender said that they ran on the default branch; else all.';
-comment on column metrics.pipeline_weeks.only_humans is 'Whether runs are left out of which the sender said that a bot started them.';
-comment on column metrics.pipeline_weeks.reference_id is 'Repository reference.';
-comment on column metrics.pipeline_weeks.week is 'Monday of the week in which the run finished; else started, else was queued.';
-comment on column metrics.pipeline_weeks.pipeline is 'Name of the pipeline; empty where it has none.';
-comment on column metrics.pipeline_weeks.success is 'Runs that succeeded.';
-comment on column metrics.pipeline_weeks.failure is 'Runs that failed.';
-comment on column metrics.pipeline_weeks.timed_out is 'Runs that took too long.';
-comment on column metrics.pipeline_weeks.error is 'Runs in which the machinery failed.';
-comment on column metrics.pipeline_weeks.cancelled is 'Runs that were cancelled.';
-comment on column metrics.pipeline_weeks.skipped is 'Runs that were skipped.';
-comment on column metrics.pipeline_weeks.neutral is 'Runs that ended neither way.';
-comment on column metrics.pipeline_weeks.unknown is 'Runs whose outcome no mapping knows.';
-comment on column metrics.pipeline_weeks.reruns is 'Runs that are not the first try of their rerun_group.';
-comment on column metrics.pipeline_weeks.first_decided is 'First tries with success, failure, timed_out or error.';
-comment on column metrics.pipeline_weeks.first_success is 'First tries that succeeded.';
-comment on column metrics.pipeline_weeks.last_decided is 'Last tries with success, failure, timed_out or error.';
-comment on column metrics.pipeline_weeks.last_success is 'Last tries that succeeded.';
-comment on column metrics.pipeline_weeks.duration_tally is 'How long they took: a tally of their seconds, see metrics.tally_of.';
-comment on column metrics.pipeline_weeks.queue_tally is 'How long they waited: a tally of their seconds.';
+comment on table metrics.pipeline_spans is 'Finished pipeline runs by ISO week: all of them, and again those of the selections that numbers ask for, so that each is read from few rows. All of them by day, too. A row that counts nothing is not there.';
+comment on column metrics.pipeline_spans.generation is 'Generation in whose time zone weeks and days are cut.';
+comment on column metrics.pipeline_spans.only_default_branch is 'Whether only runs are counted of which the sender said that they ran on the default branch; else all.';
+comment on column metrics.pipeline_spans.only_humans is 'Whether runs are left out of which the sender said that a bot started them.';
+comment on column metrics.pipeline_spans.reference_id is 'Repository reference.';
+comment on column metrics.pipeline_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.pipeline_spans.first_day is 'Monday of the week, or the day, in which the run finished; else started, else was queued.';
+comment on column metrics.pipeline_spans.pipeline is 'Name of the pipeline; empty where it has none.';
+comment on column metrics.pipeline_spans.success is 'Runs that succeeded.';
+comment on column metrics.pipeline_spans.failure is 'Runs that failed.';
+comment on column metrics.pipeline_spans.timed_out is 'Runs that took too long.';
+comment on column metrics.pipeline_spans.error is 'Runs in which the machinery failed.';
+comment on column metrics.pipeline_spans.cancelled is 'Runs that were cancelled.';
+comment on column metrics.pipeline_spans.skipped is 'Runs that were skipped.';
+comment on column metrics.pipeline_spans.neutral is 'Runs that ended neither way.';
+comment on column metrics.pipeline_spans.unknown is 'Runs whose outcome no mapping knows.';
+comment on column metrics.pipeline_spans.reruns is 'Runs that are not the first try of their rerun_group.';
+comment on column metrics.pipeline_spans.first_decided is 'First tries with success, failure, timed_out or error.';
+comment on column metrics.pipeline_spans.first_success is 'First tries that succeeded.';
+comment on column metrics.pipeline_spans.last_decided is 'Last tries with success, failure, timed_out or error.';
+comment on column metrics.pipeline_spans.last_success is 'Last tries that succeeded.';
+comment on column metrics.pipeline_spans.duration_tally is 'How long they took: a tally of their seconds, see metrics.tally_of.';
+comment on column metrics.pipeline_spans.queue_tally is 'How long they waited: a tally of their seconds.';
 
 create table if not exists metrics.job_weeks (
   generation integer not null,
@@ -209,28 +211,32 @@ begin
     one := counted[1];
     is_decided := one.outcome in ('success', 'failure', 'timed_out', 'error');
     for kept in
-      select g.id, w.week, s.only_default_branch, s.only_humans
+      select g.id, s.only_default_branch, s.only_humans, w.days, w.first_day
       from metrics.generations as g
-      cross join lateral (select metrics.week_of(one.at, g.time_zone) as week offset 0) as w
-      cross join (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
+      cross join lateral metrics.spans_of(one.at, g.time_zone) as w
+      join (
+        values (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+      ) as s (days, only_default_branch, only_humans)
+        on s.days = w.days
       where (
           g.state = 'current'
           or (g.state = 'building' and (one.reference_id, one.at) <= (g.counted_reference, g.counted_up_to))
         )
         and (one.on_default_branch or not s.only_default_branch)
         and not (one.is_bot and s.only_humans)
-      order by g.id, s.only_default_branch, s.only_humans
+      order by g.id, s.only_default_branch, s.only_humans, w.days, w.first_day
     loop
-      insert into metrics.pipeline_weeks as t (
-        generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped,
-        neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
+      insert into metrics.pipeline_spans as t (
+        generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline, success, failure, timed_out, error, cancelled,
+        skipped, neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
       )
       values (
         kept.id,
         kept.only_default_branch,
         kept.only_humans,
         one.reference_id,
-        kept.week,
+        kept.days,
+        kept.first_day,
         one.pipeline,
         (one.outcome = 'success')::integer,
         (one.outcome = 'failure')::integer,
@@ -248,7 +254,7 @@ begin
         case when one.duration_seconds is not null then metrics.tally_of(metrics.bucket_of(one.duration_seconds)) else 0 end,
         case when one.queue_seconds is not null then metrics.tally_of(metrics.bucket_of(one.queue_seconds)) else 0 end
       )
-      on conflict (generation, only_default_branch, only_humans, reference_id, week, pipeline) do update set
+      on conflict (generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline) do update set
         success = t.success + excluded.success,
         failure = t.failure + excluded.failure,
         timed_out = t.timed_out + excluded.timed_out,
@@ -268,9 +274,9 @@ begin
     return;
   end if;
 
-  insert into metrics.pipeline_weeks as t (
-    generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
-    unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
+  insert into metrics.pipeline_spans as t (
+    generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline, success, failure, timed_out, error, cancelled, skipped,
+    neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
   )
   select *
   from (
@@ -279,7 +285,8 @@ begin
       s.only_default_branch,
       s.only_humans,
       c.reference_id,
-      w.week,
+      w.days,
+      w.first_day,
       c.pipeline,
       coalesce(sum(c.times) filter (where c.outcome = 'success'), 0),
       coalesce(sum(c.times) filter (where c.outcome = 'failure'), 0),
@@ -297,25 +304,28 @@ begin
       coalesce(sum(c.times * metrics.tally_of(metrics.bucket_of(c.duration_seconds))) filter (where c.duration_seconds is not null), 0),
       coalesce(sum(c.times * metrics.tally_of(metrics.bucket_of(c.queue_seconds))) filter (where c.queue_seconds is not null), 0)
     from unnest(counted) as c
-    join (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
-      on (c.on_default_branch or not s.only_default_branch)
-      and not (c.is_bot and s.only_humans)
     cross join metrics.generations as g
-    cross join lateral (select metrics.week_of(c.at, g.time_zone) as week offset 0) as w
+    cross join lateral metrics.spans_of(c.at, g.time_zone) as w
+    join (
+      values (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+    ) as s (days, only_default_branch, only_humans)
+      on s.days = w.days
+      and (c.on_default_branch or not s.only_default_branch)
+      and not (c.is_bot and s.only_humans)
     cross join lateral (select c.outcome in ('success', 'failure', 'timed_out', 'error') as is_decided) as d
     where g.state = 'current'
       or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
-    group by 1, 2, 3, 4, 5, 6
+    group by 1, 2, 3, 4, 5, 6, 7
   ) as n (
-    generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
-    unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
+    generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline, success, failure, timed_out, error, cancelled, skipped,
+    neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
   )
   where (
       n.success, n.failure, n.timed_out, n.error, n.cancelled, n.skipped, n.neutral, n.unknown, n.reruns, n.first_decided, n.first_success,
       n.last_decided, n.last_success, n.duration_tally, n.queue_tally
     ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-  order by n.generation, n.only_default_branch, n.only_humans, n.reference_id, n.week, n.pipeline collate "C"
-  on conflict (generation, only_default_branch, only_humans, reference_id, week, pipeline) do update set
+  order by n.generation, n.only_default_branch, n.only_humans, n.reference_id, n.days, n.first_day, n.pipeline collate "C"
+  on conflict (generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline) do update set
     success = t.success + excluded.success,
     failure = t.failure + excluded.failure,
     timed_out = t.timed_out + excluded.timed_out,
@@ -333,18 +343,20 @@ begin
     queue_tally = t.queue_tally + excluded.queue_tally;
 
   if takes_away then
-    delete from metrics.pipeline_weeks as t
+    delete from metrics.pipeline_spans as t
     using (
-      select distinct g.id, c.reference_id, metrics.week_of(c.at, g.time_zone) as week, c.pipeline
+      select distinct g.id, c.reference_id, w.days, w.first_day, c.pipeline
       from unnest(counted) as c
       cross join metrics.generations as g
+      cross join lateral metrics.spans_of(c.at, g.time_zone) as w
       where c.times < 0
     ) as k
     where t.generation = k.id
       and t.only_default_branch in (false, true)
       and t.only_humans in (false, true)
       and t.reference_id = k.reference_id
-      and t.week = k.week
+      and t.days = k.days
+      and t.first_day = k.first_day
       and t.pipeline = k.pipeline
       and (
         t.success, t.failure, t.timed_out, t.error, t.cancelled, t.skipped, t.neutral, t.unknown, t.reruns, t.first_decided, t.first_success,
@@ -910,13 +922,14 @@ begin
     and p.ended_at <= count_facts.up_to
     and p.rerun_group is not null;
 
-  insert into metrics.pipeline_weeks as t (
-    generation, only_default_branch, only_humans, reference_id, week, pipeline, success, failure, timed_out, error, cancelled, skipped, neutral,
-    unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
+  insert into metrics.pipeline_spans as t (
+    generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline, success, failure, timed_out, error, cancelled, skipped,
+    neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
   )
   with runs as materialized (
     select
-      metrics.week_of(p.ended_at, time_zone) as week,
+      w.days,
+      w.first_day,
       coalesce(p.pipeline, '') as pipeline,
       p.on_default_branch is true as on_default_branch,
       p.actor_is_bot is true as is_bot,
@@ -927,24 +940,28 @@ begin
       metrics.bucket_of(p.duration_seconds) as duration,
       metrics.bucket_of(p.queue_seconds) as queue
     from metrics.pipeline_runs as p
+    cross join lateral metrics.spans_of(p.ended_at, time_zone) as w
     where p.reference_id = count_facts.reference
       and p.ended_at > count_facts.after
       and p.ended_at <= count_facts.up_to
   ),
   selections as (
     select *
-    from (values (false, false), (false, true), (true, false), (true, true)) as s (only_default_branch, only_humans)
+    from (
+      values (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+    ) as s (days, only_default_branch, only_humans)
   ),
   buckets as (
-    select n.week, n.pipeline, n.on_default_branch, n.is_bot, m.measure, count(*) * metrics.tally_of(m.bucket) as tally
+    select n.days, n.first_day, n.pipeline, n.on_default_branch, n.is_bot, m.measure, count(*) * metrics.tally_of(m.bucket) as tally
     from runs as n
     cross join lateral (values ('duration', n.duration), ('queue', n.queue)) as m (measure, bucket)
     where m.bucket is not null
-    group by n.week, n.pipeline, n.on_default_branch, n.is_bot, m.measure, m.bucket
+    group by n.days, n.first_day, n.pipeline, n.on_default_branch, n.is_bot, m.measure, m.bucket
   ),
   tallies as (
     select
-      b.week,
+      b.days,
+      b.first_day,
       b.pipeline,
       s.only_default_branch,
       s.only_humans,
@@ -952,16 +969,18 @@ begin
       sum(b.tally) filter (where b.measure = 'queue') as queue
     from buckets as b
     join selections as s
-      on (b.on_default_branch or not s.only_default_branch)
+      on s.days = b.days
+      and (b.on_default_branch or not s.only_default_branch)
       and not (b.is_bot and s.only_humans)
-    group by b.week, b.pipeline, s.only_default_branch, s.only_humans
+    group by b.days, b.first_day, b.pipeline, s.only_default_branch, s.only_humans
   )
   select
     count_facts.generation,
     c.only_default_branch,
     c.only_humans,
     count_facts.reference,
-    c.week,
+    c.days,
+    c.first_day,
     c.pipeline,
     c.success,
     c.failure,
@@ -980,7 +999,8 @@ begin
     coalesce(l.queue, 0)
   from (
     select
-      n.week,
+      n.days,
+      n.first_day,
       n.pipeline,
       s.only_default_branch,
       s.only_humans,
@@ -999,16 +1019,18 @@ begin
       count(*) filter (where n.is_last_try and n.outcome = 'success') as last_success
     from runs as n
     join selections as s
-      on (n.on_default_branch or not s.only_default_branch)
+      on s.days = n.days
+      and (n.on_default_branch or not s.only_default_branch)
       and not (n.is_bot and s.only_humans)
-    group by n.week, n.pipeline, s.only_default_branch, s.only_humans
+    group by n.days, n.first_day, n.pipeline, s.only_default_branch, s.only_humans
   ) as c
   left join tallies as l
-    on l.week = c.week
+    on l.days = c.days
+    and l.first_day = c.first_day
     and l.pipeline = c.pipeline
     and l.only_default_branch = c.only_default_branch
     and l.only_humans = c.only_humans
-  on conflict (generation, only_default_branch, only_humans, reference_id, week, pipeline) do update set
+  on conflict (generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline) do update set
     success = t.success + excluded.success,
     failure = t.failure + excluded.failure,
     timed_out = t.timed_out + excluded.timed_out,

@@ -134,7 +134,6 @@ declare
   ends_at timestamptz;
   first_bucket date;
   last_bucket date;
-  counted bigint;
   days_read date[];
   is_small boolean;
   samples metrics.phase_sample[];
@@ -158,11 +157,31 @@ begin
     )
   end;
 
-  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000.
-  whole := asked;
-  whole.bucket := 'none';
-  counted := metrics.merged_pull_requests(whole, references_read, with_bots);
-  is_small := counted <= 2000;
+  -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. Where there are
+  -- many, the first weeks within it say so.
+  select sum(c.pull_requests) <= 2000
+  into is_small
+  from (
+    select w.pull_requests
+    from unnest(references_read) as r (reference_id)
+    cross join lateral (
+      select o.pull_requests
+      from metrics.pull_request_spans as o
+      where o.generation = asked.generation
+        and o.reference_id = r.reference_id
+        and o.days = 7
+        and o.first_day >= asked.since
+        and o.first_day <= asked.until - 7
+        and (with_bots or not o.is_bot)
+      offset 0
+    ) as w
+    limit 1000
+  ) as c;
+  if is_small is not false then
+    whole := asked;
+    whole.bucket := 'none';
+    is_small := metrics.merged_pull_requests(whole, references_read, with_bots) <= 2000;
+  end if;
 
   -- Facts are read of what stands on the page alone.
   select min(b.first_day), max(b.end_day), min(b.bucket_start), max(b.bucket_start), array_agg(distinct coalesce(g.name, ''))

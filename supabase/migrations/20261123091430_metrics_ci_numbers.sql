@@ -145,6 +145,8 @@ declare
   end_week date;
   bucket_starts date[];
   from_weeks boolean;
+  from_days boolean;
+  days_read date[];
   has_more boolean;
   rows_looked_at integer;
   is_exact boolean;
@@ -188,13 +190,14 @@ begin
       from unnest(reference_ids) as r (reference_id)
       cross join lateral (
         select *
-        from metrics.pipeline_weeks as w
+        from metrics.pipeline_spans as w
         where w.generation = asked.generation
           and w.only_default_branch = only_default
           and w.only_humans = not wants_bots
           and w.reference_id = r.reference_id
-          and w.week >= first_week
-          and w.week < end_week
+          and w.days = 7
+          and w.first_day >= first_week
+          and w.first_day < end_week
           and (pipeline_health.pipeline is null or w.pipeline = pipeline_health.pipeline)
         offset 0
       ) as w
@@ -204,6 +207,14 @@ begin
   end loop;
   from_weeks := coalesce(from_weeks and coalesce(pipeline_health.branch, 'default') = 'default', false);
   is_exact := not from_weeks;
+  -- All runs are counted by day, too; of others, those of the days by which weeks miss the period are read one by one.
+  from_days := from_weeks and pipeline_health.branch is null and wants_bots;
+  days_read := array(
+    select distinct s.first_day
+    from metrics.counted_spans_of(asked) as s
+    where from_days
+      and s.days = 1
+  );
 
   -- What ran in the period, whatever its weeks and the days beside them say by themselves.
   if by_pipeline or (is_exact and pipeline_health.branch <> 'default') then
@@ -212,35 +223,50 @@ begin
     from (
       select labels[k.place] || ' / ' || k.pipeline as name, sum(k.runs) as runs
       from (
-        select r.place, n.pipeline, n.runs
+        select r.place, n.pipeline, s.times * n.runs as runs
         from unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
           select
             f.pipeline,
-            f.week,
+            f.days,
+            f.first_day,
             f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown as runs
-          from metrics.pipeline_weeks as f
+          from metrics.pipeline_spans as f
           where from_weeks
             and f.generation = asked.generation
             and f.only_default_branch = only_default
             and f.only_humans = not wants_bots
             and f.reference_id = r.reference_id
-            and f.week >= first_week
-            and f.week < end_week
+            and f.days = 7
+            and f.first_day >= first_week
+            and f.first_day < end_week
+            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
+          union all
+          select
+            f.pipeline,
+            f.days,
+            f.first_day,
+            f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown
+          from metrics.pipeline_spans as f
+          where f.generation = asked.generation
+            and f.only_default_branch = only_default
+            and f.only_humans = not wants_bots
+            and f.reference_id = r.reference_id
+            and f.days = 1
+            and f.first_day = any(days_read)
             and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
           offset 0
         ) as n
-        where n.week in (
-          select w.week
-          from metrics.nearest_weeks_of(asked) as w
-          where w.is_counted
-        )
+        join metrics.counted_spans_of(asked) as s
+          on s.days = n.days
+          and s.first_day = n.first_day
         union all
         select r.place, p.pipeline, s.times * p.runs
         from (
           select d.starts_at, d.ends_at, d.times
           from metrics.days_off_weeks_of(asked) as d
           where from_weeks
+            and not from_days
           union all
           select d.starts_at, d.ends_at, 1
           from metrics.stretches_of(asked) as d
@@ -299,6 +325,7 @@ begin
       select d.bucket_start, d.starts_at, d.ends_at, d.times
       from metrics.days_off_weeks_of(asked) as d
       where from_weeks
+        and not from_days
         and (d.bucket_start between first_bucket and last_bucket) is not false
       union all
       select s.bucket_start, s.starts_at, s.ends_at, 1
@@ -306,13 +333,43 @@ begin
       where not from_weeks
         and (s.bucket_start between first_bucket and last_bucket) is not false
     ),
+    days_off as materialized (
+      select s.bucket_start, s.first_day, s.times
+      from metrics.counted_spans_of(asked) as s
+      where s.days = 1
+        and (s.bucket_start between first_bucket and last_bucket) is not false
+    ),
     counted as (
-      select case when by_pipeline then labels[n.place] || ' / ' || n.pipeline else labels[n.place] end as name, n.*
+      select
+        case when by_pipeline then labels[n.place] || ' / ' || n.pipeline else labels[n.place] end as name,
+        n.place,
+        n.pipeline,
+        n.bucket_start,
+        n.times * n.success as success,
+        n.times * n.failure as failure,
+        n.times * n.timed_out as timed_out,
+        n.times * n.error as error,
+        n.times * n.cancelled as cancelled,
+        n.times * n.skipped as skipped,
+        n.times * n.neutral as neutral,
+        n.times * n.unknown as unknown,
+        n.times * n.reruns as reruns,
+        n.times * n.first_decided as first_decided,
+        n.times * n.first_success as first_success,
+        n.times * n.last_decided as last_decided,
+        n.times * n.last_success as last_success,
+        n.times * n.duration_tally as duration_tally,
+        n.times * n.queue_tally as queue_tally,
+        null::double precision[] as durations,
+        null::double precision[] as queues,
+        null::bigint as measured_durations,
+        null::bigint as measured_queues
       from (
         select
           r.place,
           case when by_pipeline then n.pipeline end as pipeline,
-          bucket_starts[(n.week - first_week) / 7 + 1] as bucket_start,
+          n.bucket_start,
+          n.times,
           sum(n.success) as success,
           sum(n.failure) as failure,
           sum(n.timed_out) as timed_out,
@@ -327,28 +384,39 @@ begin
           sum(n.last_decided) as last_decided,
           sum(n.last_success) as last_success,
           sum(n.duration_tally) as duration_tally,
-          sum(n.queue_tally) as queue_tally,
-          null::double precision[] as durations,
-          null::double precision[] as queues,
-          null::bigint as measured_durations,
-          null::bigint as measured_queues
+          sum(n.queue_tally) as queue_tally
         from unnest(reference_ids, places) as r (reference_id, place)
         cross join lateral (
           select
-            f.week, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown, f.reruns,
-            f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
-          from metrics.pipeline_weeks as f
+            bucket_starts[(f.first_day - first_week) / 7 + 1] as bucket_start, 1 as times, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
+            f.reruns, f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
+          from metrics.pipeline_spans as f
           where from_weeks
             and f.generation = asked.generation
             and f.only_default_branch = only_default
             and f.only_humans = not wants_bots
             and f.reference_id = r.reference_id
-            and f.week >= first_week
-            and f.week < end_week
+            and f.days = 7
+            and f.first_day >= first_week
+            and f.first_day < end_week
+            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
+          union all
+          select
+            d.bucket_start, d.times, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
+            f.reruns, f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
+          from metrics.pipeline_spans as f
+          join days_off as d
+            on d.first_day = f.first_day
+          where f.generation = asked.generation
+            and f.only_default_branch = only_default
+            and f.only_humans = not wants_bots
+            and f.reference_id = r.reference_id
+            and f.days = 1
+            and f.first_day = any(days_read)
             and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
           offset 0
         ) as n
-        group by 1, 2, 3
+        group by 1, 2, 3, 4
       ) as n
       union all
       select
@@ -1142,31 +1210,34 @@ set jit = off
 as $$
 declare
   from_weeks constant boolean := coalesce(ended_runs.branch, 'default') = 'default';
+  from_days constant boolean := ended_runs.branch is null and with_bots;
 begin
   return (
     select coalesce(sum(c.runs), 0)
     from (
-      select n.runs
+      select w.times * n.runs as runs
       from unnest(ended_runs.reference_ids) as r (id)
-      cross join metrics.nearest_weeks_of(asked) as w
+      cross join metrics.counted_spans_of(asked) as w
       cross join lateral (
         select sum(f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown) as runs
-        from metrics.pipeline_weeks as f
+        from metrics.pipeline_spans as f
         where f.generation = asked.generation
           and f.only_default_branch = (ended_runs.branch is not null)
           and f.only_humans = not with_bots
           and f.reference_id = r.id
-          and f.week = w.week
+          and f.days = w.days
+          and f.first_day = w.first_day
           and (ended_runs.pipeline is null or f.pipeline = ended_runs.pipeline)
       ) as n
       where from_weeks
-        and w.is_counted
+        and (w.days = 7 or from_days)
       union all
       select d.times * n.runs
       from (
         select o.starts_at, o.ends_at, o.times
         from metrics.days_off_weeks_of(asked) as o
         where from_weeks
+          and not from_days
         union all
         select o.starts_at, o.ends_at, 1
         from metrics.stretches_of(asked) as o

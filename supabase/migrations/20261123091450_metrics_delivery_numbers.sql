@@ -95,11 +95,13 @@ returns setof metrics.delivery_counts
 language plpgsql
 stable
 set search_path = ''
--- Planned once: facts are looked up by an index, for each service and stretch of days, whatever is asked for and however much the caller may
--- read; what is put together of them is little.
+-- Planned once: counts are looked up by an index, for each service, whatever is asked for and however much the caller may read; what is put
+-- together of them is hashed.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_tidscan = off
+set enable_nestloop = off
+set enable_sort = off
 set jit = off
 as $$
 #variable_conflict use_variable

@@ -36,7 +36,7 @@ const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Rea
       "test_cases",
       "rule_checks",
       "measurements",
-      "pipeline_weeks",
+      "pipeline_spans",
       "job_weeks",
       "pull_request_spans",
       "test_weeks",

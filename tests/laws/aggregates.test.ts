@@ -14,7 +14,7 @@ const here: Place = { repositories: ["github:1"] };
 
 async function counted(sql: postgres.Sql): Promise<number> {
   const [row] = await sql<{ count: number }[]>`
-    select (select count(*) from metrics.pipeline_weeks)::int + (select count(*) from metrics.job_weeks)::int as count`;
+    select (select count(*) from metrics.pipeline_spans)::int + (select count(*) from metrics.job_weeks)::int as count`;
   return row!.count;
 }
 
@@ -112,7 +112,7 @@ Deno.test("aggregates equal facts: after corrections, erasing and retention", as
     assertEquals(await aggregateDifferences(sql), []);
   }
   const left =
-    await sql`select distinct reference_id from metrics.job_weeks union select reference_id from metrics.pipeline_weeks`;
+    await sql`select distinct reference_id from metrics.job_weeks union select reference_id from metrics.pipeline_spans`;
   assertEquals(left.length, 1, "the other repository's");
 
   // From here on the first week is behind the horizon.
@@ -143,7 +143,7 @@ Deno.test("aggregates equal facts: after corrections, erasing and retention", as
 
 const FAULTS = {
   "a counter that is one too high": "update metrics.job_weeks set success = success + 1 where true",
-  "a duration that was lost": "update metrics.pipeline_weeks set duration_tally = 0 where duration_tally > 0",
+  "a duration that was lost": "update metrics.pipeline_spans set duration_tally = 0 where duration_tally > 0",
   "a row that counts nothing":
     "insert into metrics.job_weeks select generation, reference_id, week, pipeline, 'none', runner, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 from metrics.job_weeks limit 1",
   "a try that says it is the first":

@@ -111,7 +111,7 @@ Deno.test("aggregates equal facts: numbers read by weeks are those of the facts"
 Deno.test("aggregates equal facts: a week that counts one run too many is noticed in the numbers", async () => {
   const wrong = await compared(
     7,
-    (sql) => sql`update metrics.pipeline_weeks set success = success + 1 where week = '2026-03-02'`,
+    (sql) => sql`update metrics.pipeline_spans set success = success + 1 where days = 7 and first_day = '2026-03-02'`,
   );
   assert(wrong.length > 0);
 });

@@ -5,7 +5,7 @@ import { rolledBack } from "./history_copies.ts";
 
 /** Aggregates by time, the facts that they count, and the column that says when. */
 const COUNTED = {
-  pipeline_weeks: { facts: "pipeline_runs", when: "week" },
+  pipeline_spans: { facts: "pipeline_runs", when: "first_day" },
   job_weeks: { facts: "jobs", when: "week" },
   pull_request_spans: { facts: "pull_requests", when: "first_day" },
   test_weeks: { facts: "test_runs", when: "week" },

@@ -71,8 +71,9 @@ select results_eq(
 select is(
   (
     select array[sum(w.first_success), sum(w.last_success), sum(w.last_decided), sum(w.reruns)]
-    from metrics.pipeline_weeks as w
-    where not w.only_default_branch
+    from metrics.pipeline_spans as w
+    where w.days = 7
+      and not w.only_default_branch
       and not w.only_humans
   ),
   array[1, 1, 2, 1]::bigint[],
