@@ -1281,8 +1281,8 @@ create policy readers_read on metrics.lead_time_spans
   using (true);
 grant select on table metrics.lead_time_spans to authenticated;
 grant select on table metrics.lead_time_spans to metrics_reader;
-comment on column metrics.lead_time_spans.days is '7 for a week, 1 for a day.';
-comment on column metrics.lead_time_spans.first_day is 'Monday of the week, or the day, in which they were shipped, or, of those that were not, begun.';
+comment on column metrics.lead_time_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
+comment on column metrics.lead_time_spans.first_day is 'The first of them: Monday, or the day in which they were shipped, or, of those that were not, begun.';
 comment on column metrics.lead_time_spans.first_deployment is 'Left out: shipped by the first deployment of the service.';
 comment on column metrics.lead_time_spans.from_commit is 'Changes that began with their own commit.';
 comment on column metrics.lead_time_spans.from_first_commit is 'Changes that began with the first commit of their pull request.';
@@ -1296,7 +1296,7 @@ comment on column metrics.lead_time_spans.rewritten is 'Left out: taken off the 
 comment on column metrics.lead_time_spans.service_id is 'Service.';
 comment on column metrics.lead_time_spans.start_after_shipping is 'Left out: begun after they were shipped, by the clocks of those who say so.';
 comment on column metrics.lead_time_spans.start_unknown is 'Left out: nobody knows when they began.';
-comment on table metrics.lead_time_spans is 'Changes of services by ISO week, and again by day: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
+comment on table metrics.lead_time_spans is 'Changes of services by ISO week, again by four of them and by day: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
 
 -- table metrics.measurements
 create table metrics.measurements (
@@ -1500,11 +1500,11 @@ create policy readers_read on metrics.pipeline_spans
 grant select on table metrics.pipeline_spans to authenticated;
 grant select on table metrics.pipeline_spans to metrics_reader;
 comment on column metrics.pipeline_spans.cancelled is 'Runs that were cancelled.';
-comment on column metrics.pipeline_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.pipeline_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
 comment on column metrics.pipeline_spans.duration_tally is 'How long they took: a tally of their seconds, see metrics.tally_of.';
 comment on column metrics.pipeline_spans.error is 'Runs in which the machinery failed.';
 comment on column metrics.pipeline_spans.failure is 'Runs that failed.';
-comment on column metrics.pipeline_spans.first_day is 'Monday of the week, or the day, in which the run finished; else started, else was queued.';
+comment on column metrics.pipeline_spans.first_day is 'The first of them: Monday, or the day in which the run finished; else started, else was queued.';
 comment on column metrics.pipeline_spans.first_decided is 'First tries with success, failure, timed_out or error.';
 comment on column metrics.pipeline_spans.first_success is 'First tries that succeeded.';
 comment on column metrics.pipeline_spans.generation is 'Generation in whose time zone weeks and days are cut.';
@@ -1521,7 +1521,7 @@ comment on column metrics.pipeline_spans.skipped is 'Runs that were skipped.';
 comment on column metrics.pipeline_spans.success is 'Runs that succeeded.';
 comment on column metrics.pipeline_spans.timed_out is 'Runs that took too long.';
 comment on column metrics.pipeline_spans.unknown is 'Runs whose outcome no mapping knows.';
-comment on table metrics.pipeline_spans is 'Finished pipeline runs by ISO week: all of them, and again those of the selections that numbers ask for, so that each is read from few rows. All of them by day, too. A row that counts nothing is not there.';
+comment on table metrics.pipeline_spans is 'Finished pipeline runs by ISO week: all of them, and again those of the selections that numbers ask for, so that each is read from few rows. All of them by four weeks and by day, too. A row that counts nothing is not there.';
 
 -- table metrics.postponed
 create table metrics.postponed (
@@ -1605,9 +1605,9 @@ create policy readers_read on metrics.pull_request_spans
 grant select on table metrics.pull_request_spans to authenticated;
 grant select on table metrics.pull_request_spans to metrics_reader;
 comment on column metrics.pull_request_spans.coding is 'Tally of the time from the first commit until they were opened.';
-comment on column metrics.pull_request_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.pull_request_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
 comment on column metrics.pull_request_spans.deploy is 'Tally of the time from then until what they became was in production.';
-comment on column metrics.pull_request_spans.first_day is 'Monday of the week, or the day, in which they were merged.';
+comment on column metrics.pull_request_spans.first_day is 'The first of them: Monday, or the day in which they were merged.';
 comment on column metrics.pull_request_spans.generation is 'Generation in whose time zone weeks and days are cut.';
 comment on column metrics.pull_request_spans.is_bot is 'Whether these are those of bots, or those of humans.';
 comment on column metrics.pull_request_spans.merge is 'Tally of the time from then until they were merged.';
@@ -1616,7 +1616,7 @@ comment on column metrics.pull_request_spans.pull_requests is 'How many were mer
 comment on column metrics.pull_request_spans.reference_id is 'Repository reference.';
 comment on column metrics.pull_request_spans.review is 'Tally of the time from then until they were approved.';
 comment on column metrics.pull_request_spans.total is 'Tally of the time from the first commit until they were merged.';
-comment on table metrics.pull_request_spans is 'Merged pull requests by ISO week, and again by day, and how long each phase of them took, as tallies of their seconds: see metrics.tally_of. A row that counts nothing is not there.';
+comment on table metrics.pull_request_spans is 'Merged pull requests by ISO week, again by four of them and by day, and how long each phase of them took, as tallies of their seconds: see metrics.tally_of. A row that counts nothing is not there.';
 
 -- table metrics.pull_requests
 create table metrics.pull_requests (
@@ -3844,7 +3844,7 @@ begin
   return null;
 end
 $function$;
-comment on function metrics.changes_changed() is 'Counts changes by week and day as they change.';
+comment on function metrics.changes_changed() is 'Counts changes by span as they change.';
 
 -- function metrics.checked_pattern(argument text, pattern text)
 CREATE OR REPLACE FUNCTION metrics.checked_pattern(argument text, pattern text)
@@ -4331,7 +4331,7 @@ begin
     start_after_shipping = t.start_after_shipping + excluded.start_after_shipping,
     lead_tally = t.lead_tally + excluded.lead_tally;
 
-  -- A week or day in which nothing is left has no row.
+  -- A span in which nothing is left has no row.
   delete from metrics.lead_time_spans as t
   using (
     select distinct o.generation, o.service_id, s.days, s.first_day, o.is_bot
@@ -4420,7 +4420,6 @@ declare
   time_zone constant text := (asked).time_zone;
   today constant date := (now() at time zone (asked).time_zone)::date;
   first_day constant date := least((asked).since, (earlier).since);
-  first_week constant date := date_trunc('week', first_day::timestamp)::date;
   first_at constant timestamptz := metrics.midnight(first_day, time_zone);
   ends_at constant timestamptz := metrics.midnight((asked).until, time_zone);
   is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
@@ -4429,16 +4428,6 @@ declare
   names text[];
   is_unknown boolean;
   has_incidents boolean := false;
-  days_read constant date[] := array(
-    select s.first_day
-    from metrics.counted_spans_of(asked) as s
-    where s.days = 1
-    union
-    select s.first_day
-    from metrics.counted_spans_of(earlier) as s
-    where s.days = 1
-      and (earlier).since is not null
-  );
 begin
   select
     coalesce(array_agg(s.service_id order by s.service_id), '{}'),
@@ -4483,10 +4472,34 @@ begin
     from periods as p
     cross join lateral metrics.nearest_weeks_of(p.period) as w
   ),
-  spans as materialized (
+  deployment_spans as materialized (
     select p.is_asked, s.bucket_start, s.days, s.first_day, s.times
     from periods as p
-    cross join lateral metrics.counted_spans_of(p.period) as s
+    cross join lateral metrics.counted_spans_of(p.period, 7) as s
+  ),
+  -- The weeks that are counted, and those whose days are: each is read once.
+  deployment_reads as materialized (
+    select s.days, array_agg(distinct s.first_day) as first_days
+    from (
+      select o.days, o.first_day
+      from deployment_spans as o
+      union all
+      select 7, w.week
+      from weeks as w
+    ) as s
+    group by s.days
+  ),
+  change_spans as materialized (
+    select p.is_asked, s.bucket_start, s.days, s.first_day, s.times
+    from periods as p
+    cross join lateral metrics.counted_spans_of(p.period, 28) as s
+    where 'lead' = any(wanted)
+      and environment is null
+  ),
+  change_reads as materialized (
+    select s.days, array_agg(distinct s.first_day) as first_days
+    from change_spans as s
+    group by s.days
   ),
   grid as materialized (
     select
@@ -4540,22 +4553,14 @@ begin
       sum(t.recovered) as recovered,
       sum(t.recovery_tally) as recovery_tally
     from selection as c
+    cross join deployment_reads as r
     cross join lateral (
       select *
       from metrics.service_spans as o
       where o.generation = (asked).generation
         and o.service_id = c.service_id
-        and o.days = 7
-        and o.first_day >= first_week
-        and o.first_day < (asked).until
-        and (environment is null or o.environment = environment)
-      union all
-      select *
-      from metrics.service_spans as o
-      where o.generation = (asked).generation
-        and o.service_id = c.service_id
-        and o.days = 1
-        and o.first_day = any(days_read)
+        and o.days = r.days
+        and o.first_day = any(r.first_days)
         and (environment is null or o.environment = environment)
       offset 0
     ) as t
@@ -4579,7 +4584,7 @@ begin
       sum(s.times * r.rework) as rework,
       sum(s.times * r.recovery_tally) as recovery_tally
     from service_counts as r
-    join spans as s
+    join deployment_spans as s
       on s.days = r.days
       and s.first_day = r.first_day
     where r.is_shown
@@ -4606,14 +4611,13 @@ begin
   ),
   -- Few are read one by one, so that their percentiles are exact; of many the counts are.
   recovery_sizes as materialized (
-    select p.is_asked, coalesce(sum(r.recovered), 0) <= 2000 as is_small
+    select p.is_asked, coalesce(sum(s.times * r.recovered), 0) <= 2000 as is_small
     from periods as p
-    -- A week that several buckets share is in it once.
-    left join (select distinct o.is_asked, o.week from weeks as o) as w
-      on w.is_asked = p.is_asked
+    left join deployment_spans as s
+      on s.is_asked = p.is_asked
     left join service_counts as r
-      on r.days = 7
-      and r.first_day = w.week
+      on r.days = s.days
+      and r.first_day = s.first_day
     where 'recovery' = any(wanted)
     group by p.is_asked
   ),
@@ -4691,40 +4695,31 @@ begin
       sum(t.start_after_shipping) as start_after_shipping,
       sum(t.lead_tally) as lead_tally
     from selection as c
+    cross join change_reads as r
     cross join lateral (
       select *
       from metrics.lead_time_spans as o
       where o.generation = (asked).generation
         and o.service_id = c.service_id
-        and o.days = 7
-        and o.first_day >= first_week
-        and o.first_day < (asked).until
-        and (with_bots or not o.is_bot)
-      union all
-      select *
-      from metrics.lead_time_spans as o
-      where o.generation = (asked).generation
-        and o.service_id = c.service_id
-        and o.days = 1
-        and o.first_day = any(days_read)
+        and o.days = r.days
+        and o.first_day = any(r.first_days)
         and (with_bots or not o.is_bot)
       offset 0
     ) as t
-    where 'lead' = any(wanted)
-      and environment is null
     group by c.name, c.is_shown, t.days, t.first_day
   ),
   -- Of one environment, which counts do not tell apart, each is read.
   lead_sizes as materialized (
     select
       p.is_asked,
-      environment is not null or coalesce(sum(r.from_commit + r.from_first_commit + r.from_pull_request_opened), 0) <= 2000 as is_small
+      environment is not null
+        or coalesce(sum(s.times * (r.from_commit + r.from_first_commit + r.from_pull_request_opened)), 0) <= 2000 as is_small
     from periods as p
-    left join (select distinct o.is_asked, o.week from weeks as o) as w
-      on w.is_asked = p.is_asked
+    left join change_spans as s
+      on s.is_asked = p.is_asked
     left join lead_counts as r
-      on r.days = 7
-      and r.first_day = w.week
+      on r.days = s.days
+      and r.first_day = s.first_day
     where 'lead' = any(wanted)
     group by p.is_asked
   ),
@@ -4753,7 +4748,7 @@ begin
       sum(s.times * r.start_after_shipping) as start_after_shipping,
       sum(s.times * r.lead_tally) as lead_tally
     from lead_sizes as z
-    join spans as s
+    join change_spans as s
       on s.is_asked = z.is_asked
     join lead_counts as r
       on r.days = s.days
@@ -5160,7 +5155,7 @@ begin
   selections as (
     select *
     from (
-      values (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+      values (28, false, false), (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
     ) as s (days, only_default_branch, only_humans)
   ),
   buckets as (
@@ -5664,7 +5659,7 @@ begin
       from metrics.generations as g
       cross join lateral metrics.spans_of(one.at, g.time_zone) as w
       join (
-        values (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+        values (28, false, false), (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
       ) as s (days, only_default_branch, only_humans)
         on s.days = w.days
       where (
@@ -5756,7 +5751,7 @@ begin
     cross join metrics.generations as g
     cross join lateral metrics.spans_of(c.at, g.time_zone) as w
     join (
-      values (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+      values (28, false, false), (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
     ) as s (days, only_default_branch, only_humans)
       on s.days = w.days
       and (c.on_default_branch or not s.only_default_branch)
@@ -5860,7 +5855,9 @@ begin
     join metrics.generations as g
       on g.id = c.generation
       and g.state <> 'retired'
-    cross join lateral metrics.spans_of(w.at, g.time_zone) as s
+    -- Not by four weeks: on how many days of each week something was deployed is asked for with them.
+    join lateral metrics.spans_of(w.at, g.time_zone) as s
+      on s.days < 28
   ),
   added as (
     select
@@ -5933,7 +5930,7 @@ begin
     recovered = t.recovered + excluded.recovered,
     recovery_tally = t.recovery_tally + excluded.recovery_tally;
 
-  -- A week or day in which nothing is left has no row.
+  -- A span in which nothing is left has no row.
   delete from metrics.service_spans as t
   using (
     select distinct o.generation, o.service_id, s.days, s.first_day, o.environment
@@ -6007,8 +6004,8 @@ end
 $function$;
 comment on function metrics.count_test_runs(counted metrics.counted_test_run[]) is 'Adds what test runs count, in every generation that is kept.';
 
--- function metrics.counted_spans_of(asked metrics.period)
-CREATE OR REPLACE FUNCTION metrics.counted_spans_of(asked metrics.period)
+-- function metrics.counted_spans_of(asked metrics.period, longest integer)
+CREATE OR REPLACE FUNCTION metrics.counted_spans_of(asked metrics.period, longest integer)
  RETURNS TABLE(bucket_start date, days smallint, first_day date, times integer)
  LANGUAGE plpgsql
  IMMUTABLE ROWS 60
@@ -6017,11 +6014,23 @@ AS $function$
 #variable_conflict use_column
 begin
   return query
+  with weeks as (
+    select
+      w.*,
+      f.four_weeks,
+      longest >= 28 and count(*) filter (where w.is_counted) over (partition by w.bucket_start, f.four_weeks) = 4 as is_in_four
+    from metrics.nearest_weeks_of(asked) as w
+    cross join lateral (select metrics.four_weeks_of(w.week::timestamp) as four_weeks) as f
+  )
+  select distinct w.bucket_start, 28::smallint, w.four_weeks, 1
+  from weeks as w
+  where w.is_in_four
+  union all
   select w.bucket_start, d.days::smallint, d.first_day + d.days * i.n, d.times
-  from metrics.nearest_weeks_of(asked) as w
+  from weeks as w
   cross join lateral (
     values
-      (7, w.week, w.week + 7, case when w.is_counted then 1 end),
+      (7, w.week, w.week + 7, case when w.is_counted and not w.is_in_four then 1 end),
       (1, w.first_day, w.end_day, case when not w.is_counted then 1 end),
       (1, w.week, w.first_day, case when w.is_counted then -1 end),
       (1, w.end_day, w.week + 7, case when w.is_counted then -1 end)
@@ -6030,9 +6039,9 @@ begin
   where d.times is not null;
 end
 $function$;
-grant execute on function metrics.counted_spans_of(asked metrics.period) to authenticated;
-grant execute on function metrics.counted_spans_of(asked metrics.period) to metrics_reader;
-comment on function metrics.counted_spans_of(asked metrics.period) is 'The same for what is counted by day, too: the weeks and days that make up each bucket. times is 1 for those to add, -1 for the days to take away from a week that is counted whole.';
+grant execute on function metrics.counted_spans_of(asked metrics.period, longest integer) to authenticated;
+grant execute on function metrics.counted_spans_of(asked metrics.period, longest integer) to metrics_reader;
+comment on function metrics.counted_spans_of(asked metrics.period, longest integer) is 'The same for what is counted by day, too, and by four weeks where longest is 28 and not 7: the spans that make up each bucket. times is 1 for those to add, -1 for the days to take away from a week that is counted whole.';
 
 -- function metrics.counts_of(tally numeric)
 CREATE OR REPLACE FUNCTION metrics.counts_of(tally numeric)
@@ -8255,7 +8264,7 @@ begin
     from (
       select w.times * n.runs as runs
       from unnest(ended_runs.reference_ids) as r (id)
-      cross join metrics.counted_spans_of(asked) as w
+      cross join metrics.counted_spans_of(asked, case when from_days then 28 else 7 end) as w
       cross join lateral (
         select sum(f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown) as runs
         from metrics.pipeline_spans as f
@@ -11832,6 +11841,22 @@ $function$;
 grant execute on function metrics.forget_repository(repository text, step integer) to authenticated;
 comment on function metrics.forget_repository(repository text, step integer) is 'Erases a repository: facts, bodies, references. Erases about step rows a call; call again until done is true.';
 
+-- function metrics.four_weeks_of(day timestamp without time zone)
+CREATE OR REPLACE FUNCTION metrics.four_weeks_of(day timestamp without time zone)
+ RETURNS date
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO ''
+AS $function$
+begin
+  -- The first day of the calendar was a Monday.
+  return date_bin(interval '28 days', day, timestamp '0001-01-01')::date;
+end
+$function$;
+grant execute on function metrics.four_weeks_of(day timestamp without time zone) to authenticated;
+grant execute on function metrics.four_weeks_of(day timestamp without time zone) to metrics_reader;
+comment on function metrics.four_weeks_of(day timestamp without time zone) is 'The Monday that begins the four weeks that this day lies in: four weeks follow each other since the first Monday of the calendar.';
+
 -- function metrics.glob_pattern(glob text)
 CREATE OR REPLACE FUNCTION metrics.glob_pattern(glob text)
  RETURNS text
@@ -14048,6 +14073,8 @@ begin
     end if;
   end loop;
   if runs <> '[]' and not is_alone then
+    -- First the run itself: who tells of it at the same moment may be the one that says which try it is.
+    perform pg_advisory_xact_lock(hashtextextended('metrics.run ' || (runs -> 0 ->> 'repository') || ' ' || (runs -> 0 ->> 'external_id'), 0));
     perform metrics.lock_tries(g.reference_id, g.rerun_group)
     from (
       select distinct r.id as reference_id, u.rerun_group collate "C" as rerun_group
@@ -14743,36 +14770,31 @@ CREATE OR REPLACE FUNCTION metrics.merged_pull_requests(asked metrics.period, re
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
 AS $function$
-declare
-  days_read constant date[] := array(
-    select p.first_day
-    from metrics.counted_spans_of(asked) as p
-    where p.days = 1
-  );
 begin
   return (
+    with spans as materialized (
+      select *
+      from metrics.counted_spans_of(asked, 28)
+    ),
+    reads as materialized (
+      select p.days, array_agg(distinct p.first_day) as first_days
+      from spans as p
+      group by p.days
+    )
     select coalesce(sum(p.times * c.pull_requests), 0)
     from unnest(merged_pull_requests.reference_ids) as r (reference_id)
+    cross join reads as d
     cross join lateral (
       select o.days, o.first_day, o.pull_requests
       from metrics.pull_request_spans as o
       where o.generation = asked.generation
         and o.reference_id = r.reference_id
-        and o.days = 7
-        and o.first_day > asked.since - 7
-        and o.first_day < asked.until
-        and (with_bots or not o.is_bot)
-      union all
-      select o.days, o.first_day, o.pull_requests
-      from metrics.pull_request_spans as o
-      where o.generation = asked.generation
-        and o.reference_id = r.reference_id
-        and o.days = 1
-        and o.first_day = any(days_read)
+        and o.days = d.days
+        and o.first_day = any(d.first_days)
         and (with_bots or not o.is_bot)
       offset 0
     ) as c
-    join metrics.counted_spans_of(asked) as p
+    join spans as p
       on p.days = c.days
       and p.first_day = c.first_day
   );
@@ -16079,10 +16101,8 @@ declare
   by_pipeline boolean;
   first_week date;
   end_week date;
-  bucket_starts date[];
   from_weeks boolean;
   from_days boolean;
-  days_read date[];
   has_more boolean;
   rows_looked_at integer;
   is_exact boolean;
@@ -16143,17 +16163,22 @@ begin
   end loop;
   from_weeks := coalesce(from_weeks and coalesce(pipeline_health.branch, 'default') = 'default', false);
   is_exact := not from_weeks;
-  -- All runs are counted by day, too; of others, those of the days by which weeks miss the period are read one by one.
+  -- All runs are counted by day and by four weeks, too; of others, those of the days by which weeks miss the period are read one by one.
   from_days := from_weeks and pipeline_health.branch is null and wants_bots;
-  days_read := array(
-    select distinct s.first_day
-    from metrics.counted_spans_of(asked) as s
-    where from_days
-      and s.days = 1
-  );
 
   -- What ran in the period, whatever its weeks and the days beside them say by themselves.
   if by_pipeline or (is_exact and pipeline_health.branch <> 'default') then
+    with spans as materialized (
+      select s.days, s.first_day, s.times
+      from metrics.counted_spans_of(asked, case when from_days then 28 else 7 end) as s
+      where from_weeks
+        and (from_days or s.days = 7)
+    ),
+    reads as materialized (
+      select s.days, array_agg(distinct s.first_day) as first_days
+      from spans as s
+      group by s.days
+    )
     select coalesce(array_agg(distinct n.name collate "C"), '{}'), coalesce(sum(n.runs), 0)
     into groups, all_runs
     from (
@@ -16161,6 +16186,7 @@ begin
       from (
         select r.place, n.pipeline, s.times * n.runs as runs
         from unnest(reference_ids, places) as r (reference_id, place)
+        cross join reads as d
         cross join lateral (
           select
             f.pipeline,
@@ -16168,32 +16194,16 @@ begin
             f.first_day,
             f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown as runs
           from metrics.pipeline_spans as f
-          where from_weeks
-            and f.generation = asked.generation
-            and f.only_default_branch = only_default
-            and f.only_humans = not wants_bots
-            and f.reference_id = r.reference_id
-            and f.days = 7
-            and f.first_day >= first_week
-            and f.first_day < end_week
-            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
-          union all
-          select
-            f.pipeline,
-            f.days,
-            f.first_day,
-            f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown
-          from metrics.pipeline_spans as f
           where f.generation = asked.generation
             and f.only_default_branch = only_default
             and f.only_humans = not wants_bots
             and f.reference_id = r.reference_id
-            and f.days = 1
-            and f.first_day = any(days_read)
+            and f.days = d.days
+            and f.first_day = any(d.first_days)
             and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
           offset 0
         ) as n
-        join metrics.counted_spans_of(asked) as s
+        join spans as s
           on s.days = n.days
           and s.first_day = n.first_day
         union all
@@ -16249,12 +16259,6 @@ begin
       where case when by_pipeline then starts_with(g.name, labels[r.place] || ' / ') else g.name = labels[r.place] end
     );
   end if;
-  -- The bucket of each week that is counted.
-  select min(w.week), max(w.week) + 7, array_agg(w.bucket_start order by w.week)
-  into first_week, end_week, bucket_starts
-  from metrics.nearest_weeks_of(asked) as w
-  where w.is_counted
-    and (w.bucket_start between first_bucket and last_bucket) is not false;
 
   lines := array(
     with stretches as materialized (
@@ -16269,11 +16273,17 @@ begin
       where not from_weeks
         and (s.bucket_start between first_bucket and last_bucket) is not false
     ),
-    days_off as materialized (
-      select s.bucket_start, s.first_day, s.times
-      from metrics.counted_spans_of(asked) as s
-      where s.days = 1
+    spans as materialized (
+      select s.bucket_start, s.days, s.first_day, s.times
+      from metrics.counted_spans_of(asked, case when from_days then 28 else 7 end) as s
+      where from_weeks
+        and (from_days or s.days = 7)
         and (s.bucket_start between first_bucket and last_bucket) is not false
+    ),
+    reads as materialized (
+      select s.days, array_agg(distinct s.first_day) as first_days
+      from spans as s
+      group by s.days
     ),
     counted as (
       select
@@ -16304,8 +16314,8 @@ begin
         select
           r.place,
           case when by_pipeline then n.pipeline end as pipeline,
-          n.bucket_start,
-          n.times,
+          s.bucket_start,
+          s.times,
           sum(n.success) as success,
           sum(n.failure) as failure,
           sum(n.timed_out) as timed_out,
@@ -16322,36 +16332,22 @@ begin
           sum(n.duration_tally) as duration_tally,
           sum(n.queue_tally) as queue_tally
         from unnest(reference_ids, places) as r (reference_id, place)
+        cross join reads as d
         cross join lateral (
-          select
-            bucket_starts[(f.first_day - first_week) / 7 + 1] as bucket_start, 1 as times, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
-            f.reruns, f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
+          select *
           from metrics.pipeline_spans as f
-          where from_weeks
-            and f.generation = asked.generation
-            and f.only_default_branch = only_default
-            and f.only_humans = not wants_bots
-            and f.reference_id = r.reference_id
-            and f.days = 7
-            and f.first_day >= first_week
-            and f.first_day < end_week
-            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
-          union all
-          select
-            d.bucket_start, d.times, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
-            f.reruns, f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
-          from metrics.pipeline_spans as f
-          join days_off as d
-            on d.first_day = f.first_day
           where f.generation = asked.generation
             and f.only_default_branch = only_default
             and f.only_humans = not wants_bots
             and f.reference_id = r.reference_id
-            and f.days = 1
-            and f.first_day = any(days_read)
+            and f.days = d.days
+            and f.first_day = any(d.first_days)
             and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
           offset 0
         ) as n
+        join spans as s
+          on s.days = n.days
+          and s.first_day = n.first_day
         group by 1, 2, 3, 4
       ) as n
       union all
@@ -17043,7 +17039,6 @@ declare
   ends_at timestamptz;
   first_bucket date;
   last_bucket date;
-  days_read date[];
   is_small boolean;
   samples metrics.phase_sample[];
 begin
@@ -17202,12 +17197,6 @@ begin
     );
   else
     -- Weeks as they were counted, and the days by which those miss the period.
-    days_read := array(
-      select distinct p.first_day
-      from metrics.counted_spans_of(asked) as p
-      where p.days = 1
-        and (p.bucket_start between first_bucket and last_bucket) is not false
-    );
     samples := array(
       with chosen as materialized (
         select r.reference_id, array_position(groups_shown, r.name) as place
@@ -17215,8 +17204,13 @@ begin
       ),
       spans as materialized (
         select p.bucket_start, p.days, p.first_day, p.times
-        from metrics.counted_spans_of(asked) as p
+        from metrics.counted_spans_of(asked, 28) as p
         where (p.bucket_start between first_bucket and last_bucket) is not false
+      ),
+      reads as materialized (
+        select p.days, array_agg(distinct p.first_day) as first_days
+        from spans as p
+        group by p.days
       ),
       counts as materialized (
         select
@@ -17231,22 +17225,14 @@ begin
           sum(t.deploy) as deploy,
           sum(t.total) as total
         from chosen as r
+        cross join reads as d
         cross join lateral (
-          select c.*
+          select *
           from metrics.pull_request_spans as c
           where c.generation = asked.generation
             and c.reference_id = r.reference_id
-            and c.days = 7
-            and c.first_day > page_since - 7
-            and c.first_day < page_until
-            and (with_bots or not c.is_bot)
-          union all
-          select c.*
-          from metrics.pull_request_spans as c
-          where c.generation = asked.generation
-            and c.reference_id = r.reference_id
-            and c.days = 1
-            and c.first_day = any(days_read)
+            and c.days = d.days
+            and c.first_day = any(d.first_days)
             and (with_bots or not c.is_bot)
           offset 0
         ) as t
@@ -18881,7 +18867,7 @@ begin
   return null;
 end
 $function$;
-comment on function metrics.service_deployments_changed() is 'Counts deployments by week and day as they change.';
+comment on function metrics.service_deployments_changed() is 'Counts deployments by span as they change.';
 
 -- function metrics.service_label(service bigint)
 CREATE OR REPLACE FUNCTION metrics.service_label(service bigint)
@@ -19924,12 +19910,15 @@ comment on function metrics.slowest_jobs_evidence(since date, until date, reposi
 CREATE OR REPLACE FUNCTION metrics.spans_of(at timestamp with time zone, time_zone text)
  RETURNS TABLE(days smallint, first_day date)
  LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE ROWS 2
+ IMMUTABLE PARALLEL SAFE ROWS 3
  SET search_path TO ''
 AS $function$
 declare
   day constant timestamp := date_trunc('day', at at time zone time_zone);
 begin
+  days := 28;
+  first_day := metrics.four_weeks_of(day);
+  return next;
   days := 7;
   first_day := date_trunc('week', day)::date;
   return next;
@@ -19938,7 +19927,7 @@ begin
   return next;
 end
 $function$;
-comment on function metrics.spans_of(at timestamp with time zone, time_zone text) is 'The ISO week and the day that this moment lies in, in a time zone: how many days each has, and the first of them.';
+comment on function metrics.spans_of(at timestamp with time zone, time_zone text) is 'The four weeks, the ISO week and the day that this moment lies in, in a time zone: how many days each has, and the first of them.';
 
 -- function metrics.spellings(name text)
 CREATE OR REPLACE FUNCTION metrics.spellings(name text)

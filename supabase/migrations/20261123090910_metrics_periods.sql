@@ -80,7 +80,26 @@ revoke execute on function metrics.week_of(timestamptz, text) from public;
 
 comment on function metrics.week_of(timestamptz, text) is 'The Monday of the ISO week that this moment lies in, in a time zone.';
 
--- What is counted by day as well as by week, so that a period that cuts a week needs no look at its facts.
+-- What is counted by day as well as by week, so that a period that cuts a week needs no look at its facts; and by four weeks, so that a long
+-- one needs few rows.
+drop function if exists metrics.four_weeks_of(timestamp);
+
+create function metrics.four_weeks_of(day timestamp)
+returns date
+language plpgsql
+immutable
+parallel safe
+set search_path = ''
+as $$
+begin
+  -- The first day of the calendar was a Monday.
+  return date_bin(interval '28 days', day, timestamp '0001-01-01')::date;
+end
+$$;
+revoke execute on function metrics.four_weeks_of(timestamp) from public;
+
+comment on function metrics.four_weeks_of(timestamp) is 'The Monday that begins the four weeks that this day lies in: four weeks follow each other since the first Monday of the calendar.';
+
 drop function if exists metrics.spans_of(timestamptz, text);
 
 create function metrics.spans_of(at timestamptz, time_zone text)
@@ -89,11 +108,14 @@ language plpgsql
 immutable
 parallel safe
 set search_path = ''
-rows 2
+rows 3
 as $$
 declare
   day constant timestamp := date_trunc('day', at at time zone time_zone);
 begin
+  days := 28;
+  first_day := metrics.four_weeks_of(day);
+  return next;
   days := 7;
   first_day := date_trunc('week', day)::date;
   return next;
@@ -104,7 +126,7 @@ end
 $$;
 revoke execute on function metrics.spans_of(timestamptz, text) from public;
 
-comment on function metrics.spans_of(timestamptz, text) is 'The ISO week and the day that this moment lies in, in a time zone: how many days each has, and the first of them.';
+comment on function metrics.spans_of(timestamptz, text) is 'The four weeks, the ISO week and the day that this moment lies in, in a time zone: how many days each has, and the first of them.';
 
 drop function if exists metrics.midnight(date, text);
 
@@ -509,9 +531,9 @@ revoke execute on function metrics.days_off_weeks_of(metrics.period) from public
 
 comment on function metrics.days_off_weeks_of(metrics.period) is 'The stretches by which the counted weeks of each bucket miss it, as moments: times is 1 for those to add, -1 for those to take away.';
 
-drop function if exists metrics.counted_spans_of(metrics.period);
+drop function if exists metrics.counted_spans_of(metrics.period, integer);
 
-create function metrics.counted_spans_of(asked metrics.period)
+create function metrics.counted_spans_of(asked metrics.period, longest integer)
 returns table (bucket_start date, days smallint, first_day date, times integer)
 language plpgsql
 immutable
@@ -521,11 +543,23 @@ as $$
 #variable_conflict use_column
 begin
   return query
+  with weeks as (
+    select
+      w.*,
+      f.four_weeks,
+      longest >= 28 and count(*) filter (where w.is_counted) over (partition by w.bucket_start, f.four_weeks) = 4 as is_in_four
+    from metrics.nearest_weeks_of(asked) as w
+    cross join lateral (select metrics.four_weeks_of(w.week::timestamp) as four_weeks) as f
+  )
+  select distinct w.bucket_start, 28::smallint, w.four_weeks, 1
+  from weeks as w
+  where w.is_in_four
+  union all
   select w.bucket_start, d.days::smallint, d.first_day + d.days * i.n, d.times
-  from metrics.nearest_weeks_of(asked) as w
+  from weeks as w
   cross join lateral (
     values
-      (7, w.week, w.week + 7, case when w.is_counted then 1 end),
+      (7, w.week, w.week + 7, case when w.is_counted and not w.is_in_four then 1 end),
       (1, w.first_day, w.end_day, case when not w.is_counted then 1 end),
       (1, w.week, w.first_day, case when w.is_counted then -1 end),
       (1, w.end_day, w.week + 7, case when w.is_counted then -1 end)
@@ -534,6 +568,6 @@ begin
   where d.times is not null;
 end
 $$;
-revoke execute on function metrics.counted_spans_of(metrics.period) from public;
+revoke execute on function metrics.counted_spans_of(metrics.period, integer) from public;
 
-comment on function metrics.counted_spans_of(metrics.period) is 'The same for what is counted by day, too: the weeks and days that make up each bucket. times is 1 for those to add, -1 for the days to take away from a week that is counted whole.';
+comment on function metrics.counted_spans_of(metrics.period, integer) is 'The same for what is counted by day, too, and by four weeks where longest is 28 and not 7: the spans that make up each bucket. times is 1 for those to add, -1 for the days to take away from a week that is counted whole.';

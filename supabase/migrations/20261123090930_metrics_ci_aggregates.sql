@@ -1,4 +1,4 @@
--- What CI did, counted by ISO week as facts arrive, so that numbers over a year cost no more than its weeks; runs by day, too. Kept by
+-- What CI did, counted by ISO week as facts arrive, so that numbers over a year cost no more than its weeks; runs by day and by four weeks, too. Kept by
 -- triggers in the transaction of the fact: each adds what the rows that it sees count now, less what they counted before.
 
 set lock_timeout = '2s';
@@ -58,13 +58,13 @@ create table if not exists metrics.pipeline_spans (
 )
 with (fillfactor = 90);
 
-comment on table metrics.pipeline_spans is 'Finished pipeline runs by ISO week: all of them, and again those of the selections that numbers ask for, so that each is read from few rows. All of them by day, too. A row that counts nothing is not there.';
+comment on table metrics.pipeline_spans is 'Finished pipeline runs by ISO week: all of them, and again those of the selections that numbers ask for, so that each is read from few rows. All of them by four weeks and by day, too. A row that counts nothing is not there.';
 comment on column metrics.pipeline_spans.generation is 'Generation in whose time zone weeks and days are cut.';
 comment on column metrics.pipeline_spans.only_default_branch is 'Whether only runs are counted of which the sender said that they ran on the default branch; else all.';
 comment on column metrics.pipeline_spans.only_humans is 'Whether runs are left out of which the sender said that a bot started them.';
 comment on column metrics.pipeline_spans.reference_id is 'Repository reference.';
-comment on column metrics.pipeline_spans.days is '7 for a week, 1 for a day.';
-comment on column metrics.pipeline_spans.first_day is 'Monday of the week, or the day, in which the run finished; else started, else was queued.';
+comment on column metrics.pipeline_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
+comment on column metrics.pipeline_spans.first_day is 'The first of them: Monday, or the day in which the run finished; else started, else was queued.';
 comment on column metrics.pipeline_spans.pipeline is 'Name of the pipeline; empty where it has none.';
 comment on column metrics.pipeline_spans.success is 'Runs that succeeded.';
 comment on column metrics.pipeline_spans.failure is 'Runs that failed.';
@@ -215,7 +215,7 @@ begin
       from metrics.generations as g
       cross join lateral metrics.spans_of(one.at, g.time_zone) as w
       join (
-        values (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+        values (28, false, false), (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
       ) as s (days, only_default_branch, only_humans)
         on s.days = w.days
       where (
@@ -307,7 +307,7 @@ begin
     cross join metrics.generations as g
     cross join lateral metrics.spans_of(c.at, g.time_zone) as w
     join (
-      values (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+      values (28, false, false), (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
     ) as s (days, only_default_branch, only_humans)
       on s.days = w.days
       and (c.on_default_branch or not s.only_default_branch)
@@ -569,6 +569,8 @@ begin
     end if;
   end loop;
   if runs <> '[]' and not is_alone then
+    -- First the run itself: who tells of it at the same moment may be the one that says which try it is.
+    perform pg_advisory_xact_lock(hashtextextended('metrics.run ' || (runs -> 0 ->> 'repository') || ' ' || (runs -> 0 ->> 'external_id'), 0));
     perform metrics.lock_tries(g.reference_id, g.rerun_group)
     from (
       select distinct r.id as reference_id, u.rerun_group collate "C" as rerun_group
@@ -948,7 +950,7 @@ begin
   selections as (
     select *
     from (
-      values (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+      values (28, false, false), (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
     ) as s (days, only_default_branch, only_humans)
   ),
   buckets as (

@@ -1,4 +1,4 @@
--- How long the phases of merged pull requests took, by ISO week and by day: counted as facts arrive, so that a percentile of many needs no
+-- How long the phases of merged pull requests took, by ISO week, by four of them and by day: counted as facts arrive, so that a percentile of many needs no
 -- look at each of them.
 
 set lock_timeout = '2s';
@@ -21,11 +21,11 @@ create table if not exists metrics.pull_request_spans (
 )
 with (fillfactor = 80);
 
-comment on table metrics.pull_request_spans is 'Merged pull requests by ISO week, and again by day, and how long each phase of them took, as tallies of their seconds: see metrics.tally_of. A row that counts nothing is not there.';
+comment on table metrics.pull_request_spans is 'Merged pull requests by ISO week, again by four of them and by day, and how long each phase of them took, as tallies of their seconds: see metrics.tally_of. A row that counts nothing is not there.';
 comment on column metrics.pull_request_spans.generation is 'Generation in whose time zone weeks and days are cut.';
 comment on column metrics.pull_request_spans.reference_id is 'Repository reference.';
-comment on column metrics.pull_request_spans.days is '7 for a week, 1 for a day.';
-comment on column metrics.pull_request_spans.first_day is 'Monday of the week, or the day, in which they were merged.';
+comment on column metrics.pull_request_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
+comment on column metrics.pull_request_spans.first_day is 'The first of them: Monday, or the day in which they were merged.';
 comment on column metrics.pull_request_spans.is_bot is 'Whether these are those of bots, or those of humans.';
 comment on column metrics.pull_request_spans.pull_requests is 'How many were merged.';
 comment on column metrics.pull_request_spans.coding is 'Tally of the time from the first commit until they were opened.';

@@ -1013,8 +1013,8 @@ revoke execute on function metrics.derive_postponed(integer, bigint, integer) fr
 
 comment on function metrics.derive_postponed(integer, bigint, integer) is 'Derives what was told of a repository while it was derived in slices: what the first so many deliveries told. False when there is none.';
 
--- What is counted by week and by day, in the same transaction as the rows that it is counted from. A period is read from its weeks, and from the
--- days by which those miss it.
+-- What is counted by week and by day, and by four weeks, in the same transaction as the rows that it is counted from. A period is read from its
+-- weeks, and from the days by which those miss it.
 create table if not exists metrics.service_spans (
   generation integer not null,
   service_id bigint not null,
@@ -1080,11 +1080,11 @@ create table if not exists metrics.lead_time_spans (
   constraint lead_time_spans_pkey primary key (generation, service_id, days, first_day, is_bot)
 );
 
-comment on table metrics.lead_time_spans is 'Changes of services by ISO week, and again by day: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
+comment on table metrics.lead_time_spans is 'Changes of services by ISO week, again by four of them and by day: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
 comment on column metrics.lead_time_spans.generation is 'The generation that it belongs to.';
 comment on column metrics.lead_time_spans.service_id is 'Service.';
-comment on column metrics.lead_time_spans.days is '7 for a week, 1 for a day.';
-comment on column metrics.lead_time_spans.first_day is 'Monday of the week, or the day, in which they were shipped, or, of those that were not, begun.';
+comment on column metrics.lead_time_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
+comment on column metrics.lead_time_spans.first_day is 'The first of them: Monday, or the day in which they were shipped, or, of those that were not, begun.';
 comment on column metrics.lead_time_spans.is_bot is 'Whether by bots or by humans.';
 comment on column metrics.lead_time_spans.repository_id is 'Repository of the service.';
 comment on column metrics.lead_time_spans.from_commit is 'Changes that began with their own commit.';
@@ -1097,7 +1097,7 @@ comment on column metrics.lead_time_spans.start_unknown is 'Left out: nobody kno
 comment on column metrics.lead_time_spans.start_after_shipping is 'Left out: begun after they were shipped, by the clocks of those who say so.';
 comment on column metrics.lead_time_spans.lead_tally is 'How long those took that count: a tally of their seconds, see metrics.tally_of.';
 
--- Adds to weeks and days what came and takes away what went. Both triggers below work so: on insert, update and delete. In PL/pgSQL, which keeps
+-- Adds to spans what came and takes away what went. Both triggers below work so: on insert, update and delete. In PL/pgSQL, which keeps
 -- the plans: planning them took longer than counting one deployment.
 drop function if exists metrics.count_service_deployments(metrics.service_deployments[], metrics.service_deployments[]);
 
@@ -1144,7 +1144,9 @@ begin
     join metrics.generations as g
       on g.id = c.generation
       and g.state <> 'retired'
-    cross join lateral metrics.spans_of(w.at, g.time_zone) as s
+    -- Not by four weeks: on how many days of each week something was deployed is asked for with them.
+    join lateral metrics.spans_of(w.at, g.time_zone) as s
+      on s.days < 28
   ),
   added as (
     select
@@ -1217,7 +1219,7 @@ begin
     recovered = t.recovered + excluded.recovered,
     recovery_tally = t.recovery_tally + excluded.recovery_tally;
 
-  -- A week or day in which nothing is left has no row.
+  -- A span in which nothing is left has no row.
   delete from metrics.service_spans as t
   using (
     select distinct o.generation, o.service_id, s.days, s.first_day, o.environment
@@ -1271,7 +1273,7 @@ end
 $$;
 revoke execute on function metrics.service_deployments_changed() from public;
 
-comment on function metrics.service_deployments_changed() is 'Counts deployments by week and day as they change.';
+comment on function metrics.service_deployments_changed() is 'Counts deployments by span as they change.';
 
 create trigger count_inserted
   after insert on metrics.service_deployments
@@ -1358,7 +1360,7 @@ begin
     start_after_shipping = t.start_after_shipping + excluded.start_after_shipping,
     lead_tally = t.lead_tally + excluded.lead_tally;
 
-  -- A week or day in which nothing is left has no row.
+  -- A span in which nothing is left has no row.
   delete from metrics.lead_time_spans as t
   using (
     select distinct o.generation, o.service_id, s.days, s.first_day, o.is_bot
@@ -1411,7 +1413,7 @@ end
 $$;
 revoke execute on function metrics.changes_changed() from public;
 
-comment on function metrics.changes_changed() is 'Counts changes by week and day as they change.';
+comment on function metrics.changes_changed() is 'Counts changes by span as they change.';
 
 create trigger count_inserted
   after insert on metrics.changes

@@ -1,4 +1,4 @@
--- How long merged pull requests waited for production, by ISO week and by day: counted as the changes that they became are shipped.
+-- How long merged pull requests waited for production, by ISO week, by four of them and by day: counted as the changes that they became are shipped.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';

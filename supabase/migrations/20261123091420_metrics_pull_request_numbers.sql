@@ -32,36 +32,31 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_tidscan = off
 as $$
-declare
-  days_read constant date[] := array(
-    select p.first_day
-    from metrics.counted_spans_of(asked) as p
-    where p.days = 1
-  );
 begin
   return (
+    with spans as materialized (
+      select *
+      from metrics.counted_spans_of(asked, 28)
+    ),
+    reads as materialized (
+      select p.days, array_agg(distinct p.first_day) as first_days
+      from spans as p
+      group by p.days
+    )
     select coalesce(sum(p.times * c.pull_requests), 0)
     from unnest(merged_pull_requests.reference_ids) as r (reference_id)
+    cross join reads as d
     cross join lateral (
       select o.days, o.first_day, o.pull_requests
       from metrics.pull_request_spans as o
       where o.generation = asked.generation
         and o.reference_id = r.reference_id
-        and o.days = 7
-        and o.first_day > asked.since - 7
-        and o.first_day < asked.until
-        and (with_bots or not o.is_bot)
-      union all
-      select o.days, o.first_day, o.pull_requests
-      from metrics.pull_request_spans as o
-      where o.generation = asked.generation
-        and o.reference_id = r.reference_id
-        and o.days = 1
-        and o.first_day = any(days_read)
+        and o.days = d.days
+        and o.first_day = any(d.first_days)
         and (with_bots or not o.is_bot)
       offset 0
     ) as c
-    join metrics.counted_spans_of(asked) as p
+    join spans as p
       on p.days = c.days
       and p.first_day = c.first_day
   );
@@ -134,7 +129,6 @@ declare
   ends_at timestamptz;
   first_bucket date;
   last_bucket date;
-  days_read date[];
   is_small boolean;
   samples metrics.phase_sample[];
 begin
@@ -293,12 +287,6 @@ begin
     );
   else
     -- Weeks as they were counted, and the days by which those miss the period.
-    days_read := array(
-      select distinct p.first_day
-      from metrics.counted_spans_of(asked) as p
-      where p.days = 1
-        and (p.bucket_start between first_bucket and last_bucket) is not false
-    );
     samples := array(
       with chosen as materialized (
         select r.reference_id, array_position(groups_shown, r.name) as place
@@ -306,8 +294,13 @@ begin
       ),
       spans as materialized (
         select p.bucket_start, p.days, p.first_day, p.times
-        from metrics.counted_spans_of(asked) as p
+        from metrics.counted_spans_of(asked, 28) as p
         where (p.bucket_start between first_bucket and last_bucket) is not false
+      ),
+      reads as materialized (
+        select p.days, array_agg(distinct p.first_day) as first_days
+        from spans as p
+        group by p.days
       ),
       counts as materialized (
         select
@@ -322,22 +315,14 @@ begin
           sum(t.deploy) as deploy,
           sum(t.total) as total
         from chosen as r
+        cross join reads as d
         cross join lateral (
-          select c.*
+          select *
           from metrics.pull_request_spans as c
           where c.generation = asked.generation
             and c.reference_id = r.reference_id
-            and c.days = 7
-            and c.first_day > page_since - 7
-            and c.first_day < page_until
-            and (with_bots or not c.is_bot)
-          union all
-          select c.*
-          from metrics.pull_request_spans as c
-          where c.generation = asked.generation
-            and c.reference_id = r.reference_id
-            and c.days = 1
-            and c.first_day = any(days_read)
+            and c.days = d.days
+            and c.first_day = any(d.first_days)
             and (with_bots or not c.is_bot)
           offset 0
         ) as t

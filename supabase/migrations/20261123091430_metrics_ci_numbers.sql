@@ -143,10 +143,8 @@ declare
   by_pipeline boolean;
   first_week date;
   end_week date;
-  bucket_starts date[];
   from_weeks boolean;
   from_days boolean;
-  days_read date[];
   has_more boolean;
   rows_looked_at integer;
   is_exact boolean;
@@ -207,17 +205,22 @@ begin
   end loop;
   from_weeks := coalesce(from_weeks and coalesce(pipeline_health.branch, 'default') = 'default', false);
   is_exact := not from_weeks;
-  -- All runs are counted by day, too; of others, those of the days by which weeks miss the period are read one by one.
+  -- All runs are counted by day and by four weeks, too; of others, those of the days by which weeks miss the period are read one by one.
   from_days := from_weeks and pipeline_health.branch is null and wants_bots;
-  days_read := array(
-    select distinct s.first_day
-    from metrics.counted_spans_of(asked) as s
-    where from_days
-      and s.days = 1
-  );
 
   -- What ran in the period, whatever its weeks and the days beside them say by themselves.
   if by_pipeline or (is_exact and pipeline_health.branch <> 'default') then
+    with spans as materialized (
+      select s.days, s.first_day, s.times
+      from metrics.counted_spans_of(asked, case when from_days then 28 else 7 end) as s
+      where from_weeks
+        and (from_days or s.days = 7)
+    ),
+    reads as materialized (
+      select s.days, array_agg(distinct s.first_day) as first_days
+      from spans as s
+      group by s.days
+    )
     select coalesce(array_agg(distinct n.name collate "C"), '{}'), coalesce(sum(n.runs), 0)
     into groups, all_runs
     from (
@@ -225,6 +228,7 @@ begin
       from (
         select r.place, n.pipeline, s.times * n.runs as runs
         from unnest(reference_ids, places) as r (reference_id, place)
+        cross join reads as d
         cross join lateral (
           select
             f.pipeline,
@@ -232,32 +236,16 @@ begin
             f.first_day,
             f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown as runs
           from metrics.pipeline_spans as f
-          where from_weeks
-            and f.generation = asked.generation
-            and f.only_default_branch = only_default
-            and f.only_humans = not wants_bots
-            and f.reference_id = r.reference_id
-            and f.days = 7
-            and f.first_day >= first_week
-            and f.first_day < end_week
-            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
-          union all
-          select
-            f.pipeline,
-            f.days,
-            f.first_day,
-            f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown
-          from metrics.pipeline_spans as f
           where f.generation = asked.generation
             and f.only_default_branch = only_default
             and f.only_humans = not wants_bots
             and f.reference_id = r.reference_id
-            and f.days = 1
-            and f.first_day = any(days_read)
+            and f.days = d.days
+            and f.first_day = any(d.first_days)
             and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
           offset 0
         ) as n
-        join metrics.counted_spans_of(asked) as s
+        join spans as s
           on s.days = n.days
           and s.first_day = n.first_day
         union all
@@ -313,12 +301,6 @@ begin
       where case when by_pipeline then starts_with(g.name, labels[r.place] || ' / ') else g.name = labels[r.place] end
     );
   end if;
-  -- The bucket of each week that is counted.
-  select min(w.week), max(w.week) + 7, array_agg(w.bucket_start order by w.week)
-  into first_week, end_week, bucket_starts
-  from metrics.nearest_weeks_of(asked) as w
-  where w.is_counted
-    and (w.bucket_start between first_bucket and last_bucket) is not false;
 
   lines := array(
     with stretches as materialized (
@@ -333,11 +315,17 @@ begin
       where not from_weeks
         and (s.bucket_start between first_bucket and last_bucket) is not false
     ),
-    days_off as materialized (
-      select s.bucket_start, s.first_day, s.times
-      from metrics.counted_spans_of(asked) as s
-      where s.days = 1
+    spans as materialized (
+      select s.bucket_start, s.days, s.first_day, s.times
+      from metrics.counted_spans_of(asked, case when from_days then 28 else 7 end) as s
+      where from_weeks
+        and (from_days or s.days = 7)
         and (s.bucket_start between first_bucket and last_bucket) is not false
+    ),
+    reads as materialized (
+      select s.days, array_agg(distinct s.first_day) as first_days
+      from spans as s
+      group by s.days
     ),
     counted as (
       select
@@ -368,8 +356,8 @@ begin
         select
           r.place,
           case when by_pipeline then n.pipeline end as pipeline,
-          n.bucket_start,
-          n.times,
+          s.bucket_start,
+          s.times,
           sum(n.success) as success,
           sum(n.failure) as failure,
           sum(n.timed_out) as timed_out,
@@ -386,36 +374,22 @@ begin
           sum(n.duration_tally) as duration_tally,
           sum(n.queue_tally) as queue_tally
         from unnest(reference_ids, places) as r (reference_id, place)
+        cross join reads as d
         cross join lateral (
-          select
-            bucket_starts[(f.first_day - first_week) / 7 + 1] as bucket_start, 1 as times, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
-            f.reruns, f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
+          select *
           from metrics.pipeline_spans as f
-          where from_weeks
-            and f.generation = asked.generation
-            and f.only_default_branch = only_default
-            and f.only_humans = not wants_bots
-            and f.reference_id = r.reference_id
-            and f.days = 7
-            and f.first_day >= first_week
-            and f.first_day < end_week
-            and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
-          union all
-          select
-            d.bucket_start, d.times, f.pipeline, f.success, f.failure, f.timed_out, f.error, f.cancelled, f.skipped, f.neutral, f.unknown,
-            f.reruns, f.first_decided, f.first_success, f.last_decided, f.last_success, f.duration_tally, f.queue_tally
-          from metrics.pipeline_spans as f
-          join days_off as d
-            on d.first_day = f.first_day
           where f.generation = asked.generation
             and f.only_default_branch = only_default
             and f.only_humans = not wants_bots
             and f.reference_id = r.reference_id
-            and f.days = 1
-            and f.first_day = any(days_read)
+            and f.days = d.days
+            and f.first_day = any(d.first_days)
             and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
           offset 0
         ) as n
+        join spans as s
+          on s.days = n.days
+          and s.first_day = n.first_day
         group by 1, 2, 3, 4
       ) as n
       union all
@@ -1217,7 +1191,7 @@ begin
     from (
       select w.times * n.runs as runs
       from unnest(ended_runs.reference_ids) as r (id)
-      cross join metrics.counted_spans_of(asked) as w
+      cross join metrics.counted_spans_of(asked, case when from_days then 28 else 7 end) as w
       cross join lateral (
         select sum(f.success + f.failure + f.timed_out + f.error + f.cancelled + f.skipped + f.neutral + f.unknown) as runs
         from metrics.pipeline_spans as f

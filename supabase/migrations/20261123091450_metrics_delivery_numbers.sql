@@ -110,7 +110,6 @@ declare
   time_zone constant text := (asked).time_zone;
   today constant date := (now() at time zone (asked).time_zone)::date;
   first_day constant date := least((asked).since, (earlier).since);
-  first_week constant date := date_trunc('week', first_day::timestamp)::date;
   first_at constant timestamptz := metrics.midnight(first_day, time_zone);
   ends_at constant timestamptz := metrics.midnight((asked).until, time_zone);
   is_restricted constant boolean := num_nonnulls(service, repository, team) > 0;
@@ -119,16 +118,6 @@ declare
   names text[];
   is_unknown boolean;
   has_incidents boolean := false;
-  days_read constant date[] := array(
-    select s.first_day
-    from metrics.counted_spans_of(asked) as s
-    where s.days = 1
-    union
-    select s.first_day
-    from metrics.counted_spans_of(earlier) as s
-    where s.days = 1
-      and (earlier).since is not null
-  );
 begin
   select
     coalesce(array_agg(s.service_id order by s.service_id), '{}'),
@@ -173,10 +162,34 @@ begin
     from periods as p
     cross join lateral metrics.nearest_weeks_of(p.period) as w
   ),
-  spans as materialized (
+  deployment_spans as materialized (
     select p.is_asked, s.bucket_start, s.days, s.first_day, s.times
     from periods as p
-    cross join lateral metrics.counted_spans_of(p.period) as s
+    cross join lateral metrics.counted_spans_of(p.period, 7) as s
+  ),
+  -- The weeks that are counted, and those whose days are: each is read once.
+  deployment_reads as materialized (
+    select s.days, array_agg(distinct s.first_day) as first_days
+    from (
+      select o.days, o.first_day
+      from deployment_spans as o
+      union all
+      select 7, w.week
+      from weeks as w
+    ) as s
+    group by s.days
+  ),
+  change_spans as materialized (
+    select p.is_asked, s.bucket_start, s.days, s.first_day, s.times
+    from periods as p
+    cross join lateral metrics.counted_spans_of(p.period, 28) as s
+    where 'lead' = any(wanted)
+      and environment is null
+  ),
+  change_reads as materialized (
+    select s.days, array_agg(distinct s.first_day) as first_days
+    from change_spans as s
+    group by s.days
   ),
   grid as materialized (
     select
@@ -230,22 +243,14 @@ begin
       sum(t.recovered) as recovered,
       sum(t.recovery_tally) as recovery_tally
     from selection as c
+    cross join deployment_reads as r
     cross join lateral (
       select *
       from metrics.service_spans as o
       where o.generation = (asked).generation
         and o.service_id = c.service_id
-        and o.days = 7
-        and o.first_day >= first_week
-        and o.first_day < (asked).until
-        and (environment is null or o.environment = environment)
-      union all
-      select *
-      from metrics.service_spans as o
-      where o.generation = (asked).generation
-        and o.service_id = c.service_id
-        and o.days = 1
-        and o.first_day = any(days_read)
+        and o.days = r.days
+        and o.first_day = any(r.first_days)
         and (environment is null or o.environment = environment)
       offset 0
     ) as t
@@ -269,7 +274,7 @@ begin
       sum(s.times * r.rework) as rework,
       sum(s.times * r.recovery_tally) as recovery_tally
     from service_counts as r
-    join spans as s
+    join deployment_spans as s
       on s.days = r.days
       and s.first_day = r.first_day
     where r.is_shown
@@ -296,14 +301,13 @@ begin
   ),
   -- Few are read one by one, so that their percentiles are exact; of many the counts are.
   recovery_sizes as materialized (
-    select p.is_asked, coalesce(sum(r.recovered), 0) <= 2000 as is_small
+    select p.is_asked, coalesce(sum(s.times * r.recovered), 0) <= 2000 as is_small
     from periods as p
-    -- A week that several buckets share is in it once.
-    left join (select distinct o.is_asked, o.week from weeks as o) as w
-      on w.is_asked = p.is_asked
+    left join deployment_spans as s
+      on s.is_asked = p.is_asked
     left join service_counts as r
-      on r.days = 7
-      and r.first_day = w.week
+      on r.days = s.days
+      and r.first_day = s.first_day
     where 'recovery' = any(wanted)
     group by p.is_asked
   ),
@@ -381,40 +385,31 @@ begin
       sum(t.start_after_shipping) as start_after_shipping,
       sum(t.lead_tally) as lead_tally
     from selection as c
+    cross join change_reads as r
     cross join lateral (
       select *
       from metrics.lead_time_spans as o
       where o.generation = (asked).generation
         and o.service_id = c.service_id
-        and o.days = 7
-        and o.first_day >= first_week
-        and o.first_day < (asked).until
-        and (with_bots or not o.is_bot)
-      union all
-      select *
-      from metrics.lead_time_spans as o
-      where o.generation = (asked).generation
-        and o.service_id = c.service_id
-        and o.days = 1
-        and o.first_day = any(days_read)
+        and o.days = r.days
+        and o.first_day = any(r.first_days)
         and (with_bots or not o.is_bot)
       offset 0
     ) as t
-    where 'lead' = any(wanted)
-      and environment is null
     group by c.name, c.is_shown, t.days, t.first_day
   ),
   -- Of one environment, which counts do not tell apart, each is read.
   lead_sizes as materialized (
     select
       p.is_asked,
-      environment is not null or coalesce(sum(r.from_commit + r.from_first_commit + r.from_pull_request_opened), 0) <= 2000 as is_small
+      environment is not null
+        or coalesce(sum(s.times * (r.from_commit + r.from_first_commit + r.from_pull_request_opened)), 0) <= 2000 as is_small
     from periods as p
-    left join (select distinct o.is_asked, o.week from weeks as o) as w
-      on w.is_asked = p.is_asked
+    left join change_spans as s
+      on s.is_asked = p.is_asked
     left join lead_counts as r
-      on r.days = 7
-      and r.first_day = w.week
+      on r.days = s.days
+      and r.first_day = s.first_day
     where 'lead' = any(wanted)
     group by p.is_asked
   ),
@@ -443,7 +438,7 @@ begin
       sum(s.times * r.start_after_shipping) as start_after_shipping,
       sum(s.times * r.lead_tally) as lead_tally
     from lead_sizes as z
-    join spans as s
+    join change_spans as s
       on s.is_asked = z.is_asked
     join lead_counts as r
       on r.days = s.days

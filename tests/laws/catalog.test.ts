@@ -112,7 +112,7 @@ const rules: Record<string, Rule> = {
           'bucket_of', 'buckets_of', 'caller', 'checked_word', 'count_deliveries', 'counts_of',
           'counted_spans_of', 'current_generation', 'days_off_weeks_of', 'delivery_evidence', 'delivery_groups',
           'delivery_page', 'deployment_url', 'ended_runs', 'evidence_after', 'evidence_page_key', 'failures_of', 'first_readable_id',
-          'first_readable_row', 'first_readable_text', 'flaky_cases', 'flaky_pairs', 'has_many_jobs', 'is_admin',
+          'first_readable_row', 'first_readable_text', 'flaky_cases', 'flaky_pairs', 'four_weeks_of', 'has_many_jobs', 'is_admin',
           'is_member', 'job_horizon', 'kept_days_of', 'kept_jobs', 'kept_weeks_of', 'key_of_page',
           'latest_jobs_with_steps', 'merged_pull_requests', 'midnight', 'nearest_weeks_of', 'page_of',
           'percentiles_of', 'period_of', 'price_of', 'readable_references', 'readable_repositories', 'readable_service_names', 'reference_text',

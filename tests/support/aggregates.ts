@@ -62,9 +62,12 @@ export async function aggregateDifferences(sql: postgres.Sql): Promise<string[]>
         where c.generation = ${id} and c.merged_at is not null and c.shipped_at is not null
         group by c.repository_id, c.sha, c.pull_request_reference_id, c.pull_request_number, c.merged_at, c.pull_request_is_bot
       ) as d
-      cross join (values (7, 'week'), (1, 'day')) as u (days, unit)
+      cross join (values (28), (7), (1)) as u (days)
+      -- Weeks and fours of them follow each other since a Monday, the first day of the calendar.
       cross join lateral (
-        select u.days, date_trunc(u.unit, d.merged_at at time zone ${time_zone})::date as first_day
+        select
+          u.days,
+          date '0001-01-01' + ((d.merged_at at time zone ${time_zone})::date - date '0001-01-01') / u.days * u.days as first_day
       ) as s
       where d.tally is not null
       group by 2, 3, 4, 5

@@ -7,7 +7,7 @@ create function pg_temp.counts()
 returns table (span text, phase text, human text, bot text)
 language sql
 as $$
-  select case w.days when 7 then 'week ' else 'day ' end || w.first_day, p.phase, max(p.counts) filter (where not w.is_bot), max(p.counts) filter (where w.is_bot)
+  select w.days || ' from ' || w.first_day, p.phase, max(p.counts) filter (where not w.is_bot), max(p.counts) filter (where w.is_bot)
   from metrics.pull_request_spans as w
   cross join lateral (
     select 'all' as phase, w.pull_requests::text as counts
@@ -47,36 +47,41 @@ values
 select set_eq(
   'select * from pg_temp.counts()',
   $$values
-    ('week 2026-03-02', 'all', '2', null), ('week 2026-03-02', 'total', '-32768:1 0:1', null),
-    ('day 2026-03-03', 'all', '2', null), ('day 2026-03-03', 'total', '-32768:1 0:1', null)$$,
+    ('28 from 2026-03-02', 'all', '2', null), ('28 from 2026-03-02', 'total', '-32768:1 0:1', null),
+    ('7 from 2026-03-02', 'all', '2', null), ('7 from 2026-03-02', 'total', '-32768:1 0:1', null),
+    ('1 from 2026-03-03', 'all', '2', null), ('1 from 2026-03-03', 'total', '-32768:1 0:1', null)$$,
   'what is merged is counted'
 );
 update metrics.pull_requests set author_is_bot = true where number = 1;
 select set_eq(
   'select * from pg_temp.counts()',
   $$values
-    ('week 2026-03-02', 'all', '1', '1'), ('week 2026-03-02', 'total', '0:1', '-32768:1'),
-    ('day 2026-03-03', 'all', '1', '1'), ('day 2026-03-03', 'total', '0:1', '-32768:1')$$,
+    ('28 from 2026-03-02', 'all', '1', '1'), ('28 from 2026-03-02', 'total', '0:1', '-32768:1'),
+    ('7 from 2026-03-02', 'all', '1', '1'), ('7 from 2026-03-02', 'total', '0:1', '-32768:1'),
+    ('1 from 2026-03-03', 'all', '1', '1'), ('1 from 2026-03-03', 'total', '0:1', '-32768:1')$$,
   'a robot is known later'
 );
 update metrics.pull_requests set first_commit_at = '2026-03-03T09:59:50Z' where number = 2;
 select set_eq(
   'select * from pg_temp.counts()',
   $$values
-    ('week 2026-03-02', 'all', '1', '1'), ('week 2026-03-02', 'total', '25:1', '-32768:1'), ('week 2026-03-02', 'coding', '24:1', null),
-    ('day 2026-03-03', 'all', '1', '1'), ('day 2026-03-03', 'total', '25:1', '-32768:1'), ('day 2026-03-03', 'coding', '24:1', null)$$,
+    ('28 from 2026-03-02', 'all', '1', '1'), ('28 from 2026-03-02', 'total', '25:1', '-32768:1'), ('28 from 2026-03-02', 'coding', '24:1', null),
+    ('7 from 2026-03-02', 'all', '1', '1'), ('7 from 2026-03-02', 'total', '25:1', '-32768:1'), ('7 from 2026-03-02', 'coding', '24:1', null),
+    ('1 from 2026-03-03', 'all', '1', '1'), ('1 from 2026-03-03', 'total', '25:1', '-32768:1'), ('1 from 2026-03-03', 'coding', '24:1', null)$$,
   'a commit comes late'
 );
 update metrics.pull_requests set merged_at = '2026-03-09T00:00:00Z' where number = 2;
 select set_eq(
   $$select span, human, bot from pg_temp.counts() where phase = 'all'$$,
-  $$values ('week 2026-03-02', null, '1'), ('day 2026-03-03', null, '1'), ('week 2026-03-09', '1', null), ('day 2026-03-09', '1', null)$$,
+  $$values
+    ('28 from 2026-03-02', '1', '1'), ('7 from 2026-03-02', null, '1'), ('1 from 2026-03-03', null, '1'), ('7 from 2026-03-09', '1', null), ('1 from 2026-03-09', '1', null)$$,
   'a time is corrected'
 );
 update metrics.pull_requests set title = 'Another';
 select set_eq(
   $$select span, human, bot from pg_temp.counts() where phase = 'all'$$,
-  $$values ('week 2026-03-02', null, '1'), ('day 2026-03-03', null, '1'), ('week 2026-03-09', '1', null), ('day 2026-03-09', '1', null)$$,
+  $$values
+    ('28 from 2026-03-02', '1', '1'), ('7 from 2026-03-02', null, '1'), ('1 from 2026-03-03', null, '1'), ('7 from 2026-03-09', '1', null), ('1 from 2026-03-09', '1', null)$$,
   'what does not matter changes nothing'
 );
 delete from metrics.pull_requests;
