@@ -1,4 +1,4 @@
-/** Percentiles are read from few facts one by one and from many by their weeks: both ways must give the same. */
+/** Percentiles are read from few facts one by one and from many by their weeks and days: both ways must give the same. */
 
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
@@ -9,7 +9,7 @@ import { testDatabase } from "../support/database.ts";
 import { deep } from "../support/depth.ts";
 import { ingestPatiently } from "../support/history_calls.ts";
 import { rolledBack } from "../support/history_copies.ts";
-import { type NumbersCase, numbersCase } from "../support/history_numbers.ts";
+import { type NumbersCase, numbersCase, type SomeArguments } from "../support/history_numbers.ts";
 import { newSeed, randomFrom } from "../support/history_random.ts";
 import type { NumberRow } from "../support/model_numbers.ts";
 import { addDays } from "../support/model_periods.ts";
@@ -75,9 +75,14 @@ async function compared(seed: number, plant?: (sql: postgres.Sql) => Promise<unk
   if (random() < 0.5) await sql`update metrics.generations set time_zone = 'America/New_York' where state = 'current'`;
   const calls = randomRunsAndJobs(random, "call", 60, 8, { repositories: REPOSITORIES, ids: 40 });
   for (const call of calls) await ingestPatiently(sql, call);
+  // Beside random ones, a period around four weeks that are counted together.
+  const long = { since: "2026-01-25", until: "2026-04-08" };
   const questions = Object.entries(FUNCTIONS).flatMap(([name, { by, takes }]) =>
     by.flatMap((word) =>
-      Array.from({ length: 4 }, () => ({ name, args: { by: word, ...someArguments(random, takes) } }))
+      [...Array.from({ length: 4 }, () => someArguments(random, takes)), long].map((some) => ({
+        name,
+        args: { by: word, ...some } as Record<string, unknown>,
+      }))
     )
   );
   const oneByOne: NumberRow[][] = [];
@@ -108,33 +113,50 @@ Deno.test("aggregates equal facts: numbers read by weeks are those of the facts"
   for (let i = 0; i < deep(2, 40); i++) assertEquals(await compared(seed + i), [], `seed ${seed + i}`);
 });
 
-Deno.test("aggregates equal facts: a week that counts one run too many is noticed in the numbers", async () => {
-  const wrong = await compared(
-    7,
-    (sql) => sql`update metrics.pipeline_spans set success = success + 1 where days = 7 and first_day = '2026-03-02'`,
-  );
-  assert(wrong.length > 0);
+Deno.test("aggregates equal facts: spans that count one run too many are noticed in the numbers", async () => {
+  for (const days of [1, 7, 28]) {
+    const wrong = await compared(
+      7,
+      (sql) => sql`update metrics.pipeline_spans set success = success + 1 where days = ${days}`,
+    );
+    assert(wrong.length > 0, `${days} days`);
+  }
 });
 
-/** Numbers about deployments whose percentiles are read by weeks. Those of dora are the same two, as values and in notes. */
-const DELIVERY = ["change_lead_time", "failed_deployment_recovery_time"];
+/** Numbers whose percentiles are read by weeks. Those of dora are the same as the first two, as values and in notes. */
+const DELIVERY = ["change_lead_time", "failed_deployment_recovery_time", "pull_request_cycle_time"];
+
+/** Makes these numbers read by weeks even what is little. */
+async function readDeliveryByWeeks(sql: postgres.TransactionSql): Promise<void> {
+  for (const [name, places] of [["count_deliveries", 2], ["pull_request_cycle_time", 2]] as const) {
+    const [row] = await sql`select pg_get_functiondef(${`metrics.${name}`}::regproc) as text`;
+    const parts = String(row!["text"]).split(/(?<=\)) <= 2000(?=;| as is_small|\s+into is_small)/);
+    assertEquals(parts.length, places + 1, `${name} decides by the number of values`);
+    await sql.unsafe(parts.join(" < 0"));
+  }
+}
 
 async function comparedDelivery(history: NumbersCase, sql: postgres.TransactionSql, fault?: string): Promise<string[]> {
   await tell(sql, history);
+  // Beside what a history asks, a period around four weeks that are counted together.
+  const long = { since: addDays(history.begins, -35), until: addDays(history.begins, 65) };
   const questions = DELIVERY.flatMap((name) =>
-    history.arguments.flatMap(({ branch: _, bots, ...some }) =>
-      ["nothing", "service", "repository"].map((by) => ({
+    [...history.arguments, long].flatMap(({ branch: _, bots, ...some }: SomeArguments) => {
+      const isOfPullRequests = name === "pull_request_cycle_time";
+      const { environment: __, service: ___, ...ofAny } = some;
+      return (isOfPullRequests ? ["nothing", "repository"] : ["nothing", "service", "repository"]).map((by) => ({
         name,
-        args: { by, ...some, ...(name === "change_lead_time" && bots !== undefined ? { bots } : {}) },
-      }))
-    )
+        args: {
+          by,
+          ...(isOfPullRequests ? ofAny : some),
+          ...(name !== "failed_deployment_recovery_time" && bots !== undefined ? { bots } : {}),
+        } as Record<string, unknown>,
+      }));
+    })
   );
   const oneByOne: NumberRow[][] = [];
   for (const { name, args } of questions) oneByOne.push(await readNumbers(sql, name, args));
-  const [row] = await sql`select pg_get_functiondef('metrics.count_deliveries'::regproc) as text`;
-  const byWeeks = String(row!["text"]).replaceAll(", 0) <= 2000 as is_small", ", 0) < 0 as is_small");
-  assertEquals(byWeeks.split("< 0 as is_small").length, 3, "both percentiles are decided by the number of values");
-  await sql.unsafe(byWeeks);
+  await readDeliveryByWeeks(sql);
   if (fault) await sql.unsafe(fault);
   const wrong: string[] = [];
   for (const [i, { name, args }] of questions.entries()) {
@@ -150,7 +172,7 @@ async function comparedDelivery(history: NumbersCase, sql: postgres.TransactionS
   return wrong;
 }
 
-Deno.test("aggregates equal facts: lead and recovery times read by weeks are those of the facts", async () => {
+Deno.test("aggregates equal facts: what deployments and pull requests took, read by weeks, is that of the facts", async () => {
   const seed = newSeed("numbers_from_weeks");
   await using database = await testDatabase({ max: 1 });
   for (const history of fc.sample(fc.noBias(numbersCase()), { seed, numRuns: deep(10, 300) })) {
@@ -191,16 +213,21 @@ Deno.test("numbers: whether percentiles are exact is a matter of how many values
   assert(asked > 5);
 });
 
-Deno.test("aggregates equal facts: weeks that hold other times are noticed in the numbers", async () => {
+Deno.test("aggregates equal facts: spans that hold other times are noticed in the numbers", async () => {
   await using database = await testDatabase({ max: 1 });
   for (
     const fault of [
-      "update metrics.lead_time_spans set lead_tally = lead_tally * 1e16",
-      "update metrics.service_spans set recovery_tally = recovery_tally * 1e16",
+      ...[1, 7, 28].map((days) =>
+        `update metrics.lead_time_spans set lead_tally = lead_tally * 1e16 where days = ${days}`
+      ),
+      ...[1, 7].map((days) =>
+        `update metrics.service_spans set recovery_tally = recovery_tally * 1e16 where days = ${days}`
+      ),
+      ...[1, 7, 28].map((days) => `update metrics.pull_request_spans set total = total * 1e16 where days = ${days}`),
     ]
   ) {
     let wrong = 0;
-    for (const history of fc.sample(fc.noBias(numbersCase()), { seed: 7, numRuns: 10 })) {
+    for (const history of fc.sample(fc.noBias(numbersCase()), { seed: 7, numRuns: 40 })) {
       await rolledBack(database.sql, async (sql) => {
         wrong += (await comparedDelivery(history, sql, fault)).length;
       });
