@@ -4468,7 +4468,7 @@ begin
     cross join lateral generate_series(0, b.end_day - b.first_day - 1) as i (n)
   ),
   weeks as materialized (
-    select p.is_asked, w.bucket_start, w.week, w.first_day, w.end_day, w.is_counted
+    select p.is_asked, w.bucket_start, w.week, w.first_day, w.end_day
     from periods as p
     cross join lateral metrics.nearest_weeks_of(p.period) as w
   ),
@@ -4477,16 +4477,9 @@ begin
     from periods as p
     cross join lateral metrics.counted_spans_of(p.period, 7) as s
   ),
-  -- The weeks that are counted, and those whose days are: each is read once.
   deployment_reads as materialized (
     select s.days, array_agg(distinct s.first_day) as first_days
-    from (
-      select o.days, o.first_day
-      from deployment_spans as o
-      union all
-      select 7, w.week
-      from weeks as w
-    ) as s
+    from deployment_spans as s
     group by s.days
   ),
   change_spans as materialized (
@@ -4590,7 +4583,7 @@ begin
     where r.is_shown
     group by r.name, s.is_asked, s.bucket_start
   ),
-  -- Days with a deployment, of each whole week since the group's first.
+  -- Days with a deployment, of each whole week since the group's first: all of those are counted.
   weekly as (
     select
       f.name,
