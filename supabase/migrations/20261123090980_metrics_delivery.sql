@@ -938,7 +938,9 @@ begin
     where s.key <> '0'
     order by s.key::bigint
   loop
-    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity');
+    if one.since < 'infinity' then
+      perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity');
+    end if;
     perform metrics.mark_unknown_order(derive_delivery.generation, repository, one.service_id, null);
   end loop;
 
