@@ -82,39 +82,47 @@ declare
     from metrics.generations as g
     where g.id = link_incidents.generation
   );
+  concerned_sources text[];
+  concerned_ids text[];
   marked record;
 begin
+  select array_agg(c.source), array_agg(c.external_id)
+  into concerned_sources, concerned_ids
+  from (
+    select i.source, i.external_id
+    from metrics.incidents as i
+    where i.reference_id = any(siblings)
+      and (i.opened_at >= since or i.deployment_external_id is not null or i.commit_sha is not null)
+    union
+    select i.source, i.external_id
+    from metrics.services as s
+    cross join lateral (select lower(metrics.service_label(s.id)) as label offset 0) as l
+    join metrics.incidents as i
+      on lower(i.service) = l.label
+      and i.reference_id is null
+      and (i.opened_at >= since or i.deployment_external_id is not null or i.commit_sha is not null)
+    where s.generation = link_incidents.generation
+      and s.repository_id = repository
+    union
+    -- Those of a name that it had before.
+    select t.incident_source, t.incident_external_id
+    from metrics.deployment_failures as t
+    where t.generation = link_incidents.generation
+      and t.repository_id = repository
+      and t.cause = 'incident'
+      and since = '-infinity'
+    union
+    select u.source, u.external_id
+    from unnest(sources, external_ids) as u (source, external_id)
+  ) as c;
+  if concerned_sources is null then
+    return;
+  end if;
+
   for marked in
-    with concerned as materialized (
-      select i.source, i.external_id
-      from metrics.incidents as i
-      where i.reference_id = any(siblings)
-        and (i.opened_at >= since or i.deployment_external_id is not null or i.commit_sha is not null)
-      union
-      select i.source, i.external_id
-      from metrics.services as s
-      cross join lateral (select lower(metrics.service_label(s.id)) as label offset 0) as l
-      join metrics.incidents as i
-        on lower(i.service) = l.label
-        and i.reference_id is null
-        and (i.opened_at >= since or i.deployment_external_id is not null or i.commit_sha is not null)
-      where s.generation = link_incidents.generation
-        and s.repository_id = repository
-      union
-      -- Those of a name that it had before.
-      select t.incident_source, t.incident_external_id
-      from metrics.deployment_failures as t
-      where t.generation = link_incidents.generation
-        and t.repository_id = repository
-        and t.cause = 'incident'
-        and since = '-infinity'
-      union
-      select u.source, u.external_id
-      from unnest(sources, external_ids) as u (source, external_id)
-    ),
-    incident as materialized (
+    with incident as materialized (
       select i.*, r.repository_id as about_repository
-      from concerned as c
+      from unnest(concerned_sources, concerned_ids) as c (source, external_id)
       join metrics.incidents as i
         on i.source = c.source
         and i.external_id = c.external_id
@@ -233,7 +241,7 @@ begin
     ),
     gone as (
       delete from metrics.deployment_failures as t
-      using concerned as c
+      using unnest(concerned_sources, concerned_ids) as c (source, external_id)
       where t.generation = link_incidents.generation
         and t.cause = 'incident'
         and t.incident_source = c.source
