@@ -694,7 +694,8 @@ declare
   first_line integer;
   first_ordinal integer;
   placed text[];
-  told_shas text[];
+  merging text[];
+  told_shas text[] := '{}';
   deployed_shas text[];
   changed text[] := '{}';
   mended_since timestamptz;
@@ -774,16 +775,16 @@ begin
     end if;
   end if;
   if first_ordinal is not null or cardinality(told_shas) > 0 then
-    select p.written, p.fallen_back
-    into placed, has_fallen_back
+    select p.written, p.merging, p.fallen_back
+    into placed, merging, has_fallen_back
     from metrics.place_changes(derive_delivery.generation, repository, first_line, first_ordinal, 2147483647, told_shas) as p;
     if first_ordinal is not null then
       placed := placed || metrics.take_off_all(derive_delivery.generation, repository, first_line, first_ordinal, has_fallen_back);
       placed := array(select distinct p from unnest(placed) as p);
     end if;
-    changed := array(select unnest(placed) union select unnest(told_shas));
+    changed := array(select unnest(merging) union select unnest(told_shas));
     -- A part at a time, so that it takes as long for each whatever their number.
-    for part in 0 .. (cardinality(changed) - 1) / 500 loop
+    for part in 0 .. (cardinality(changed) + 499) / 500 - 1 loop
       mended_since := least(
         mended_since,
         metrics.describe_changes(derive_delivery.generation, repository, changed[part * 500 + 1:part * 500 + 500])
@@ -879,13 +880,18 @@ begin
         from metrics.services as s
         cross join least_place as l
         cross join lateral (
-          select min(t.at) as at
-          from metrics.service_deployments as t
-          where t.generation = derive_delivery.generation
-            and t.service_id = s.id
-            and t.outcome = 'success'
-            and t.line = l.line
-            and t.position >= l.position
+          select min(o.at) as at
+          from (
+            -- Looked up by their places: the first by its time would be found behind all that came before it.
+            select t.at
+            from metrics.service_deployments as t
+            where t.generation = derive_delivery.generation
+              and t.service_id = s.id
+              and t.outcome = 'success'
+              and t.line = l.line
+              and t.position >= l.position
+            offset 0
+          ) as o
         ) as d
         where s.generation = derive_delivery.generation
           and s.repository_id = repository
