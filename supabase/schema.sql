@@ -6866,12 +6866,9 @@ declare
   generation metrics.generations;
   repository bigint;
   siblings bigint[];
-  is_rebranched boolean;
   told metrics.touched;
 begin
-  for repository in
-    select unnest(moved)
-  loop
+  foreach repository in array moved loop
     perform metrics.forget_delivery(g.id, repository)
     from metrics.generations as g
     where g.state <> 'retired';
@@ -6884,15 +6881,18 @@ begin
     order by r.id
   loop
     siblings := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
-    is_rebranched := repository = any(renamed) and exists (
-      select
-      from metrics.pushes as p
-      where p.reference_id = any(siblings)
-        and p.on_default_branch is null
-    );
     told := null;
-    told.is_whole := repository = any(moved) or is_rebranched;
+    told.is_whole := repository = any(moved);
     told.is_renamed := repository = any(renamed);
+    if told.is_renamed and not told.is_whole then
+      -- Which of its branches is the default one may be another now.
+      told.is_whole := exists (
+        select
+        from metrics.pushes as p
+        where p.reference_id = any(siblings)
+          and p.on_default_branch is null
+      );
+    end if;
     if not told.is_whole then
       if facts ? 'pushes' then
         select
@@ -6920,22 +6920,24 @@ begin
             )
           );
       end if;
-      told.shas := array(
-        select f.said ->> 'sha'
-        from jsonb_array_elements(facts -> 'commits') as f (said)
-        join metrics.repository_references as r
-          on r.reference = f.said ->> 'repository'
-          and r.repository_id = repository
-      );
-      select
-        coalesce(array_agg(t.reference_id), '{}'),
-        coalesce(array_agg(t.number), '{}')
-      into told.pull_request_references, told.pull_request_numbers
-      from (
-        select distinct u.reference_id, u.number
-        from unnest(pull_request_references, pull_request_numbers) as u (reference_id, number)
-        where u.reference_id = any(siblings)
-      ) as t;
+      if facts ? 'commits' then
+        told.shas := array(
+          select f.said ->> 'sha'
+          from jsonb_array_elements(facts -> 'commits') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+        );
+      end if;
+      if cardinality(pull_request_numbers) > 0 then
+        select array_agg(t.reference_id), array_agg(t.number)
+        into told.pull_request_references, told.pull_request_numbers
+        from (
+          select distinct u.reference_id, u.number
+          from unnest(pull_request_references, pull_request_numbers) as u (reference_id, number)
+          where u.reference_id = any(siblings)
+        ) as t;
+      end if;
       if facts ?| array['deployments', 'releases', 'pipeline_runs'] then
         select
           coalesce(array_agg(distinct u.commit_sha) filter (where u.commit_sha is not null), '{}'),
@@ -6950,6 +6952,8 @@ begin
           join metrics.deployments as d
             on d.reference_id = r.id
             and d.external_id = f.said ->> 'external_id'
+          -- Nothing follows from one that is under way, and one that is finished stays so.
+          where d.status = 'finished'
           union all
           select null, f.said ->> 'external_id'
           from jsonb_array_elements(facts -> 'releases') as f (said)
@@ -6991,6 +6995,9 @@ begin
       end if;
     end loop;
   end loop;
+  if cardinality(moved) = 0 and not facts ? 'incidents' then
+    return;
+  end if;
   for generation in
     select *
     from metrics.generations as g
@@ -7054,33 +7061,35 @@ begin
   perform metrics.ensure_service(derive_delivery.generation, repository);
 
   -- Commits of which something was told, those that pull requests became of which it was, and those that they were before.
-  told_shas := array(
-    select s.sha
-    from (
-      select unnest(told.shas) as sha
-      union
-      select p.merge_sha
-      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
-      join metrics.pull_requests as p
-        on p.reference_id = t.reference_id
-        and p.number = t.number
-      union
-      select c.sha
-      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
-      join metrics.changes as c
-        on c.pull_request_reference_id = t.reference_id
-        and c.pull_request_number = t.number
-        and c.generation = derive_delivery.generation
-        and c.repository_id = repository
-    ) as s
-    where exists (
-      select
-      from metrics.changes as c
-      where c.sha = s.sha
-        and c.generation + 0 = derive_delivery.generation
-        and c.repository_id + 0 = repository
-    )
-  );
+  if cardinality(told.shas) > 0 or cardinality(told.pull_request_numbers) > 0 then
+    told_shas := array(
+      select s.sha
+      from (
+        select unnest(told.shas) as sha
+        union
+        select p.merge_sha
+        from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+        join metrics.pull_requests as p
+          on p.reference_id = t.reference_id
+          and p.number = t.number
+        union
+        select c.sha
+        from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+        join metrics.changes as c
+          on c.pull_request_reference_id = t.reference_id
+          and c.pull_request_number = t.number
+          and c.generation = derive_delivery.generation
+          and c.repository_id = repository
+      ) as s
+      where exists (
+        select
+        from metrics.changes as c
+        where c.sha = s.sha
+          and c.generation + 0 = derive_delivery.generation
+          and c.repository_id + 0 = repository
+      )
+    );
+  end if;
 
   -- Where commits stand.
   if told.pushed_since is not null or cardinality(told.untimed_pushes) > 0 then

@@ -715,33 +715,35 @@ begin
   perform metrics.ensure_service(derive_delivery.generation, repository);
 
   -- Commits of which something was told, those that pull requests became of which it was, and those that they were before.
-  told_shas := array(
-    select s.sha
-    from (
-      select unnest(told.shas) as sha
-      union
-      select p.merge_sha
-      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
-      join metrics.pull_requests as p
-        on p.reference_id = t.reference_id
-        and p.number = t.number
-      union
-      select c.sha
-      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
-      join metrics.changes as c
-        on c.pull_request_reference_id = t.reference_id
-        and c.pull_request_number = t.number
-        and c.generation = derive_delivery.generation
-        and c.repository_id = repository
-    ) as s
-    where exists (
-      select
-      from metrics.changes as c
-      where c.sha = s.sha
-        and c.generation + 0 = derive_delivery.generation
-        and c.repository_id + 0 = repository
-    )
-  );
+  if cardinality(told.shas) > 0 or cardinality(told.pull_request_numbers) > 0 then
+    told_shas := array(
+      select s.sha
+      from (
+        select unnest(told.shas) as sha
+        union
+        select p.merge_sha
+        from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+        join metrics.pull_requests as p
+          on p.reference_id = t.reference_id
+          and p.number = t.number
+        union
+        select c.sha
+        from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+        join metrics.changes as c
+          on c.pull_request_reference_id = t.reference_id
+          and c.pull_request_number = t.number
+          and c.generation = derive_delivery.generation
+          and c.repository_id = repository
+      ) as s
+      where exists (
+        select
+        from metrics.changes as c
+        where c.sha = s.sha
+          and c.generation + 0 = derive_delivery.generation
+          and c.repository_id + 0 = repository
+      )
+    );
+  end if;
 
   -- Where commits stand.
   if told.pushed_since is not null or cardinality(told.untimed_pushes) > 0 then
