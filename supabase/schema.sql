@@ -6850,12 +6850,9 @@ declare
   generation metrics.generations;
   repository bigint;
   siblings bigint[];
-  is_rebranched boolean;
   told metrics.touched;
 begin
-  for repository in
-    select unnest(moved)
-  loop
+  foreach repository in array moved loop
     perform metrics.forget_delivery(g.id, repository)
     from metrics.generations as g
     where g.state <> 'retired';
@@ -6868,15 +6865,18 @@ begin
     order by r.id
   loop
     siblings := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
-    is_rebranched := repository = any(renamed) and exists (
-      select
-      from metrics.pushes as p
-      where p.reference_id = any(siblings)
-        and p.on_default_branch is null
-    );
     told := null;
-    told.is_whole := repository = any(moved) or is_rebranched;
+    told.is_whole := repository = any(moved);
     told.is_renamed := repository = any(renamed);
+    if told.is_renamed and not told.is_whole then
+      -- Which of its branches is the default one may be another now.
+      told.is_whole := exists (
+        select
+        from metrics.pushes as p
+        where p.reference_id = any(siblings)
+          and p.on_default_branch is null
+      );
+    end if;
     if not told.is_whole then
       if facts ? 'pushes' then
         select
@@ -6904,22 +6904,24 @@ begin
             )
           );
       end if;
-      told.shas := array(
-        select f.said ->> 'sha'
-        from jsonb_array_elements(facts -> 'commits') as f (said)
-        join metrics.repository_references as r
-          on r.reference = f.said ->> 'repository'
-          and r.repository_id = repository
-      );
-      select
-        coalesce(array_agg(t.reference_id), '{}'),
-        coalesce(array_agg(t.number), '{}')
-      into told.pull_request_references, told.pull_request_numbers
-      from (
-        select distinct u.reference_id, u.number
-        from unnest(pull_request_references, pull_request_numbers) as u (reference_id, number)
-        where u.reference_id = any(siblings)
-      ) as t;
+      if facts ? 'commits' then
+        told.shas := array(
+          select f.said ->> 'sha'
+          from jsonb_array_elements(facts -> 'commits') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+        );
+      end if;
+      if cardinality(pull_request_numbers) > 0 then
+        select array_agg(t.reference_id), array_agg(t.number)
+        into told.pull_request_references, told.pull_request_numbers
+        from (
+          select distinct u.reference_id, u.number
+          from unnest(pull_request_references, pull_request_numbers) as u (reference_id, number)
+          where u.reference_id = any(siblings)
+        ) as t;
+      end if;
       if facts ?| array['deployments', 'releases', 'pipeline_runs'] then
         select
           coalesce(array_agg(distinct u.commit_sha) filter (where u.commit_sha is not null), '{}'),
@@ -6934,6 +6936,8 @@ begin
           join metrics.deployments as d
             on d.reference_id = r.id
             and d.external_id = f.said ->> 'external_id'
+          -- Nothing follows from one that is under way, and one that is finished stays so.
+          where d.status = 'finished'
           union all
           select null, f.said ->> 'external_id'
           from jsonb_array_elements(facts -> 'releases') as f (said)
@@ -6975,6 +6979,9 @@ begin
       end if;
     end loop;
   end loop;
+  if cardinality(moved) = 0 and not facts ? 'incidents' then
+    return;
+  end if;
   for generation in
     select *
     from metrics.generations as g
@@ -7017,7 +7024,8 @@ declare
   first_line integer;
   first_ordinal integer;
   placed text[];
-  told_shas text[];
+  merging text[];
+  told_shas text[] := '{}';
   deployed_shas text[];
   changed text[] := '{}';
   mended_since timestamptz;
@@ -7037,33 +7045,35 @@ begin
   perform metrics.ensure_service(derive_delivery.generation, repository);
 
   -- Commits of which something was told, those that pull requests became of which it was, and those that they were before.
-  told_shas := array(
-    select s.sha
-    from (
-      select unnest(told.shas) as sha
-      union
-      select p.merge_sha
-      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
-      join metrics.pull_requests as p
-        on p.reference_id = t.reference_id
-        and p.number = t.number
-      union
-      select c.sha
-      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
-      join metrics.changes as c
-        on c.pull_request_reference_id = t.reference_id
-        and c.pull_request_number = t.number
-        and c.generation = derive_delivery.generation
-        and c.repository_id = repository
-    ) as s
-    where exists (
-      select
-      from metrics.changes as c
-      where c.sha = s.sha
-        and c.generation + 0 = derive_delivery.generation
-        and c.repository_id + 0 = repository
-    )
-  );
+  if cardinality(told.shas) > 0 or cardinality(told.pull_request_numbers) > 0 then
+    told_shas := array(
+      select s.sha
+      from (
+        select unnest(told.shas) as sha
+        union
+        select p.merge_sha
+        from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+        join metrics.pull_requests as p
+          on p.reference_id = t.reference_id
+          and p.number = t.number
+        union
+        select c.sha
+        from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+        join metrics.changes as c
+          on c.pull_request_reference_id = t.reference_id
+          and c.pull_request_number = t.number
+          and c.generation = derive_delivery.generation
+          and c.repository_id = repository
+      ) as s
+      where exists (
+        select
+        from metrics.changes as c
+        where c.sha = s.sha
+          and c.generation + 0 = derive_delivery.generation
+          and c.repository_id + 0 = repository
+      )
+    );
+  end if;
 
   -- Where commits stand.
   if told.pushed_since is not null or cardinality(told.untimed_pushes) > 0 then
@@ -7097,16 +7107,16 @@ begin
     end if;
   end if;
   if first_ordinal is not null or cardinality(told_shas) > 0 then
-    select p.written, p.fallen_back
-    into placed, has_fallen_back
+    select p.written, p.merging, p.fallen_back
+    into placed, merging, has_fallen_back
     from metrics.place_changes(derive_delivery.generation, repository, first_line, first_ordinal, 2147483647, told_shas) as p;
     if first_ordinal is not null then
       placed := placed || metrics.take_off_all(derive_delivery.generation, repository, first_line, first_ordinal, has_fallen_back);
       placed := array(select distinct p from unnest(placed) as p);
     end if;
-    changed := array(select unnest(placed) union select unnest(told_shas));
+    changed := array(select unnest(merging) union select unnest(told_shas));
     -- A part at a time, so that it takes as long for each whatever their number.
-    for part in 0 .. (cardinality(changed) - 1) / 500 loop
+    for part in 0 .. (cardinality(changed) + 499) / 500 - 1 loop
       mended_since := least(
         mended_since,
         metrics.describe_changes(derive_delivery.generation, repository, changed[part * 500 + 1:part * 500 + 500])
@@ -7202,13 +7212,18 @@ begin
         from metrics.services as s
         cross join least_place as l
         cross join lateral (
-          select min(t.at) as at
-          from metrics.service_deployments as t
-          where t.generation = derive_delivery.generation
-            and t.service_id = s.id
-            and t.outcome = 'success'
-            and t.line = l.line
-            and t.position >= l.position
+          select min(o.at) as at
+          from (
+            -- Looked up by their places: the first by its time would be found behind all that came before it.
+            select t.at
+            from metrics.service_deployments as t
+            where t.generation = derive_delivery.generation
+              and t.service_id = s.id
+              and t.outcome = 'success'
+              and t.line = l.line
+              and t.position >= l.position
+            offset 0
+          ) as o
         ) as d
         where s.generation = derive_delivery.generation
           and s.repository_id = repository
@@ -7269,7 +7284,9 @@ begin
     where s.key <> '0'
     order by s.key::bigint
   loop
-    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity');
+    if one.since < 'infinity' then
+      perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity');
+    end if;
     perform metrics.mark_unknown_order(derive_delivery.generation, repository, one.service_id, null);
   end loop;
 
@@ -13749,39 +13766,47 @@ declare
     from metrics.generations as g
     where g.id = link_incidents.generation
   );
+  concerned_sources text[];
+  concerned_ids text[];
   marked record;
 begin
+  select array_agg(c.source), array_agg(c.external_id)
+  into concerned_sources, concerned_ids
+  from (
+    select i.source, i.external_id
+    from metrics.incidents as i
+    where i.reference_id = any(siblings)
+      and (i.opened_at >= since or i.deployment_external_id is not null or i.commit_sha is not null)
+    union
+    select i.source, i.external_id
+    from metrics.services as s
+    cross join lateral (select lower(metrics.service_label(s.id)) as label offset 0) as l
+    join metrics.incidents as i
+      on lower(i.service) = l.label
+      and i.reference_id is null
+      and (i.opened_at >= since or i.deployment_external_id is not null or i.commit_sha is not null)
+    where s.generation = link_incidents.generation
+      and s.repository_id = repository
+    union
+    -- Those of a name that it had before.
+    select t.incident_source, t.incident_external_id
+    from metrics.deployment_failures as t
+    where t.generation = link_incidents.generation
+      and t.repository_id = repository
+      and t.cause = 'incident'
+      and since = '-infinity'
+    union
+    select u.source, u.external_id
+    from unnest(sources, external_ids) as u (source, external_id)
+  ) as c;
+  if concerned_sources is null then
+    return;
+  end if;
+
   for marked in
-    with concerned as materialized (
-      select i.source, i.external_id
-      from metrics.incidents as i
-      where i.reference_id = any(siblings)
-        and (i.opened_at >= since or i.deployment_external_id is not null or i.commit_sha is not null)
-      union
-      select i.source, i.external_id
-      from metrics.services as s
-      cross join lateral (select lower(metrics.service_label(s.id)) as label offset 0) as l
-      join metrics.incidents as i
-        on lower(i.service) = l.label
-        and i.reference_id is null
-        and (i.opened_at >= since or i.deployment_external_id is not null or i.commit_sha is not null)
-      where s.generation = link_incidents.generation
-        and s.repository_id = repository
-      union
-      -- Those of a name that it had before.
-      select t.incident_source, t.incident_external_id
-      from metrics.deployment_failures as t
-      where t.generation = link_incidents.generation
-        and t.repository_id = repository
-        and t.cause = 'incident'
-        and since = '-infinity'
-      union
-      select u.source, u.external_id
-      from unnest(sources, external_ids) as u (source, external_id)
-    ),
-    incident as materialized (
+    with incident as materialized (
       select i.*, r.repository_id as about_repository
-      from concerned as c
+      from unnest(concerned_sources, concerned_ids) as c (source, external_id)
       join metrics.incidents as i
         on i.source = c.source
         and i.external_id = c.external_id
@@ -13900,7 +13925,7 @@ begin
     ),
     gone as (
       delete from metrics.deployment_failures as t
-      using concerned as c
+      using unnest(concerned_sources, concerned_ids) as c (source, external_id)
       where t.generation = link_incidents.generation
         and t.cause = 'incident'
         and t.incident_source = c.source
@@ -14510,12 +14535,10 @@ declare
       and d.outcome = 'success'
       and d.position is not null
   );
-  changed integer;
+  otherwise tid[];
 begin
   if can_be_unknown then
-    update metrics.changes as c
-    set is_order_unknown = not c.is_order_unknown
-    where c.ctid in (
+    otherwise := array(
       select t.ctid
       from metrics.changes as t
       where t.generation = mark_unknown_order.generation
@@ -14535,9 +14558,7 @@ begin
     );
   else
     -- All that waits is not looked at: only what was marked is to be unmarked.
-    update metrics.changes as c
-    set is_order_unknown = false
-    where c.ctid in (
+    otherwise := array(
       select t.ctid
       from metrics.changes as t
       where t.generation = mark_unknown_order.generation
@@ -14547,8 +14568,13 @@ begin
       limit most
     );
   end if;
-  get diagnostics changed = row_count;
-  return changed;
+  -- Nearly always there are none.
+  if cardinality(otherwise) > 0 then
+    update metrics.changes as c
+    set is_order_unknown = not c.is_order_unknown
+    where c.ctid = any(otherwise);
+  end if;
+  return cardinality(otherwise);
 end
 $function$;
 comment on function metrics.mark_unknown_order(generation integer, repository bigint, service bigint, most integer) is 'Marks what may or may not have been deployed since, because the order of two lines is unknown; at most so many changes, and how many that were.';
@@ -16635,8 +16661,8 @@ grant execute on function metrics.pipeline_health_evidence(since date, until dat
 grant execute on function metrics.pipeline_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) to metrics_reader;
 comment on function metrics.pipeline_health_evidence(since date, until date, repository text, team text, branch text, bots boolean, page_after text, page_size integer, pipeline text) is 'The pipeline runs behind pipeline_health, by the time at which they ended; value is the seconds that each took.';
 
--- function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT fallen_back boolean)
-CREATE OR REPLACE FUNCTION metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT fallen_back boolean)
+-- function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT merging text[], OUT fallen_back boolean)
+CREATE OR REPLACE FUNCTION metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT merging text[], OUT fallen_back boolean)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO ''
@@ -16661,6 +16687,7 @@ declare
   elsewhere text[] := '{}';
   ends text[] := '{}';
   new_places jsonb;
+  stale tid[];
   taken metrics.changes[];
   told text[];
 begin
@@ -16764,6 +16791,7 @@ begin
     union all
     select o.sha, o.line, o.place, o.is_listed, null, null
     from metrics.places_of(place_changes.generation, repository, elsewhere || ends) as o
+    where cardinality(elsewhere || ends) > 0
     union all
     select c.sha, c.line, c.position, c.is_listed, c.gone_position, c.gone_reason
     from (
@@ -16813,11 +16841,10 @@ begin
         )
     ) as s
       on true
-  ),
-  taken_away as (
-    delete from metrics.changes as c
-    using (
-      select p.row_id
+  )
+  select
+    (
+      select array_agg(p.row_id)
       from present as p
       left join wanted as w
         on w.sha = p.sha
@@ -16826,12 +16853,7 @@ begin
         and w.place = p.position
         and w.is_listed = p.is_listed
       where w.sha is null
-    ) as g
-    where c.ctid = g.row_id
-    returning c.*
-  )
-  select
-    (select array_agg(t::metrics.changes) from taken_away as t),
+    ),
     (
       select jsonb_agg(jsonb_build_array(w.sha, w.service_id, w.line, w.place, w.is_listed, w.gone_position, w.gone_reason))
       from wanted as w
@@ -16843,73 +16865,95 @@ begin
         and p.is_listed = w.is_listed
       where p.sha is null
     )
-  into taken, new_places;
-
-  -- What stands elsewhere keeps what is known of it.
-  with put as (
-    insert into metrics.changes (
-      generation, repository_id, service_id, sha, line, position, is_listed, gone_position, gone_reason, reference_id, started_at, basis, is_bot,
-      is_merge_commit, is_hotfix, reverts, pull_request_reference_id, pull_request_number, pull_request_is_bot, merged_at, shipped_by, shipped_at,
-      is_first_shipped, is_order_unknown
+  into stale, new_places;
+  -- Nearly always each stands where it stood, or nowhere yet.
+  if stale is not null then
+    with taken_away as (
+      delete from metrics.changes as c
+      where c.ctid = any(stale)
+      returning c.*
     )
-    select
-      place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, coalesce(o.gone_position, w.gone_position),
-      coalesce(o.gone_reason, w.gone_reason), coalesce(o.reference_id, d.reference_id), coalesce(o.started_at, d.started_at),
-      coalesce(o.basis, d.basis), coalesce(o.is_bot, d.is_bot, false), coalesce(o.is_merge_commit, d.is_merge_commit, false),
-      coalesce(o.is_hotfix, d.is_hotfix, false), coalesce(o.reverts, d.reverts),
-      coalesce(o.pull_request_reference_id, d.pull_request_reference_id), coalesce(o.pull_request_number, d.pull_request_number),
-      coalesce(o.pull_request_is_bot, d.pull_request_is_bot), coalesce(o.merged_at, d.merged_at), o.shipped_by, o.shipped_at, coalesce(o.is_first_shipped, false), coalesce(o.is_order_unknown, false)
-    from (
+    select array_agg(t::metrics.changes)
+    into taken
+    from taken_away as t;
+  end if;
+
+  written := '{}';
+  merging := '{}';
+  if new_places is not null or stale is not null then
+    -- What stands elsewhere keeps what is known of it.
+    with put as (
+      insert into metrics.changes (
+        generation, repository_id, service_id, sha, line, position, is_listed, gone_position, gone_reason, reference_id, started_at, basis, is_bot,
+        is_merge_commit, is_hotfix, reverts, pull_request_reference_id, pull_request_number, pull_request_is_bot, merged_at, shipped_by, shipped_at,
+        is_first_shipped, is_order_unknown
+      )
       select
-        a.said ->> 0 as sha,
-        (a.said ->> 1)::bigint as service_id,
-        (a.said ->> 2)::integer as line,
-        (a.said ->> 3)::bigint as place,
-        (a.said ->> 4)::boolean as is_listed,
-        (a.said ->> 5)::bigint as gone_position,
-        a.said ->> 6 as gone_reason
-      from jsonb_array_elements(new_places) as a (said)
-    ) as w
-    left join unnest(taken) as o
-      on o.sha = w.sha
-      and o.service_id = w.service_id
-    -- All are described afterwards. Where many are placed, what is known of them already is written at once, so that few rows change again.
-    left join (
-      select *
-      from metrics.described(place_changes.generation, repository, moved)
-      where place_changes.last_ordinal < 2147483647
-    ) as d
-      on d.sha = w.sha
-    returning sha
-  )
-  select coalesce(array_agg(u.sha), '{}')
-  into written
-  from (
-    select t.sha
-    from unnest(taken) as t
-    union
-    select p.sha
-    from put as p
-  ) as u;
+        place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, coalesce(o.gone_position, w.gone_position),
+        coalesce(o.gone_reason, w.gone_reason), coalesce(o.reference_id, d.reference_id), coalesce(o.started_at, d.started_at),
+        coalesce(o.basis, d.basis), coalesce(o.is_bot, d.is_bot, false), coalesce(o.is_merge_commit, d.is_merge_commit, false),
+        coalesce(o.is_hotfix, d.is_hotfix, false), coalesce(o.reverts, d.reverts),
+        coalesce(o.pull_request_reference_id, d.pull_request_reference_id), coalesce(o.pull_request_number, d.pull_request_number),
+        coalesce(o.pull_request_is_bot, d.pull_request_is_bot), coalesce(o.merged_at, d.merged_at), o.shipped_by, o.shipped_at, coalesce(o.is_first_shipped, false), coalesce(o.is_order_unknown, false)
+      from (
+        select
+          a.said ->> 0 as sha,
+          (a.said ->> 1)::bigint as service_id,
+          (a.said ->> 2)::integer as line,
+          (a.said ->> 3)::bigint as place,
+          (a.said ->> 4)::boolean as is_listed,
+          (a.said ->> 5)::bigint as gone_position,
+          a.said ->> 6 as gone_reason
+        from jsonb_array_elements(new_places) as a (said)
+      ) as w
+      left join unnest(taken) as o
+        on o.sha = w.sha
+        and o.service_id = w.service_id
+      left join metrics.described(
+        place_changes.generation,
+        repository,
+        array(select distinct a.said ->> 0 from jsonb_array_elements(new_places) as a (said))
+      ) as d
+        on d.sha = w.sha
+        and o.sha is null
+      returning sha, pull_request_number
+    )
+    select coalesce(array_agg(u.sha), '{}'), coalesce(array_agg(u.sha) filter (where u.is_merging), '{}')
+    into written, merging
+    from (
+      select p.sha, bool_or(p.pull_request_number is not null) as is_merging
+      from (
+        select t.sha, null::integer as pull_request_number
+        from unnest(taken) as t
+        union all
+        select p.sha, p.pull_request_number
+        from put as p
+      ) as p
+      group by p.sha
+    ) as u;
+  end if;
 
   -- What stands at an earlier place again may have been taken off by an earlier forced push.
-  fallen_back := place_changes.first_ordinal > 0 and exists (
-    select
-    from unnest(elsewhere || ends) as s (sha)
-    cross join lateral (
-      select c.generation, c.repository_id, c.line, c.position
-      from metrics.changes as c
-      where c.sha = s.sha
-      offset 0
-    ) as c
-    where c.generation = place_changes.generation
-      and c.repository_id = repository
-      and c.line = first_line
-      and c.position < first_position
-  );
+  fallen_back := false;
+  if place_changes.first_ordinal > 0 and cardinality(elsewhere || ends) > 0 then
+    fallen_back := exists (
+      select
+      from unnest(elsewhere || ends) as s (sha)
+      cross join lateral (
+        select c.generation, c.repository_id, c.line, c.position
+        from metrics.changes as c
+        where c.sha = s.sha
+        offset 0
+      ) as c
+      where c.generation = place_changes.generation
+        and c.repository_id = repository
+        and c.line = first_line
+        and c.position < first_position
+    );
+  end if;
 end
 $function$;
-comment on function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT fallen_back boolean) is 'Places commits on the default branch, as changes of services. first_ordinal is what order_moves returned; NULL when no move changed. fallen_back tells that something stands before that place again.';
+comment on function metrics.place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT merging text[], OUT fallen_back boolean) is 'Places commits on the default branch, as changes of services. first_ordinal is what order_moves returned; NULL when no move changed. merging are those of them that pull requests became, to be described again: how depends on what else is placed. fallen_back tells that something stands before that place again.';
 
 -- function metrics.places_of(generation integer, repository bigint, shas text[])
 CREATE OR REPLACE FUNCTION metrics.places_of(generation integer, repository bigint, shas text[])
@@ -18167,11 +18211,12 @@ comment on function metrics.repositories_said_anew(repositories jsonb, OUT anew 
 -- function metrics.repository_label(repository_id bigint)
 CREATE OR REPLACE FUNCTION metrics.repository_label(repository_id bigint)
  RETURNS text
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
 AS $function$
-  select coalesce(
+begin
+  return coalesce(
     (
       select r.full_name
       from metrics.repositories as r
@@ -18184,7 +18229,8 @@ AS $function$
       order by f.source is null, f.reference collate "C"
       limit 1
     )
-  )
+  );
+end
 $function$;
 grant execute on function metrics.repository_label(repository_id bigint) to authenticated;
 grant execute on function metrics.repository_label(repository_id bigint) to metrics_reader;
@@ -19187,40 +19233,28 @@ CREATE OR REPLACE FUNCTION metrics.ship(generation integer, repository bigint, s
 AS $function$
 #variable_conflict use_column
 declare
+  first_id constant bigint := (
+    select d.id
+    from metrics.service_deployments as d
+    where d.generation = ship.generation
+      and d.service_id = service
+      and d.outcome = 'success'
+    order by d.at, d.external_id collate "C", d.reference collate "C"
+    limit 1
+  );
+  changed_ids bigint[];
+  redeploy_ids bigint[];
+  mending_ids bigint[];
+  before_ids bigint[];
   marked bigint[];
 begin
   -- Shipping. With an end, see metrics.ship_advancing and metrics.ship_taken_off.
   if ship.until = 'infinity' then
-    with tail as materialized (
-      select
-        d.id,
-        d.line,
-        d.position,
-        d.at,
-        d.external_id,
-        d.reference,
-        row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") = 1 and (
-          select e.at
-          from metrics.service_deployments as e
-          where e.generation = ship.generation
-            and e.service_id = service
-            and e.outcome = 'success'
-          order by e.at
-          limit 1
-        ) >= ship.since as is_first
-      from metrics.service_deployments as d
-      where d.generation = ship.generation
-        and d.service_id = service
-        and d.outcome = 'success'
-        and d.at >= ship.since
-        and d.at < ship.until
-    ),
-    assigned as materialized (
+    with assigned as materialized (
       select
         c.row_id,
         a.id,
         a.at,
-        a.is_first,
         (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (a.id, a.at, a.is_first, false) as is_new
       from metrics.advancing_of(ship.generation, service, ship.since, 'infinity') as a
       -- Looked up for each: what lies between is little, however much there is.
@@ -19240,10 +19274,9 @@ begin
       -- What was taken off the branch is only in what was deployed from before.
       select
         c.row_id,
-        f.id,
-        f.at,
-        f.is_first,
-        (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (f.id, f.at, f.is_first, false)
+        s.id,
+        s.at,
+        (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (s.id, s.at, s.id = first_id, false)
       from (
         select o.ctid as row_id, o.line, o.position, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
         from metrics.changes as o
@@ -19255,7 +19288,7 @@ begin
         offset 0
       ) as c
       cross join lateral (
-        select d.id
+        select d.id, d.at
         from metrics.service_deployments as d
         where d.generation = ship.generation
           and d.service_id = service
@@ -19266,106 +19299,40 @@ begin
         order by d.at, d.external_id collate "C", d.reference collate "C"
         limit 1
       ) as s
-      join tail as f
-        on f.id = s.id
-    ),
-    freed as (
-      update metrics.changes as c
-      set
-        shipped_by = null,
-        shipped_at = null,
-        is_first_shipped = false
-      where c.generation = ship.generation
-        and c.service_id = service
-        and c.shipped_at >= ship.since
-        and c.ctid not in (select a.row_id from assigned as a)
+      where s.at >= ship.since
     )
     update metrics.changes as c
     set
-      shipped_by = a.id,
-      shipped_at = a.at,
-      is_first_shipped = a.is_first,
-      is_order_unknown = false
-    from assigned as a
-    where c.ctid = a.row_id
-      and a.is_new;
+      shipped_by = w.id,
+      shipped_at = w.at,
+      is_first_shipped = w.id is not null and w.id = first_id,
+      is_order_unknown = c.is_order_unknown and w.id is null
+    from (
+      select a.row_id, a.id, a.at
+      from assigned as a
+      where a.is_new
+      union all
+      -- What nothing ships any more.
+      select o.ctid, null, null
+      from metrics.changes as o
+      where o.generation = ship.generation
+        and o.service_id = service
+        and o.shipped_at >= ship.since
+        and o.ctid not in (select a.row_id from assigned as a)
+    ) as w
+    where c.ctid = w.row_id;
   end if;
 
-  -- Which are the first, and which put the same commit there again.
+  -- Which are the first, and which put the same commit there again. And which may have rolled back or fixed another: few do.
   with tail as (
     select
       d.id,
       d.environment,
       d.commit_sha,
-      d.is_first,
-      d.is_redeploy,
-      row_number() over of_environment as place,
-      lag(d.commit_sha) over of_environment as earlier_sha,
-      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") as place_of_all
-    from metrics.service_deployments as d
-    where d.generation = ship.generation
-      and d.service_id = service
-      and d.outcome = 'success'
-      and d.at >= ship.since
-      and d.at < ship.until
-    window of_environment as (
-      partition by d.environment
-      order by d.at, d.external_id collate "C", d.reference collate "C"
-    )
-  ),
-  kept as (
-    select e.environment, k.commit_sha
-    from (select distinct t.environment from tail as t) as e
-    cross join lateral (
-      select d.commit_sha
-      from metrics.service_deployments as d
-      where d.generation = ship.generation
-        and d.service_id = service
-        and d.environment = e.environment
-        and d.outcome = 'success'
-        and d.at < ship.since
-      order by d.at desc, d.external_id collate "C" desc, d.reference collate "C" desc
-      limit 1
-    ) as k
-  ),
-  ordered as (
-    select
-      t.id,
-      t.is_first as was_first,
-      t.is_redeploy as was_redeploy,
-      t.place_of_all = 1 and (
-        select d.at
-        from metrics.service_deployments as d
-        where d.generation = ship.generation
-          and d.service_id = service
-          and d.outcome = 'success'
-        order by d.at
-        limit 1
-      ) >= ship.since as is_first,
-      coalesce(case when t.place = 1 then k.commit_sha else t.earlier_sha end = t.commit_sha, false) as is_redeploy
-    from tail as t
-    left join kept as k
-      on k.environment = t.environment
-  )
-  update metrics.service_deployments as d
-  set
-    is_first = o.is_first,
-    is_redeploy = o.is_redeploy
-  from ordered as o
-  where d.id = o.id
-    and (o.was_first, o.was_redeploy) <> (o.is_first, o.is_redeploy);
-
-  -- What rolled back or fixed another.
-  with tail as materialized (
-    select
-      d.id,
-      d.environment,
       d.line,
       d.position,
-      d.commit_sha,
-      d.at,
-      d.external_id,
-      d.reference,
+      d.is_first,
+      d.is_redeploy,
       lag(d.id) over (
         partition by d.environment
         order by d.at, d.external_id collate "C", d.reference collate "C"
@@ -19378,24 +19345,88 @@ begin
       and d.at < ship.until
   ),
   -- Each with the one just before it in its environment.
-  following as materialized (
+  following as (
     select
-      k.*,
-      coalesce(
-        k.earlier_id,
+      t.id,
+      b.id as before_id,
+      t.is_first as was_first,
+      t.is_redeploy as was_redeploy,
+      coalesce(b.commit_sha = t.commit_sha, false) as is_redeploy,
+      case when b.line = t.line then b.position > t.position else b.id is not null and (b.commit_sha = t.commit_sha) is not true end
+      or exists (
+        select
+        from metrics.changes as r
+        where r.shipped_by = t.id
+          and (r.reverts is not null or r.is_hotfix)
+      ) as may_mend
+    from tail as t
+    left join metrics.service_deployments as b
+      on b.id = coalesce(
+        t.earlier_id,
         (
           select d.id
           from metrics.service_deployments as d
           where d.generation = ship.generation
             and d.service_id = service
-            and d.environment = k.environment
+            and d.environment = t.environment
             and d.outcome = 'success'
             and d.at < ship.since
           order by d.at desc, d.external_id collate "C" desc, d.reference collate "C" desc
           limit 1
         )
-      ) as before_id
-    from tail as k
+      )
+  )
+  select
+    array_agg(f.id) filter (where (f.was_first, f.was_redeploy) <> (f.id = first_id, f.is_redeploy)),
+    coalesce(array_agg(f.id) filter (where f.is_redeploy), '{}'),
+    coalesce(array_agg(f.id) filter (where f.may_mend), '{}'),
+    array_agg(f.before_id) filter (where f.may_mend)
+  into changed_ids, redeploy_ids, mending_ids, before_ids
+  from following as f;
+  if changed_ids is not null then
+    update metrics.service_deployments as d
+    set
+      is_first = d.id = first_id,
+      is_redeploy = d.id = any(redeploy_ids)
+    where d.id = any(changed_ids);
+  end if;
+
+  -- Nearly always there is nothing that failed, and nothing was said of it.
+  if cardinality(mending_ids) = 0
+    and not exists (
+      select
+      from metrics.deployment_failures as f
+      where f.generation = ship.generation
+        and f.service_id = service
+        and f.at >= ship.since
+    )
+    and not exists (
+      select
+      from metrics.service_deployments as d
+      where d.generation = ship.generation
+        and d.service_id = service
+        and d.at >= ship.since
+        and d.at < ship.until
+        and (
+          d.causes is not null
+          or d.is_rework
+          or exists (
+            select
+            from metrics.deployment_failures as f
+            where f.failed_id = d.id
+          )
+        )
+    )
+  then
+    return;
+  end if;
+
+  -- What rolled back or fixed another.
+  with following as materialized (
+    select d.id, d.environment, d.line, d.position, d.commit_sha, d.at, d.external_id, d.reference, u.before_id
+    from unnest(mending_ids, before_ids) as u (id, before_id)
+    join metrics.service_deployments as d
+      on d.id = u.id
   ),
   found as materialized (
     select distinct f.failed_id, f.cause, f.mended_by, f.at
@@ -19476,7 +19507,7 @@ begin
       union all
       -- Fixed forward: this one first ships what reverts a change that an earlier one first shipped.
       select o.id, 'fixed_forward', k.id, k.at
-      from tail as k
+      from following as k
       join metrics.changes as r
         on r.shipped_by = k.id
         and (r.reverts is not null or r.is_hotfix)
@@ -20234,23 +20265,25 @@ AS $function$
 #variable_conflict use_column
 declare
   first_position constant bigint := take_off_all.first_ordinal::bigint << 20;
+  back tid[];
   written text[];
   forced record;
 begin
-  with back as (
+  select coalesce(array_agg(c.ctid), '{}'), coalesce(array_agg(c.sha), '{}')
+  into back, written
+  from metrics.changes as c
+  where c.generation = take_off_all.generation
+    and c.repository_id = repository
+    and c.gone_position is not null
+    and (take_off_all.first_ordinal = 0 or (c.line = first_line and (c.gone_position >= first_position or c.position >= first_position)));
+  -- Nearly always there are none.
+  if cardinality(back) > 0 then
     update metrics.changes as c
     set
       gone_position = null,
       gone_reason = null
-    where c.generation = take_off_all.generation
-      and c.repository_id = repository
-      and c.gone_position is not null
-      and (take_off_all.first_ordinal = 0 or (c.line = first_line and (c.gone_position >= first_position or c.position >= first_position)))
-    returning c.sha
-  )
-  select coalesce(array_agg(b.sha), '{}')
-  into written
-  from back as b;
+    where c.ctid = any(back);
+  end if;
   for forced in
     select m.line, m.ordinal
     from metrics.branch_moves as m

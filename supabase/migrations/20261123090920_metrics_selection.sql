@@ -7,11 +7,12 @@ drop function if exists metrics.repository_label(bigint);
 
 create function metrics.repository_label(repository_id bigint)
 returns text
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-  select coalesce(
+begin
+  return coalesce(
     (
       select r.full_name
       from metrics.repositories as r
@@ -24,7 +25,8 @@ as $$
       order by f.source is null, f.reference collate "C"
       limit 1
     )
-  )
+  );
+end
 $$;
 revoke execute on function metrics.repository_label(bigint) from public;
 

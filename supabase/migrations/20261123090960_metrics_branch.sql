@@ -882,6 +882,7 @@ create function metrics.place_changes(
   last_ordinal integer,
   touched text[],
   out written text[],
+  out merging text[],
   out fallen_back boolean
 )
 language plpgsql
@@ -908,6 +909,7 @@ declare
   elsewhere text[] := '{}';
   ends text[] := '{}';
   new_places jsonb;
+  stale tid[];
   taken metrics.changes[];
   told text[];
 begin
@@ -1011,6 +1013,7 @@ begin
     union all
     select o.sha, o.line, o.place, o.is_listed, null, null
     from metrics.places_of(place_changes.generation, repository, elsewhere || ends) as o
+    where cardinality(elsewhere || ends) > 0
     union all
     select c.sha, c.line, c.position, c.is_listed, c.gone_position, c.gone_reason
     from (
@@ -1060,11 +1063,10 @@ begin
         )
     ) as s
       on true
-  ),
-  taken_away as (
-    delete from metrics.changes as c
-    using (
-      select p.row_id
+  )
+  select
+    (
+      select array_agg(p.row_id)
       from present as p
       left join wanted as w
         on w.sha = p.sha
@@ -1073,12 +1075,7 @@ begin
         and w.place = p.position
         and w.is_listed = p.is_listed
       where w.sha is null
-    ) as g
-    where c.ctid = g.row_id
-    returning c.*
-  )
-  select
-    (select array_agg(t::metrics.changes) from taken_away as t),
+    ),
     (
       select jsonb_agg(jsonb_build_array(w.sha, w.service_id, w.line, w.place, w.is_listed, w.gone_position, w.gone_reason))
       from wanted as w
@@ -1090,75 +1087,97 @@ begin
         and p.is_listed = w.is_listed
       where p.sha is null
     )
-  into taken, new_places;
-
-  -- What stands elsewhere keeps what is known of it.
-  with put as (
-    insert into metrics.changes (
-      generation, repository_id, service_id, sha, line, position, is_listed, gone_position, gone_reason, reference_id, started_at, basis, is_bot,
-      is_merge_commit, is_hotfix, reverts, pull_request_reference_id, pull_request_number, pull_request_is_bot, merged_at, shipped_by, shipped_at,
-      is_first_shipped, is_order_unknown
+  into stale, new_places;
+  -- Nearly always each stands where it stood, or nowhere yet.
+  if stale is not null then
+    with taken_away as (
+      delete from metrics.changes as c
+      where c.ctid = any(stale)
+      returning c.*
     )
-    select
-      place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, coalesce(o.gone_position, w.gone_position),
-      coalesce(o.gone_reason, w.gone_reason), coalesce(o.reference_id, d.reference_id), coalesce(o.started_at, d.started_at),
-      coalesce(o.basis, d.basis), coalesce(o.is_bot, d.is_bot, false), coalesce(o.is_merge_commit, d.is_merge_commit, false),
-      coalesce(o.is_hotfix, d.is_hotfix, false), coalesce(o.reverts, d.reverts),
-      coalesce(o.pull_request_reference_id, d.pull_request_reference_id), coalesce(o.pull_request_number, d.pull_request_number),
-      coalesce(o.pull_request_is_bot, d.pull_request_is_bot), coalesce(o.merged_at, d.merged_at), o.shipped_by, o.shipped_at, coalesce(o.is_first_shipped, false), coalesce(o.is_order_unknown, false)
-    from (
+    select array_agg(t::metrics.changes)
+    into taken
+    from taken_away as t;
+  end if;
+
+  written := '{}';
+  merging := '{}';
+  if new_places is not null or stale is not null then
+    -- What stands elsewhere keeps what is known of it.
+    with put as (
+      insert into metrics.changes (
+        generation, repository_id, service_id, sha, line, position, is_listed, gone_position, gone_reason, reference_id, started_at, basis, is_bot,
+        is_merge_commit, is_hotfix, reverts, pull_request_reference_id, pull_request_number, pull_request_is_bot, merged_at, shipped_by, shipped_at,
+        is_first_shipped, is_order_unknown
+      )
       select
-        a.said ->> 0 as sha,
-        (a.said ->> 1)::bigint as service_id,
-        (a.said ->> 2)::integer as line,
-        (a.said ->> 3)::bigint as place,
-        (a.said ->> 4)::boolean as is_listed,
-        (a.said ->> 5)::bigint as gone_position,
-        a.said ->> 6 as gone_reason
-      from jsonb_array_elements(new_places) as a (said)
-    ) as w
-    left join unnest(taken) as o
-      on o.sha = w.sha
-      and o.service_id = w.service_id
-    -- All are described afterwards. Where many are placed, what is known of them already is written at once, so that few rows change again.
-    left join (
-      select *
-      from metrics.described(place_changes.generation, repository, moved)
-      where place_changes.last_ordinal < 2147483647
-    ) as d
-      on d.sha = w.sha
-    returning sha
-  )
-  select coalesce(array_agg(u.sha), '{}')
-  into written
-  from (
-    select t.sha
-    from unnest(taken) as t
-    union
-    select p.sha
-    from put as p
-  ) as u;
+        place_changes.generation, repository, w.service_id, w.sha, w.line, w.place, w.is_listed, coalesce(o.gone_position, w.gone_position),
+        coalesce(o.gone_reason, w.gone_reason), coalesce(o.reference_id, d.reference_id), coalesce(o.started_at, d.started_at),
+        coalesce(o.basis, d.basis), coalesce(o.is_bot, d.is_bot, false), coalesce(o.is_merge_commit, d.is_merge_commit, false),
+        coalesce(o.is_hotfix, d.is_hotfix, false), coalesce(o.reverts, d.reverts),
+        coalesce(o.pull_request_reference_id, d.pull_request_reference_id), coalesce(o.pull_request_number, d.pull_request_number),
+        coalesce(o.pull_request_is_bot, d.pull_request_is_bot), coalesce(o.merged_at, d.merged_at), o.shipped_by, o.shipped_at, coalesce(o.is_first_shipped, false), coalesce(o.is_order_unknown, false)
+      from (
+        select
+          a.said ->> 0 as sha,
+          (a.said ->> 1)::bigint as service_id,
+          (a.said ->> 2)::integer as line,
+          (a.said ->> 3)::bigint as place,
+          (a.said ->> 4)::boolean as is_listed,
+          (a.said ->> 5)::bigint as gone_position,
+          a.said ->> 6 as gone_reason
+        from jsonb_array_elements(new_places) as a (said)
+      ) as w
+      left join unnest(taken) as o
+        on o.sha = w.sha
+        and o.service_id = w.service_id
+      left join metrics.described(
+        place_changes.generation,
+        repository,
+        array(select distinct a.said ->> 0 from jsonb_array_elements(new_places) as a (said))
+      ) as d
+        on d.sha = w.sha
+        and o.sha is null
+      returning sha, pull_request_number
+    )
+    select coalesce(array_agg(u.sha), '{}'), coalesce(array_agg(u.sha) filter (where u.is_merging), '{}')
+    into written, merging
+    from (
+      select p.sha, bool_or(p.pull_request_number is not null) as is_merging
+      from (
+        select t.sha, null::integer as pull_request_number
+        from unnest(taken) as t
+        union all
+        select p.sha, p.pull_request_number
+        from put as p
+      ) as p
+      group by p.sha
+    ) as u;
+  end if;
 
   -- What stands at an earlier place again may have been taken off by an earlier forced push.
-  fallen_back := place_changes.first_ordinal > 0 and exists (
-    select
-    from unnest(elsewhere || ends) as s (sha)
-    cross join lateral (
-      select c.generation, c.repository_id, c.line, c.position
-      from metrics.changes as c
-      where c.sha = s.sha
-      offset 0
-    ) as c
-    where c.generation = place_changes.generation
-      and c.repository_id = repository
-      and c.line = first_line
-      and c.position < first_position
-  );
+  fallen_back := false;
+  if place_changes.first_ordinal > 0 and cardinality(elsewhere || ends) > 0 then
+    fallen_back := exists (
+      select
+      from unnest(elsewhere || ends) as s (sha)
+      cross join lateral (
+        select c.generation, c.repository_id, c.line, c.position
+        from metrics.changes as c
+        where c.sha = s.sha
+        offset 0
+      ) as c
+      where c.generation = place_changes.generation
+        and c.repository_id = repository
+        and c.line = first_line
+        and c.position < first_position
+    );
+  end if;
 end
 $$;
 revoke execute on function metrics.place_changes(integer, bigint, integer, integer, integer, text[]) from public;
 
-comment on function metrics.place_changes(integer, bigint, integer, integer, integer, text[]) is 'Places commits on the default branch, as changes of services. first_ordinal is what order_moves returned; NULL when no move changed. fallen_back tells that something stands before that place again.';
+comment on function metrics.place_changes(integer, bigint, integer, integer, integer, text[]) is 'Places commits on the default branch, as changes of services. first_ordinal is what order_moves returned; NULL when no move changed. merging are those of them that pull requests became, to be described again: how depends on what else is placed. fallen_back tells that something stands before that place again.';
 
 drop function if exists metrics.take_off_changes(integer, bigint, integer, integer, integer);
 
@@ -1225,23 +1244,25 @@ as $$
 #variable_conflict use_column
 declare
   first_position constant bigint := take_off_all.first_ordinal::bigint << 20;
+  back tid[];
   written text[];
   forced record;
 begin
-  with back as (
+  select coalesce(array_agg(c.ctid), '{}'), coalesce(array_agg(c.sha), '{}')
+  into back, written
+  from metrics.changes as c
+  where c.generation = take_off_all.generation
+    and c.repository_id = repository
+    and c.gone_position is not null
+    and (take_off_all.first_ordinal = 0 or (c.line = first_line and (c.gone_position >= first_position or c.position >= first_position)));
+  -- Nearly always there are none.
+  if cardinality(back) > 0 then
     update metrics.changes as c
     set
       gone_position = null,
       gone_reason = null
-    where c.generation = take_off_all.generation
-      and c.repository_id = repository
-      and c.gone_position is not null
-      and (take_off_all.first_ordinal = 0 or (c.line = first_line and (c.gone_position >= first_position or c.position >= first_position)))
-    returning c.sha
-  )
-  select coalesce(array_agg(b.sha), '{}')
-  into written
-  from back as b;
+    where c.ctid = any(back);
+  end if;
   for forced in
     select m.line, m.ordinal
     from metrics.branch_moves as m

@@ -689,40 +689,28 @@ set enable_hashjoin = on
 as $$
 #variable_conflict use_column
 declare
+  first_id constant bigint := (
+    select d.id
+    from metrics.service_deployments as d
+    where d.generation = ship.generation
+      and d.service_id = service
+      and d.outcome = 'success'
+    order by d.at, d.external_id collate "C", d.reference collate "C"
+    limit 1
+  );
+  changed_ids bigint[];
+  redeploy_ids bigint[];
+  mending_ids bigint[];
+  before_ids bigint[];
   marked bigint[];
 begin
   -- Shipping. With an end, see metrics.ship_advancing and metrics.ship_taken_off.
   if ship.until = 'infinity' then
-    with tail as materialized (
-      select
-        d.id,
-        d.line,
-        d.position,
-        d.at,
-        d.external_id,
-        d.reference,
-        row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") = 1 and (
-          select e.at
-          from metrics.service_deployments as e
-          where e.generation = ship.generation
-            and e.service_id = service
-            and e.outcome = 'success'
-          order by e.at
-          limit 1
-        ) >= ship.since as is_first
-      from metrics.service_deployments as d
-      where d.generation = ship.generation
-        and d.service_id = service
-        and d.outcome = 'success'
-        and d.at >= ship.since
-        and d.at < ship.until
-    ),
-    assigned as materialized (
+    with assigned as materialized (
       select
         c.row_id,
         a.id,
         a.at,
-        a.is_first,
         (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (a.id, a.at, a.is_first, false) as is_new
       from metrics.advancing_of(ship.generation, service, ship.since, 'infinity') as a
       -- Looked up for each: what lies between is little, however much there is.
@@ -742,10 +730,9 @@ begin
       -- What was taken off the branch is only in what was deployed from before.
       select
         c.row_id,
-        f.id,
-        f.at,
-        f.is_first,
-        (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (f.id, f.at, f.is_first, false)
+        s.id,
+        s.at,
+        (c.shipped_by, c.shipped_at, c.is_first_shipped, c.is_order_unknown) is distinct from (s.id, s.at, s.id = first_id, false)
       from (
         select o.ctid as row_id, o.line, o.position, o.gone_position, o.shipped_by, o.shipped_at, o.is_first_shipped, o.is_order_unknown
         from metrics.changes as o
@@ -757,7 +744,7 @@ begin
         offset 0
       ) as c
       cross join lateral (
-        select d.id
+        select d.id, d.at
         from metrics.service_deployments as d
         where d.generation = ship.generation
           and d.service_id = service
@@ -768,106 +755,40 @@ begin
         order by d.at, d.external_id collate "C", d.reference collate "C"
         limit 1
       ) as s
-      join tail as f
-        on f.id = s.id
-    ),
-    freed as (
-      update metrics.changes as c
-      set
-        shipped_by = null,
-        shipped_at = null,
-        is_first_shipped = false
-      where c.generation = ship.generation
-        and c.service_id = service
-        and c.shipped_at >= ship.since
-        and c.ctid not in (select a.row_id from assigned as a)
+      where s.at >= ship.since
     )
     update metrics.changes as c
     set
-      shipped_by = a.id,
-      shipped_at = a.at,
-      is_first_shipped = a.is_first,
-      is_order_unknown = false
-    from assigned as a
-    where c.ctid = a.row_id
-      and a.is_new;
+      shipped_by = w.id,
+      shipped_at = w.at,
+      is_first_shipped = w.id is not null and w.id = first_id,
+      is_order_unknown = c.is_order_unknown and w.id is null
+    from (
+      select a.row_id, a.id, a.at
+      from assigned as a
+      where a.is_new
+      union all
+      -- What nothing ships any more.
+      select o.ctid, null, null
+      from metrics.changes as o
+      where o.generation = ship.generation
+        and o.service_id = service
+        and o.shipped_at >= ship.since
+        and o.ctid not in (select a.row_id from assigned as a)
+    ) as w
+    where c.ctid = w.row_id;
   end if;
 
-  -- Which are the first, and which put the same commit there again.
+  -- Which are the first, and which put the same commit there again. And which may have rolled back or fixed another: few do.
   with tail as (
     select
       d.id,
       d.environment,
       d.commit_sha,
-      d.is_first,
-      d.is_redeploy,
-      row_number() over of_environment as place,
-      lag(d.commit_sha) over of_environment as earlier_sha,
-      row_number() over (order by d.at, d.external_id collate "C", d.reference collate "C") as place_of_all
-    from metrics.service_deployments as d
-    where d.generation = ship.generation
-      and d.service_id = service
-      and d.outcome = 'success'
-      and d.at >= ship.since
-      and d.at < ship.until
-    window of_environment as (
-      partition by d.environment
-      order by d.at, d.external_id collate "C", d.reference collate "C"
-    )
-  ),
-  kept as (
-    select e.environment, k.commit_sha
-    from (select distinct t.environment from tail as t) as e
-    cross join lateral (
-      select d.commit_sha
-      from metrics.service_deployments as d
-      where d.generation = ship.generation
-        and d.service_id = service
-        and d.environment = e.environment
-        and d.outcome = 'success'
-        and d.at < ship.since
-      order by d.at desc, d.external_id collate "C" desc, d.reference collate "C" desc
-      limit 1
-    ) as k
-  ),
-  ordered as (
-    select
-      t.id,
-      t.is_first as was_first,
-      t.is_redeploy as was_redeploy,
-      t.place_of_all = 1 and (
-        select d.at
-        from metrics.service_deployments as d
-        where d.generation = ship.generation
-          and d.service_id = service
-          and d.outcome = 'success'
-        order by d.at
-        limit 1
-      ) >= ship.since as is_first,
-      coalesce(case when t.place = 1 then k.commit_sha else t.earlier_sha end = t.commit_sha, false) as is_redeploy
-    from tail as t
-    left join kept as k
-      on k.environment = t.environment
-  )
-  update metrics.service_deployments as d
-  set
-    is_first = o.is_first,
-    is_redeploy = o.is_redeploy
-  from ordered as o
-  where d.id = o.id
-    and (o.was_first, o.was_redeploy) <> (o.is_first, o.is_redeploy);
-
-  -- What rolled back or fixed another.
-  with tail as materialized (
-    select
-      d.id,
-      d.environment,
       d.line,
       d.position,
-      d.commit_sha,
-      d.at,
-      d.external_id,
-      d.reference,
+      d.is_first,
+      d.is_redeploy,
       lag(d.id) over (
         partition by d.environment
         order by d.at, d.external_id collate "C", d.reference collate "C"
@@ -880,24 +801,88 @@ begin
       and d.at < ship.until
   ),
   -- Each with the one just before it in its environment.
-  following as materialized (
+  following as (
     select
-      k.*,
-      coalesce(
-        k.earlier_id,
+      t.id,
+      b.id as before_id,
+      t.is_first as was_first,
+      t.is_redeploy as was_redeploy,
+      coalesce(b.commit_sha = t.commit_sha, false) as is_redeploy,
+      case when b.line = t.line then b.position > t.position else b.id is not null and (b.commit_sha = t.commit_sha) is not true end
+      or exists (
+        select
+        from metrics.changes as r
+        where r.shipped_by = t.id
+          and (r.reverts is not null or r.is_hotfix)
+      ) as may_mend
+    from tail as t
+    left join metrics.service_deployments as b
+      on b.id = coalesce(
+        t.earlier_id,
         (
           select d.id
           from metrics.service_deployments as d
           where d.generation = ship.generation
             and d.service_id = service
-            and d.environment = k.environment
+            and d.environment = t.environment
             and d.outcome = 'success'
             and d.at < ship.since
           order by d.at desc, d.external_id collate "C" desc, d.reference collate "C" desc
           limit 1
         )
-      ) as before_id
-    from tail as k
+      )
+  )
+  select
+    array_agg(f.id) filter (where (f.was_first, f.was_redeploy) <> (f.id = first_id, f.is_redeploy)),
+    coalesce(array_agg(f.id) filter (where f.is_redeploy), '{}'),
+    coalesce(array_agg(f.id) filter (where f.may_mend), '{}'),
+    array_agg(f.before_id) filter (where f.may_mend)
+  into changed_ids, redeploy_ids, mending_ids, before_ids
+  from following as f;
+  if changed_ids is not null then
+    update metrics.service_deployments as d
+    set
+      is_first = d.id = first_id,
+      is_redeploy = d.id = any(redeploy_ids)
+    where d.id = any(changed_ids);
+  end if;
+
+  -- Nearly always there is nothing that failed, and nothing was said of it.
+  if cardinality(mending_ids) = 0
+    and not exists (
+      select
+      from metrics.deployment_failures as f
+      where f.generation = ship.generation
+        and f.service_id = service
+        and f.at >= ship.since
+    )
+    and not exists (
+      select
+      from metrics.service_deployments as d
+      where d.generation = ship.generation
+        and d.service_id = service
+        and d.at >= ship.since
+        and d.at < ship.until
+        and (
+          d.causes is not null
+          or d.is_rework
+          or exists (
+            select
+            from metrics.deployment_failures as f
+            where f.failed_id = d.id
+          )
+        )
+    )
+  then
+    return;
+  end if;
+
+  -- What rolled back or fixed another.
+  with following as materialized (
+    select d.id, d.environment, d.line, d.position, d.commit_sha, d.at, d.external_id, d.reference, u.before_id
+    from unnest(mending_ids, before_ids) as u (id, before_id)
+    join metrics.service_deployments as d
+      on d.id = u.id
   ),
   found as materialized (
     select distinct f.failed_id, f.cause, f.mended_by, f.at
@@ -978,7 +963,7 @@ begin
       union all
       -- Fixed forward: this one first ships what reverts a change that an earlier one first shipped.
       select o.id, 'fixed_forward', k.id, k.at
-      from tail as k
+      from following as k
       join metrics.changes as r
         on r.shipped_by = k.id
         and (r.reverts is not null or r.is_hotfix)
@@ -1132,12 +1117,10 @@ declare
       and d.outcome = 'success'
       and d.position is not null
   );
-  changed integer;
+  otherwise tid[];
 begin
   if can_be_unknown then
-    update metrics.changes as c
-    set is_order_unknown = not c.is_order_unknown
-    where c.ctid in (
+    otherwise := array(
       select t.ctid
       from metrics.changes as t
       where t.generation = mark_unknown_order.generation
@@ -1157,9 +1140,7 @@ begin
     );
   else
     -- All that waits is not looked at: only what was marked is to be unmarked.
-    update metrics.changes as c
-    set is_order_unknown = false
-    where c.ctid in (
+    otherwise := array(
       select t.ctid
       from metrics.changes as t
       where t.generation = mark_unknown_order.generation
@@ -1169,8 +1150,13 @@ begin
       limit most
     );
   end if;
-  get diagnostics changed = row_count;
-  return changed;
+  -- Nearly always there are none.
+  if cardinality(otherwise) > 0 then
+    update metrics.changes as c
+    set is_order_unknown = not c.is_order_unknown
+    where c.ctid = any(otherwise);
+  end if;
+  return cardinality(otherwise);
 end
 $$;
 revoke execute on function metrics.mark_unknown_order(integer, bigint, bigint, integer) from public;

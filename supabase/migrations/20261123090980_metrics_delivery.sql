@@ -82,39 +82,47 @@ declare
     from metrics.generations as g
     where g.id = link_incidents.generation
   );
+  concerned_sources text[];
+  concerned_ids text[];
   marked record;
 begin
+  select array_agg(c.source), array_agg(c.external_id)
+  into concerned_sources, concerned_ids
+  from (
+    select i.source, i.external_id
+    from metrics.incidents as i
+    where i.reference_id = any(siblings)
+      and (i.opened_at >= since or i.deployment_external_id is not null or i.commit_sha is not null)
+    union
+    select i.source, i.external_id
+    from metrics.services as s
+    cross join lateral (select lower(metrics.service_label(s.id)) as label offset 0) as l
+    join metrics.incidents as i
+      on lower(i.service) = l.label
+      and i.reference_id is null
+      and (i.opened_at >= since or i.deployment_external_id is not null or i.commit_sha is not null)
+    where s.generation = link_incidents.generation
+      and s.repository_id = repository
+    union
+    -- Those of a name that it had before.
+    select t.incident_source, t.incident_external_id
+    from metrics.deployment_failures as t
+    where t.generation = link_incidents.generation
+      and t.repository_id = repository
+      and t.cause = 'incident'
+      and since = '-infinity'
+    union
+    select u.source, u.external_id
+    from unnest(sources, external_ids) as u (source, external_id)
+  ) as c;
+  if concerned_sources is null then
+    return;
+  end if;
+
   for marked in
-    with concerned as materialized (
-      select i.source, i.external_id
-      from metrics.incidents as i
-      where i.reference_id = any(siblings)
-        and (i.opened_at >= since or i.deployment_external_id is not null or i.commit_sha is not null)
-      union
-      select i.source, i.external_id
-      from metrics.services as s
-      cross join lateral (select lower(metrics.service_label(s.id)) as label offset 0) as l
-      join metrics.incidents as i
-        on lower(i.service) = l.label
-        and i.reference_id is null
-        and (i.opened_at >= since or i.deployment_external_id is not null or i.commit_sha is not null)
-      where s.generation = link_incidents.generation
-        and s.repository_id = repository
-      union
-      -- Those of a name that it had before.
-      select t.incident_source, t.incident_external_id
-      from metrics.deployment_failures as t
-      where t.generation = link_incidents.generation
-        and t.repository_id = repository
-        and t.cause = 'incident'
-        and since = '-infinity'
-      union
-      select u.source, u.external_id
-      from unnest(sources, external_ids) as u (source, external_id)
-    ),
-    incident as materialized (
+    with incident as materialized (
       select i.*, r.repository_id as about_repository
-      from concerned as c
+      from unnest(concerned_sources, concerned_ids) as c (source, external_id)
       join metrics.incidents as i
         on i.source = c.source
         and i.external_id = c.external_id
@@ -233,7 +241,7 @@ begin
     ),
     gone as (
       delete from metrics.deployment_failures as t
-      using concerned as c
+      using unnest(concerned_sources, concerned_ids) as c (source, external_id)
       where t.generation = link_incidents.generation
         and t.cause = 'incident'
         and t.incident_source = c.source
@@ -686,7 +694,8 @@ declare
   first_line integer;
   first_ordinal integer;
   placed text[];
-  told_shas text[];
+  merging text[];
+  told_shas text[] := '{}';
   deployed_shas text[];
   changed text[] := '{}';
   mended_since timestamptz;
@@ -706,33 +715,35 @@ begin
   perform metrics.ensure_service(derive_delivery.generation, repository);
 
   -- Commits of which something was told, those that pull requests became of which it was, and those that they were before.
-  told_shas := array(
-    select s.sha
-    from (
-      select unnest(told.shas) as sha
-      union
-      select p.merge_sha
-      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
-      join metrics.pull_requests as p
-        on p.reference_id = t.reference_id
-        and p.number = t.number
-      union
-      select c.sha
-      from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
-      join metrics.changes as c
-        on c.pull_request_reference_id = t.reference_id
-        and c.pull_request_number = t.number
-        and c.generation = derive_delivery.generation
-        and c.repository_id = repository
-    ) as s
-    where exists (
-      select
-      from metrics.changes as c
-      where c.sha = s.sha
-        and c.generation + 0 = derive_delivery.generation
-        and c.repository_id + 0 = repository
-    )
-  );
+  if cardinality(told.shas) > 0 or cardinality(told.pull_request_numbers) > 0 then
+    told_shas := array(
+      select s.sha
+      from (
+        select unnest(told.shas) as sha
+        union
+        select p.merge_sha
+        from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+        join metrics.pull_requests as p
+          on p.reference_id = t.reference_id
+          and p.number = t.number
+        union
+        select c.sha
+        from unnest(told.pull_request_references, told.pull_request_numbers) as t (reference_id, number)
+        join metrics.changes as c
+          on c.pull_request_reference_id = t.reference_id
+          and c.pull_request_number = t.number
+          and c.generation = derive_delivery.generation
+          and c.repository_id = repository
+      ) as s
+      where exists (
+        select
+        from metrics.changes as c
+        where c.sha = s.sha
+          and c.generation + 0 = derive_delivery.generation
+          and c.repository_id + 0 = repository
+      )
+    );
+  end if;
 
   -- Where commits stand.
   if told.pushed_since is not null or cardinality(told.untimed_pushes) > 0 then
@@ -766,16 +777,16 @@ begin
     end if;
   end if;
   if first_ordinal is not null or cardinality(told_shas) > 0 then
-    select p.written, p.fallen_back
-    into placed, has_fallen_back
+    select p.written, p.merging, p.fallen_back
+    into placed, merging, has_fallen_back
     from metrics.place_changes(derive_delivery.generation, repository, first_line, first_ordinal, 2147483647, told_shas) as p;
     if first_ordinal is not null then
       placed := placed || metrics.take_off_all(derive_delivery.generation, repository, first_line, first_ordinal, has_fallen_back);
       placed := array(select distinct p from unnest(placed) as p);
     end if;
-    changed := array(select unnest(placed) union select unnest(told_shas));
+    changed := array(select unnest(merging) union select unnest(told_shas));
     -- A part at a time, so that it takes as long for each whatever their number.
-    for part in 0 .. (cardinality(changed) - 1) / 500 loop
+    for part in 0 .. (cardinality(changed) + 499) / 500 - 1 loop
       mended_since := least(
         mended_since,
         metrics.describe_changes(derive_delivery.generation, repository, changed[part * 500 + 1:part * 500 + 500])
@@ -871,13 +882,18 @@ begin
         from metrics.services as s
         cross join least_place as l
         cross join lateral (
-          select min(t.at) as at
-          from metrics.service_deployments as t
-          where t.generation = derive_delivery.generation
-            and t.service_id = s.id
-            and t.outcome = 'success'
-            and t.line = l.line
-            and t.position >= l.position
+          select min(o.at) as at
+          from (
+            -- Looked up by their places: the first by its time would be found behind all that came before it.
+            select t.at
+            from metrics.service_deployments as t
+            where t.generation = derive_delivery.generation
+              and t.service_id = s.id
+              and t.outcome = 'success'
+              and t.line = l.line
+              and t.position >= l.position
+            offset 0
+          ) as o
         ) as d
         where s.generation = derive_delivery.generation
           and s.repository_id = repository
@@ -938,7 +954,9 @@ begin
     where s.key <> '0'
     order by s.key::bigint
   loop
-    perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity');
+    if one.since < 'infinity' then
+      perform metrics.ship(derive_delivery.generation, repository, one.service_id, one.since, 'infinity');
+    end if;
     perform metrics.mark_unknown_order(derive_delivery.generation, repository, one.service_id, null);
   end loop;
 

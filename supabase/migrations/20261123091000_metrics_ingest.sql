@@ -575,12 +575,9 @@ declare
   generation metrics.generations;
   repository bigint;
   siblings bigint[];
-  is_rebranched boolean;
   told metrics.touched;
 begin
-  for repository in
-    select unnest(moved)
-  loop
+  foreach repository in array moved loop
     perform metrics.forget_delivery(g.id, repository)
     from metrics.generations as g
     where g.state <> 'retired';
@@ -593,15 +590,18 @@ begin
     order by r.id
   loop
     siblings := array(select r.id from metrics.repository_references as r where r.repository_id = repository);
-    is_rebranched := repository = any(renamed) and exists (
-      select
-      from metrics.pushes as p
-      where p.reference_id = any(siblings)
-        and p.on_default_branch is null
-    );
     told := null;
-    told.is_whole := repository = any(moved) or is_rebranched;
+    told.is_whole := repository = any(moved);
     told.is_renamed := repository = any(renamed);
+    if told.is_renamed and not told.is_whole then
+      -- Which of its branches is the default one may be another now.
+      told.is_whole := exists (
+        select
+        from metrics.pushes as p
+        where p.reference_id = any(siblings)
+          and p.on_default_branch is null
+      );
+    end if;
     if not told.is_whole then
       if facts ? 'pushes' then
         select
@@ -629,22 +629,24 @@ begin
             )
           );
       end if;
-      told.shas := array(
-        select f.said ->> 'sha'
-        from jsonb_array_elements(facts -> 'commits') as f (said)
-        join metrics.repository_references as r
-          on r.reference = f.said ->> 'repository'
-          and r.repository_id = repository
-      );
-      select
-        coalesce(array_agg(t.reference_id), '{}'),
-        coalesce(array_agg(t.number), '{}')
-      into told.pull_request_references, told.pull_request_numbers
-      from (
-        select distinct u.reference_id, u.number
-        from unnest(pull_request_references, pull_request_numbers) as u (reference_id, number)
-        where u.reference_id = any(siblings)
-      ) as t;
+      if facts ? 'commits' then
+        told.shas := array(
+          select f.said ->> 'sha'
+          from jsonb_array_elements(facts -> 'commits') as f (said)
+          join metrics.repository_references as r
+            on r.reference = f.said ->> 'repository'
+            and r.repository_id = repository
+        );
+      end if;
+      if cardinality(pull_request_numbers) > 0 then
+        select array_agg(t.reference_id), array_agg(t.number)
+        into told.pull_request_references, told.pull_request_numbers
+        from (
+          select distinct u.reference_id, u.number
+          from unnest(pull_request_references, pull_request_numbers) as u (reference_id, number)
+          where u.reference_id = any(siblings)
+        ) as t;
+      end if;
       if facts ?| array['deployments', 'releases', 'pipeline_runs'] then
         select
           coalesce(array_agg(distinct u.commit_sha) filter (where u.commit_sha is not null), '{}'),
@@ -659,6 +661,8 @@ begin
           join metrics.deployments as d
             on d.reference_id = r.id
             and d.external_id = f.said ->> 'external_id'
+          -- Nothing follows from one that is under way, and one that is finished stays so.
+          where d.status = 'finished'
           union all
           select null, f.said ->> 'external_id'
           from jsonb_array_elements(facts -> 'releases') as f (said)
@@ -700,6 +704,9 @@ begin
       end if;
     end loop;
   end loop;
+  if cardinality(moved) = 0 and not facts ? 'incidents' then
+    return;
+  end if;
   for generation in
     select *
     from metrics.generations as g

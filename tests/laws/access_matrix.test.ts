@@ -443,7 +443,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "mark_failures(generation integer, service bigint, since timestamp with time zone, until timestamp with time zone, ids bigint[])",
         "mark_unknown_order(generation integer, repository bigint, service bigint, most integer)",
         "order_moves(generation integer, repository bigint, since timestamp with time zone, until timestamp with time zone, has_untimed boolean, OUT first_line integer, OUT first_ordinal integer)",
-        "place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT fallen_back boolean)",
+        "place_changes(generation integer, repository bigint, first_line integer, first_ordinal integer, last_ordinal integer, touched text[], OUT written text[], OUT merging text[], OUT fallen_back boolean)",
         "rebuild_slice(most integer)",
         "service_deployments_changed()",
         "advancing_of(generation integer, service bigint, since timestamp with time zone, until timestamp with time zone)",
