@@ -204,73 +204,71 @@ as $$
 declare
   one metrics.counted_run;
   is_decided boolean;
-  kept record;
+  taken numeric;
+  waited numeric;
 begin
   -- Nearly always one run comes alone and ends: that needs no grouping, and a short statement.
   if cardinality(counted) = 1 and not takes_away then
     one := counted[1];
     is_decided := one.outcome in ('success', 'failure', 'timed_out', 'error');
-    for kept in
-      select g.id, s.only_default_branch, s.only_humans, w.days, w.first_day
-      from metrics.generations as g
-      cross join lateral metrics.spans_of(one.at, g.time_zone) as w
-      join (
-        values (28, false, false), (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
-      ) as s (days, only_default_branch, only_humans)
-        on s.days = w.days
-      where (
-          g.state = 'current'
-          or (g.state = 'building' and (one.reference_id, one.at) <= (g.counted_reference, g.counted_up_to))
-        )
-        and (one.on_default_branch or not s.only_default_branch)
-        and not (one.is_bot and s.only_humans)
-      order by g.id, s.only_default_branch, s.only_humans, w.days, w.first_day
-    loop
-      insert into metrics.pipeline_spans as t (
-        generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline, success, failure, timed_out, error, cancelled,
-        skipped, neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
+    taken := coalesce(metrics.tally_of(metrics.bucket_of(one.duration_seconds)), 0);
+    waited := coalesce(metrics.tally_of(metrics.bucket_of(one.queue_seconds)), 0);
+    insert into metrics.pipeline_spans as t (
+      generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline, success, failure, timed_out, error, cancelled,
+      skipped, neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
+    )
+    select
+      g.id,
+      s.only_default_branch,
+      s.only_humans,
+      one.reference_id,
+      w.days,
+      w.first_day,
+      one.pipeline,
+      (one.outcome = 'success')::integer,
+      (one.outcome = 'failure')::integer,
+      (one.outcome = 'timed_out')::integer,
+      (one.outcome = 'error')::integer,
+      (one.outcome = 'cancelled')::integer,
+      (one.outcome = 'skipped')::integer,
+      (one.outcome = 'neutral')::integer,
+      (one.outcome = 'unknown')::integer,
+      (not one.is_first_try)::integer,
+      (one.is_first_try and is_decided)::integer,
+      (one.is_first_try and one.outcome = 'success')::integer,
+      (one.is_last_try and is_decided)::integer,
+      (one.is_last_try and one.outcome = 'success')::integer,
+      taken,
+      waited
+    from metrics.generations as g
+    cross join lateral metrics.spans_of(one.at, g.time_zone) as w
+    join (
+      values (28, false, false), (7, false, false), (7, false, true), (7, true, false), (7, true, true), (1, false, false)
+    ) as s (days, only_default_branch, only_humans)
+      on s.days = w.days
+    where (
+        g.state = 'current'
+        or (g.state = 'building' and (one.reference_id, one.at) <= (g.counted_reference, g.counted_up_to))
       )
-      values (
-        kept.id,
-        kept.only_default_branch,
-        kept.only_humans,
-        one.reference_id,
-        kept.days,
-        kept.first_day,
-        one.pipeline,
-        (one.outcome = 'success')::integer,
-        (one.outcome = 'failure')::integer,
-        (one.outcome = 'timed_out')::integer,
-        (one.outcome = 'error')::integer,
-        (one.outcome = 'cancelled')::integer,
-        (one.outcome = 'skipped')::integer,
-        (one.outcome = 'neutral')::integer,
-        (one.outcome = 'unknown')::integer,
-        (not one.is_first_try)::integer,
-        (one.is_first_try and is_decided)::integer,
-        (one.is_first_try and one.outcome = 'success')::integer,
-        (one.is_last_try and is_decided)::integer,
-        (one.is_last_try and one.outcome = 'success')::integer,
-        case when one.duration_seconds is not null then metrics.tally_of(metrics.bucket_of(one.duration_seconds)) else 0 end,
-        case when one.queue_seconds is not null then metrics.tally_of(metrics.bucket_of(one.queue_seconds)) else 0 end
-      )
-      on conflict (generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline) do update set
-        success = t.success + excluded.success,
-        failure = t.failure + excluded.failure,
-        timed_out = t.timed_out + excluded.timed_out,
-        error = t.error + excluded.error,
-        cancelled = t.cancelled + excluded.cancelled,
-        skipped = t.skipped + excluded.skipped,
-        neutral = t.neutral + excluded.neutral,
-        unknown = t.unknown + excluded.unknown,
-        reruns = t.reruns + excluded.reruns,
-        first_decided = t.first_decided + excluded.first_decided,
-        first_success = t.first_success + excluded.first_success,
-        last_decided = t.last_decided + excluded.last_decided,
-        last_success = t.last_success + excluded.last_success,
-        duration_tally = t.duration_tally + excluded.duration_tally,
-        queue_tally = t.queue_tally + excluded.queue_tally;
-    end loop;
+      and (one.on_default_branch or not s.only_default_branch)
+      and not (one.is_bot and s.only_humans)
+    order by g.id, s.only_default_branch, s.only_humans, w.days, w.first_day
+    on conflict (generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline) do update set
+      success = t.success + excluded.success,
+      failure = t.failure + excluded.failure,
+      timed_out = t.timed_out + excluded.timed_out,
+      error = t.error + excluded.error,
+      cancelled = t.cancelled + excluded.cancelled,
+      skipped = t.skipped + excluded.skipped,
+      neutral = t.neutral + excluded.neutral,
+      unknown = t.unknown + excluded.unknown,
+      reruns = t.reruns + excluded.reruns,
+      first_decided = t.first_decided + excluded.first_decided,
+      first_success = t.first_success + excluded.first_success,
+      last_decided = t.last_decided + excluded.last_decided,
+      last_success = t.last_success + excluded.last_success,
+      duration_tally = t.duration_tally + excluded.duration_tally,
+      queue_tally = t.queue_tally + excluded.queue_tally;
     return;
   end if;
 
