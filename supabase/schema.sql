@@ -1266,7 +1266,7 @@ create table metrics.lead_time_spans (
   start_unknown integer not null,
   start_after_shipping integer not null,
   lead_tally numeric not null
-);
+) with (fillfactor=50);
 alter table metrics.lead_time_spans add constraint lead_time_spans_pkey PRIMARY KEY (generation, service_id, days, first_day, is_bot);
 alter table metrics.lead_time_spans enable row level security;
 create policy members_read on metrics.lead_time_spans
@@ -1589,7 +1589,7 @@ create table metrics.pull_request_spans (
   merge numeric not null,
   deploy numeric not null,
   total numeric not null
-) with (fillfactor=80);
+) with (fillfactor=50);
 alter table metrics.pull_request_spans add constraint pull_request_spans_pkey PRIMARY KEY (generation, reference_id, days, first_day, is_bot);
 alter table metrics.pull_request_spans enable row level security;
 create policy members_read on metrics.pull_request_spans
@@ -6011,7 +6011,7 @@ begin
       f.four_weeks,
       longest >= 28 and count(*) filter (where w.is_counted) over (partition by w.bucket_start, f.four_weeks) = 4 as is_in_four
     from metrics.nearest_weeks_of(asked) as w
-    cross join lateral (select metrics.four_weeks_of(w.week::timestamp) as four_weeks) as f
+    cross join lateral (select metrics.four_weeks_of(w.week) as four_weeks) as f
   )
   select distinct w.bucket_start, 28::smallint, w.four_weeks, 1
   from weeks as w
@@ -6032,7 +6032,7 @@ end
 $function$;
 grant execute on function metrics.counted_spans_of(asked metrics.period, longest integer) to authenticated;
 grant execute on function metrics.counted_spans_of(asked metrics.period, longest integer) to metrics_reader;
-comment on function metrics.counted_spans_of(asked metrics.period, longest integer) is 'The same for what is counted by day, too, and by four weeks where longest is 28 and not 7: the spans that make up each bucket. times is 1 for those to add, -1 for the days to take away from a week that is counted whole.';
+comment on function metrics.counted_spans_of(asked metrics.period, longest integer) is 'The weeks and days that make up each bucket of the period, for what is counted by both; and by four weeks, where longest is 28 and not 7. times is 1 for those to add, -1 for the days to take away from a week that is counted whole.';
 
 -- function metrics.counts_of(tally numeric)
 CREATE OR REPLACE FUNCTION metrics.counts_of(tally numeric)
@@ -6280,11 +6280,23 @@ begin
         and t.at >= starts_at
         and t.at < ends_at
         and (environment is null or t.environment = environment)
-        and (
-          about = 'deployments'
-          or (about in ('failures', 'rework') and t.outcome = 'success')
-          or (about = 'recoveries' and t.causes is not null and t.recovered_at is null)
-        )
+        and (about = 'deployments' or (about in ('failures', 'rework') and t.outcome = 'success'))
+      union all
+      -- Few are open: they are looked up as such, and not among all that was deployed.
+      select count(*)
+      from (
+        select o.at, o.environment
+        from metrics.service_deployments as o
+        where about = 'recoveries'
+          and o.generation = (asked).generation
+          and o.service_id = c.service_id
+          and o.causes is not null
+          and o.recovered_at is null
+        offset 0
+      ) as t
+      where t.at >= starts_at
+        and t.at < ends_at
+        and (environment is null or t.environment = environment)
       union all
       select count(*)
       from metrics.service_deployments as t
@@ -6338,16 +6350,37 @@ begin
           and t.at >= begins_at
           and t.at < ends_at
           and (environment is null or t.environment = environment)
-          and (
-            about = 'deployments'
-            or (about in ('failures', 'rework') and t.outcome = 'success')
-            or (about = 'recoveries' and t.causes is not null and t.recovered_at is null)
-          )
+          and (about = 'deployments' or (about in ('failures', 'rework') and t.outcome = 'success'))
           and (after.happened_at is null or k.key > after)
         order by t.at
         fetch first ((asked).page_size) rows with ties
       ) as d
-      where about <> 'changes'
+      where about not in ('changes', 'recoveries')
+      union all
+      select d.key, c.label, d.deployment, null, null
+      from unnest(service_ids, labels, names, marks) as c (service_id, label, name, mark)
+      cross join lateral (
+        select k.key, u.t as deployment
+        from (
+          select t
+          from metrics.service_deployments as t
+          where t.generation = (asked).generation
+            and t.service_id = c.service_id
+            and t.causes is not null
+            and t.recovered_at is null
+          offset 0
+        ) as u
+        cross join lateral (
+          select ((u.t).at, c.name, (u.t).kind, (u.t).external_id, (u.t).reference || c.mark)::metrics.evidence_key as key
+        ) as k
+        where (u.t).at >= begins_at
+          and (u.t).at < ends_at
+          and (environment is null or (u.t).environment = environment)
+          and (after.happened_at is null or k.key > after)
+        order by (u.t).at
+        fetch first ((asked).page_size) rows with ties
+      ) as d
+      where about = 'recoveries'
       union all
       select d.key, c.label, d.deployment, null, null
       from unnest(service_ids, labels, names, marks) as c (service_id, label, name, mark)
@@ -11849,21 +11882,23 @@ $function$;
 grant execute on function metrics.forget_repository(repository text, step integer) to authenticated;
 comment on function metrics.forget_repository(repository text, step integer) is 'Erases a repository: facts, bodies, references. Erases about step rows a call; call again until done is true.';
 
--- function metrics.four_weeks_of(day timestamp without time zone)
-CREATE OR REPLACE FUNCTION metrics.four_weeks_of(day timestamp without time zone)
+-- function metrics.four_weeks_of(day date)
+CREATE OR REPLACE FUNCTION metrics.four_weeks_of(day date)
  RETURNS date
  LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE
  SET search_path TO ''
 AS $function$
+declare
+  -- A Monday; which one is of no importance, but it stays.
+  since constant date := '1999-12-13';
 begin
-  -- The first day of the calendar was a Monday.
-  return date_bin(interval '28 days', day, timestamp '0001-01-01')::date;
+  return day - ((day - since) % 28 + 28) % 28;
 end
 $function$;
-grant execute on function metrics.four_weeks_of(day timestamp without time zone) to authenticated;
-grant execute on function metrics.four_weeks_of(day timestamp without time zone) to metrics_reader;
-comment on function metrics.four_weeks_of(day timestamp without time zone) is 'The Monday that begins the four weeks that this day lies in: four weeks follow each other since the first Monday of the calendar.';
+grant execute on function metrics.four_weeks_of(day date) to authenticated;
+grant execute on function metrics.four_weeks_of(day date) to metrics_reader;
+comment on function metrics.four_weeks_of(day date) is 'The Monday that begins the four weeks that this day lies in: one four weeks follows the other, from Monday, 13 December 1999, on and before it.';
 
 -- function metrics.glob_pattern(glob text)
 CREATE OR REPLACE FUNCTION metrics.glob_pattern(glob text)
@@ -14414,7 +14449,7 @@ AS $function$
 declare
   counted metrics.counted_run[];
 begin
-  -- Held already, unless the group changed since it was looked up. A call that brings many has the whole repository.
+  -- Held already where one run is told of; taken here by what deletes and what counts anew. A call that brings many has the whole repository.
   if cardinality(mark_tries.reference_ids) <= 4 then
     perform metrics.lock_tries(g.reference_id, g.rerun_group)
     from (
@@ -14828,13 +14863,20 @@ CREATE OR REPLACE FUNCTION metrics.midnight(day date, time_zone text)
  IMMUTABLE PARALLEL SAFE
  SET search_path TO ''
 AS $function$
+declare
+  at constant timestamptz := day::timestamp at time zone time_zone;
+  just_before constant timestamp := (at - interval '1 microsecond') at time zone time_zone;
 begin
-  return day::timestamp at time zone time_zone;
+  -- Where clocks go back over midnight there are two, of which Postgres takes the later one. By its date the hour between them is of this day.
+  if just_before >= day::timestamp and isfinite(day) then
+    return at - interval '1 microsecond' - (just_before - day::timestamp);
+  end if;
+  return at;
 end
 $function$;
 grant execute on function metrics.midnight(day date, time_zone text) to authenticated;
 grant execute on function metrics.midnight(day date, time_zone text) to metrics_reader;
-comment on function metrics.midnight(day date, time_zone text) is 'The moment at which a day begins in a time zone.';
+comment on function metrics.midnight(day date, time_zone text) is 'The moment at which a day begins in a time zone: the first midnight, where clocks go back over it.';
 
 -- function metrics.move_job_horizon(before date)
 CREATE OR REPLACE FUNCTION metrics.move_job_horizon(before date)
@@ -19343,7 +19385,7 @@ begin
       and d.at < ship.until
   ),
   -- Each with the one just before it in its environment.
-  following as (
+  following as materialized (
     select
       t.id,
       b.id as before_id,
@@ -19939,7 +19981,7 @@ declare
   day constant timestamp := date_trunc('day', at at time zone time_zone);
 begin
   days := 28;
-  first_day := metrics.four_weeks_of(day);
+  first_day := metrics.four_weeks_of(day::date);
   return next;
   days := 7;
   first_day := date_trunc('week', day)::date;
@@ -20244,8 +20286,8 @@ begin
   return query
   select
     b.bucket_start,
-    b.first_day::timestamp at time zone asked.time_zone,
-    b.end_day::timestamp at time zone asked.time_zone
+    metrics.midnight(b.first_day, asked.time_zone),
+    metrics.midnight(b.end_day, asked.time_zone)
   from metrics.buckets_of(asked) as b;
 end
 $function$;

@@ -82,23 +82,25 @@ comment on function metrics.week_of(timestamptz, text) is 'The Monday of the ISO
 
 -- What is counted by day as well as by week, so that a period that cuts a week needs no look at its facts; and by four weeks, so that a long
 -- one needs few rows.
-drop function if exists metrics.four_weeks_of(timestamp);
+drop function if exists metrics.four_weeks_of(date);
 
-create function metrics.four_weeks_of(day timestamp)
+create function metrics.four_weeks_of(day date)
 returns date
 language plpgsql
 immutable
 parallel safe
 set search_path = ''
 as $$
+declare
+  -- A Monday; which one is of no importance, but it stays.
+  since constant date := '1999-12-13';
 begin
-  -- The first day of the calendar was a Monday.
-  return date_bin(interval '28 days', day, timestamp '0001-01-01')::date;
+  return day - ((day - since) % 28 + 28) % 28;
 end
 $$;
-revoke execute on function metrics.four_weeks_of(timestamp) from public;
+revoke execute on function metrics.four_weeks_of(date) from public;
 
-comment on function metrics.four_weeks_of(timestamp) is 'The Monday that begins the four weeks that this day lies in: four weeks follow each other since the first Monday of the calendar.';
+comment on function metrics.four_weeks_of(date) is 'The Monday that begins the four weeks that this day lies in: one four weeks follows the other, from Monday, 13 December 1999, on and before it.';
 
 drop function if exists metrics.spans_of(timestamptz, text);
 
@@ -114,7 +116,7 @@ declare
   day constant timestamp := date_trunc('day', at at time zone time_zone);
 begin
   days := 28;
-  first_day := metrics.four_weeks_of(day);
+  first_day := metrics.four_weeks_of(day::date);
   return next;
   days := 7;
   first_day := date_trunc('week', day)::date;
@@ -137,13 +139,20 @@ immutable
 parallel safe
 set search_path = ''
 as $$
+declare
+  at constant timestamptz := day::timestamp at time zone time_zone;
+  just_before constant timestamp := (at - interval '1 microsecond') at time zone time_zone;
 begin
-  return day::timestamp at time zone time_zone;
+  -- Where clocks go back over midnight there are two, of which Postgres takes the later one. By its date the hour between them is of this day.
+  if just_before >= day::timestamp and isfinite(day) then
+    return at - interval '1 microsecond' - (just_before - day::timestamp);
+  end if;
+  return at;
 end
 $$;
 revoke execute on function metrics.midnight(date, text) from public;
 
-comment on function metrics.midnight(date, text) is 'The moment at which a day begins in a time zone.';
+comment on function metrics.midnight(date, text) is 'The moment at which a day begins in a time zone: the first midnight, where clocks go back over it.';
 
 -- Percentiles of many values come from counts by bucket. Each bucket is a tenth wider than the one before, and stands for its
 -- geometric middle: at most 4.9 % from any value in it.
@@ -184,8 +193,9 @@ revoke execute on function metrics.seconds_of(smallint) from public;
 
 comment on function metrics.seconds_of(smallint) is 'The seconds that a bucket stands for: at most 4.9 % from any value in it.';
 
--- All counts by bucket of one week in one number. A row for each bucket would be five times as large and as slow to read: most repositories
--- have fewer pull requests or runs a week than there are buckets. Such numbers are added by sum(), across weeks and repositories.
+-- All counts by bucket of one span of days in one number. A row for each bucket would be five times as large and as slow to read: most
+-- repositories have fewer pull requests or runs a week than there are buckets. Such numbers are added by sum(), across spans and
+-- repositories.
 drop function if exists metrics.tally_of(smallint);
 
 create function metrics.tally_of(bucket smallint)
@@ -466,8 +476,8 @@ begin
   return query
   select
     b.bucket_start,
-    b.first_day::timestamp at time zone asked.time_zone,
-    b.end_day::timestamp at time zone asked.time_zone
+    metrics.midnight(b.first_day, asked.time_zone),
+    metrics.midnight(b.end_day, asked.time_zone)
   from metrics.buckets_of(asked) as b;
 end
 $$;
@@ -549,7 +559,7 @@ begin
       f.four_weeks,
       longest >= 28 and count(*) filter (where w.is_counted) over (partition by w.bucket_start, f.four_weeks) = 4 as is_in_four
     from metrics.nearest_weeks_of(asked) as w
-    cross join lateral (select metrics.four_weeks_of(w.week::timestamp) as four_weeks) as f
+    cross join lateral (select metrics.four_weeks_of(w.week) as four_weeks) as f
   )
   select distinct w.bucket_start, 28::smallint, w.four_weeks, 1
   from weeks as w
@@ -570,4 +580,4 @@ end
 $$;
 revoke execute on function metrics.counted_spans_of(metrics.period, integer) from public;
 
-comment on function metrics.counted_spans_of(metrics.period, integer) is 'The same for what is counted by day, too, and by four weeks where longest is 28 and not 7: the spans that make up each bucket. times is 1 for those to add, -1 for the days to take away from a week that is counted whole.';
+comment on function metrics.counted_spans_of(metrics.period, integer) is 'The weeks and days that make up each bucket of the period, for what is counted by both; and by four weeks, where longest is 28 and not 7. times is 1 for those to add, -1 for the days to take away from a week that is counted whole.';

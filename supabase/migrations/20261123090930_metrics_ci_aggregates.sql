@@ -1,5 +1,5 @@
--- What CI did, counted by ISO week as facts arrive, so that numbers over a year cost no more than its weeks; runs by day and by four weeks, too. Kept by
--- triggers in the transaction of the fact: each adds what the rows that it sees count now, less what they counted before.
+-- What CI did, counted by ISO week as facts arrive, so that numbers over a year cost no more than its weeks; runs by day and by four weeks,
+-- too. Kept by triggers in the transaction of the fact: each adds what the rows that it sees count now, less what they counted before.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';
@@ -536,7 +536,7 @@ comment on function metrics.lock_tries(bigint, text) is 'Takes the lock of the t
 
 -- Tries of one thing that come at the same moment must each see the other. And a call that brings several of a kind writes counters in
 -- several rounds, between which nobody else may hold a counter that it still needs: it has its repositories to itself. A call that brings
--- one writes in one round, shares its repository with others of that kind, and locks the tries that its run is one of.
+-- one writes in one round, shares its repository with others of that kind, and locks its run and the tries that it is one of.
 drop function if exists metrics.lock_counted(jsonb);
 
 create function metrics.lock_counted(facts jsonb)
@@ -601,7 +601,7 @@ as $$
 declare
   counted metrics.counted_run[];
 begin
-  -- Held already, unless the group changed since it was looked up. A call that brings many has the whole repository.
+  -- Held already where one run is told of; taken here by what deletes and what counts anew. A call that brings many has the whole repository.
   if cardinality(mark_tries.reference_ids) <= 4 then
     perform metrics.lock_tries(g.reference_id, g.rerun_group)
     from (

@@ -801,7 +801,7 @@ begin
       and d.at < ship.until
   ),
   -- Each with the one just before it in its environment.
-  following as (
+  following as materialized (
     select
       t.id,
       b.id as before_id,

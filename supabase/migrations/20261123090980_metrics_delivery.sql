@@ -1,4 +1,4 @@
--- Incidents and what they are about; deriving all of a repository's delivery; and what is counted of it by week.
+-- Incidents and what they are about; deriving all of a repository's delivery; and what is counted of it by span.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';
@@ -1096,7 +1096,8 @@ create table if not exists metrics.lead_time_spans (
   start_after_shipping integer not null,
   lead_tally numeric not null,
   constraint lead_time_spans_pkey primary key (generation, service_id, days, first_day, is_bot)
-);
+)
+with (fillfactor = 50);
 
 comment on table metrics.lead_time_spans is 'Changes of services by ISO week, again by four of them and by day: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
 comment on column metrics.lead_time_spans.generation is 'The generation that it belongs to.';

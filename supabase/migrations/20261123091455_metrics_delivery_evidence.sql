@@ -157,11 +157,23 @@ begin
         and t.at >= starts_at
         and t.at < ends_at
         and (environment is null or t.environment = environment)
-        and (
-          about = 'deployments'
-          or (about in ('failures', 'rework') and t.outcome = 'success')
-          or (about = 'recoveries' and t.causes is not null and t.recovered_at is null)
-        )
+        and (about = 'deployments' or (about in ('failures', 'rework') and t.outcome = 'success'))
+      union all
+      -- Few are open: they are looked up as such, and not among all that was deployed.
+      select count(*)
+      from (
+        select o.at, o.environment
+        from metrics.service_deployments as o
+        where about = 'recoveries'
+          and o.generation = (asked).generation
+          and o.service_id = c.service_id
+          and o.causes is not null
+          and o.recovered_at is null
+        offset 0
+      ) as t
+      where t.at >= starts_at
+        and t.at < ends_at
+        and (environment is null or t.environment = environment)
       union all
       select count(*)
       from metrics.service_deployments as t
@@ -215,16 +227,37 @@ begin
           and t.at >= begins_at
           and t.at < ends_at
           and (environment is null or t.environment = environment)
-          and (
-            about = 'deployments'
-            or (about in ('failures', 'rework') and t.outcome = 'success')
-            or (about = 'recoveries' and t.causes is not null and t.recovered_at is null)
-          )
+          and (about = 'deployments' or (about in ('failures', 'rework') and t.outcome = 'success'))
           and (after.happened_at is null or k.key > after)
         order by t.at
         fetch first ((asked).page_size) rows with ties
       ) as d
-      where about <> 'changes'
+      where about not in ('changes', 'recoveries')
+      union all
+      select d.key, c.label, d.deployment, null, null
+      from unnest(service_ids, labels, names, marks) as c (service_id, label, name, mark)
+      cross join lateral (
+        select k.key, u.t as deployment
+        from (
+          select t
+          from metrics.service_deployments as t
+          where t.generation = (asked).generation
+            and t.service_id = c.service_id
+            and t.causes is not null
+            and t.recovered_at is null
+          offset 0
+        ) as u
+        cross join lateral (
+          select ((u.t).at, c.name, (u.t).kind, (u.t).external_id, (u.t).reference || c.mark)::metrics.evidence_key as key
+        ) as k
+        where (u.t).at >= begins_at
+          and (u.t).at < ends_at
+          and (environment is null or (u.t).environment = environment)
+          and (after.happened_at is null or k.key > after)
+        order by (u.t).at
+        fetch first ((asked).page_size) rows with ties
+      ) as d
+      where about = 'recoveries'
       union all
       select d.key, c.label, d.deployment, null, null
       from unnest(service_ids, labels, names, marks) as c (service_id, label, name, mark)

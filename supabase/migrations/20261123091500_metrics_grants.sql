@@ -147,7 +147,7 @@ grant execute on function metrics.service_label(bigint) to authenticated, metric
 grant execute on function metrics.selected_references(text, text) to authenticated, metrics_reader;
 grant execute on function metrics.nearest_weeks_of(metrics.period) to authenticated, metrics_reader;
 grant execute on function metrics.days_off_weeks_of(metrics.period) to authenticated, metrics_reader;
-grant execute on function metrics.four_weeks_of(timestamp) to authenticated, metrics_reader;
+grant execute on function metrics.four_weeks_of(date) to authenticated, metrics_reader;
 grant execute on function metrics.counted_spans_of(metrics.period, integer) to authenticated, metrics_reader;
 grant execute on function metrics.key_of_page(metrics.period, text[]) to authenticated, metrics_reader;
 grant execute on function metrics.ended_runs(metrics.period, bigint[], text, text, boolean) to authenticated, metrics_reader;

@@ -250,7 +250,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
       "runner_of(labels text[])": "runner_of(null)",
       "counts_of(tally numeric)": "counts_of(null)",
       "counted_spans_of(asked metrics.period, longest integer)": "counted_spans_of(null, 28)",
-      "four_weeks_of(day timestamp without time zone)": "four_weeks_of('2026-03-02')",
+      "four_weeks_of(day date)": "four_weeks_of('2026-03-02')",
       "days_off_weeks_of(asked metrics.period)": "days_off_weeks_of(null)",
       "key_of_page(asked metrics.period, kinds text[])": "key_of_page(null, null)",
       "nearest_weeks_of(asked metrics.period)": "nearest_weeks_of(null)",

@@ -63,11 +63,11 @@ export async function aggregateDifferences(sql: postgres.Sql): Promise<string[]>
         group by c.repository_id, c.sha, c.pull_request_reference_id, c.pull_request_number, c.merged_at, c.pull_request_is_bot
       ) as d
       cross join (values (28), (7), (1)) as u (days)
-      -- Weeks and fours of them follow each other since a Monday, the first day of the calendar.
+      -- Weeks and fours of them follow each other since a Monday, long before anything was told.
       cross join lateral (
         select
           u.days,
-          date '0001-01-01' + ((d.merged_at at time zone ${time_zone})::date - date '0001-01-01') / u.days * u.days as first_day
+          date '1971-04-12' + ((d.merged_at at time zone ${time_zone})::date - date '1971-04-12') / u.days * u.days as first_day
       ) as s
       where d.tally is not null
       group by 2, 3, 4, 5

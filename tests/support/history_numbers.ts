@@ -33,7 +33,10 @@ const ZEROS = "0".repeat(40);
 /** How many commits a repository has before their names come again. */
 const COMMITS = 16;
 
-/** Mondays before which or after which clocks change in one of the zones, or the week 53 of a year is; and a recent one. */
+/**
+ * Mondays before which or after which clocks change in one of the zones (in Havana over midnight), or the week 53 of a year is; and a recent
+ * one.
+ */
 function mondays(): string[] {
   const recent = startOf(addDays(Temporal.Now.plainDateISO("UTC").toString(), -14), "week");
   return ["2026-03-02", "2025-10-20", "2020-12-21", recent];
@@ -317,7 +320,7 @@ export function someRules(): fc.Arbitrary<Rule[]> {
   const settings: fc.Arbitrary<Record<string, string>> = fc.oneof(
     fc.constant({}),
     fc.record({
-      time_zone: fc.constantFrom("UTC", "Europe/Berlin", "America/New_York"),
+      time_zone: fc.constantFrom("UTC", "Europe/Berlin", "America/New_York", "America/Havana"),
       rollout_seconds: fc.constantFrom("3600", "10800"),
       incident_window_seconds: fc.constantFrom("86400", "3600"),
       hotfix_labels: fc.constantFrom("{hotfix}", "{urgent,hotfix}"),

@@ -19,7 +19,6 @@ const whileLoading = {
   fsync: "off",
   synchronous_commit: "off",
   full_page_writes: "off",
-  autovacuum: "off",
   jit: "off",
   checkpoint_timeout: "1h",
   maintenance_work_mem: "512MB",

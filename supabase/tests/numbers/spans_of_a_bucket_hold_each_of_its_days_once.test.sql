@@ -1,7 +1,7 @@
 begin;
 set local search_path = extensions;
 create extension if not exists pgtap with schema extensions;
-select plan(4);
+select plan(6);
 
 create function pg_temp.asked(since date, until date, bucket text)
 returns metrics.period
@@ -67,6 +67,16 @@ select results_eq(
   $$select days, first_day from metrics.spans_of('2026-03-29T23:30:00Z', 'Europe/Berlin') order by days$$,
   $$values (1::smallint, date '2026-03-30'), (7::smallint, date '2026-03-30'), (28::smallint, date '2026-03-30')$$,
   'a moment lies in the day, the week and the four weeks of its time zone'
+);
+select is(
+  metrics.midnight('2025-11-02', 'America/Havana'),
+  '2025-11-02T04:00:00Z'::timestamptz,
+  'where clocks go back over midnight, a day begins with the first of the two'
+);
+select is(
+  (select first_day from metrics.spans_of('2025-11-02T04:30:00Z', 'America/Havana') where days = 1),
+  date '2025-11-02',
+  'so that the hour between them lies in the day by whose date it is counted'
 );
 
 select * from finish();
