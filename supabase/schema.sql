@@ -6452,6 +6452,10 @@ begin
     ) as e
     order by e.key
     limit (asked).page_size
+  ),
+  failed as materialized (
+    select f.failed_id, f.failures
+    from metrics.failures_of(array(select (s.deployment).id from shown as s where about in ('failures', 'recoveries'))) as f
   )
   select
     (e.key).happened_at,
@@ -6499,14 +6503,17 @@ begin
         ((e.deployment).causes is not null)::integer,
         'failed',
         array_to_string((e.deployment).causes, ', '),
-        jsonb_build_object('failures', metrics.failures_of((e.deployment).id))
+        jsonb_build_object('failures', (select f.failures from failed as f where f.failed_id = (e.deployment).id))
       where about = 'failures'
       union all
       select
         (e.deployment).recovery_seconds,
         'seconds',
         case when (e.deployment).recovered_at is null then 'open' else array_to_string((e.deployment).causes, ', ') end,
-        jsonb_build_object('deployed_at', (e.deployment).at, 'failures', metrics.failures_of((e.deployment).id))
+        jsonb_build_object(
+          'deployed_at', (e.deployment).at,
+          'failures', (select f.failures from failed as f where f.failed_id = (e.deployment).id)
+        )
       where about = 'recoveries'
       union all
       select
@@ -8565,16 +8572,19 @@ grant execute on function metrics.failed_deployment_recovery_time_evidence(since
 grant execute on function metrics.failed_deployment_recovery_time_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) to metrics_reader;
 comment on function metrics.failed_deployment_recovery_time_evidence(since date, until date, service text, repository text, team text, environment text, page_after text, page_size integer) is 'The failed deployments behind failed_deployment_recovery_time: those that ended in the period, with the seconds, and those deployed in it that nothing has ended.';
 
--- function metrics.failures_of(deployment bigint)
-CREATE OR REPLACE FUNCTION metrics.failures_of(deployment bigint)
- RETURNS jsonb
+-- function metrics.failures_of(deployments bigint[])
+CREATE OR REPLACE FUNCTION metrics.failures_of(deployments bigint[])
+ RETURNS TABLE(failed_id bigint, failures jsonb)
  LANGUAGE plpgsql
  STABLE
  SET search_path TO ''
 AS $function$
+#variable_conflict use_column
 begin
-  return (
-    select jsonb_agg(
+  return query
+  select
+    f.failed_id,
+    jsonb_agg(
       jsonb_strip_nulls(jsonb_build_object(
         'cause', f.cause,
         'mended_by', m.external_id,
@@ -8587,19 +8597,19 @@ begin
       ))
       order by f.at, f.cause
     )
-    from metrics.deployment_failures as f
-    left join metrics.service_deployments as m
-      on m.id = f.mended_by
-    left join metrics.incidents as i
-      on i.source = f.incident_source
-      and i.external_id = f.incident_external_id
-    where f.failed_id = deployment
-  );
+  from metrics.deployment_failures as f
+  left join metrics.service_deployments as m
+    on m.id = f.mended_by
+  left join metrics.incidents as i
+    on i.source = f.incident_source
+    and i.external_id = f.incident_external_id
+  where f.failed_id = any(failures_of.deployments)
+  group by f.failed_id;
 end
 $function$;
-grant execute on function metrics.failures_of(deployment bigint) to authenticated;
-grant execute on function metrics.failures_of(deployment bigint) to metrics_reader;
-comment on function metrics.failures_of(deployment bigint) is 'Why a deployment of a service failed: an object for each cause, with what mended it or the incident.';
+grant execute on function metrics.failures_of(deployments bigint[]) to authenticated;
+grant execute on function metrics.failures_of(deployments bigint[]) to metrics_reader;
+comment on function metrics.failures_of(deployments bigint[]) is 'Why each of these deployments of services failed: an object for each cause, with what mended it or the incident. Those that did not have no row.';
 
 -- function metrics.first_readable_id()
 CREATE OR REPLACE FUNCTION metrics.first_readable_id()

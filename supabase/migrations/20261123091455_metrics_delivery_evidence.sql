@@ -39,17 +39,21 @@ revoke execute on function metrics.deployment_url(text, bigint, text) from publi
 
 comment on function metrics.deployment_url(text, bigint, text) is 'The provider''s link to a deployment of a service: what stands with the fact that told of it.';
 
-drop function if exists metrics.failures_of(bigint);
+-- Of a whole page at once: each look at the incidents asks which the caller may read.
+drop function if exists metrics.failures_of(bigint[]);
 
-create function metrics.failures_of(deployment bigint)
-returns jsonb
+create function metrics.failures_of(deployments bigint[])
+returns table (failed_id bigint, failures jsonb)
 language plpgsql
 stable
 set search_path = ''
 as $$
+#variable_conflict use_column
 begin
-  return (
-    select jsonb_agg(
+  return query
+  select
+    f.failed_id,
+    jsonb_agg(
       jsonb_strip_nulls(jsonb_build_object(
         'cause', f.cause,
         'mended_by', m.external_id,
@@ -62,19 +66,19 @@ begin
       ))
       order by f.at, f.cause
     )
-    from metrics.deployment_failures as f
-    left join metrics.service_deployments as m
-      on m.id = f.mended_by
-    left join metrics.incidents as i
-      on i.source = f.incident_source
-      and i.external_id = f.incident_external_id
-    where f.failed_id = deployment
-  );
+  from metrics.deployment_failures as f
+  left join metrics.service_deployments as m
+    on m.id = f.mended_by
+  left join metrics.incidents as i
+    on i.source = f.incident_source
+    and i.external_id = f.incident_external_id
+  where f.failed_id = any(failures_of.deployments)
+  group by f.failed_id;
 end
 $$;
-revoke execute on function metrics.failures_of(bigint) from public;
+revoke execute on function metrics.failures_of(bigint[]) from public;
 
-comment on function metrics.failures_of(bigint) is 'Why a deployment of a service failed: an object for each cause, with what mended it or the incident.';
+comment on function metrics.failures_of(bigint[]) is 'Why each of these deployments of services failed: an object for each cause, with what mended it or the incident. Those that did not have no row.';
 
 -- about: what is shown. deployments: every attempt; changes: what was shipped, and what was not; failures: successful deployments with why
 -- they failed, and incidents that fit none; recoveries: failures that ended, and those that last; rework: successful deployments with what
@@ -329,6 +333,10 @@ begin
     ) as e
     order by e.key
     limit (asked).page_size
+  ),
+  failed as materialized (
+    select f.failed_id, f.failures
+    from metrics.failures_of(array(select (s.deployment).id from shown as s where about in ('failures', 'recoveries'))) as f
   )
   select
     (e.key).happened_at,
@@ -376,14 +384,17 @@ begin
         ((e.deployment).causes is not null)::integer,
         'failed',
         array_to_string((e.deployment).causes, ', '),
-        jsonb_build_object('failures', metrics.failures_of((e.deployment).id))
+        jsonb_build_object('failures', (select f.failures from failed as f where f.failed_id = (e.deployment).id))
       where about = 'failures'
       union all
       select
         (e.deployment).recovery_seconds,
         'seconds',
         case when (e.deployment).recovered_at is null then 'open' else array_to_string((e.deployment).causes, ', ') end,
-        jsonb_build_object('deployed_at', (e.deployment).at, 'failures', metrics.failures_of((e.deployment).id))
+        jsonb_build_object(
+          'deployed_at', (e.deployment).at,
+          'failures', (select f.failures from failed as f where f.failed_id = (e.deployment).id)
+        )
       where about = 'recoveries'
       union all
       select

@@ -173,7 +173,7 @@ grant execute on function metrics.flaky_cases(bigint[], timestamptz, timestamptz
 grant execute on function metrics.tests_of(metrics.period, bigint[]) to authenticated, metrics_reader;
 grant execute on function metrics.require_measurement(text, jsonb) to authenticated, metrics_reader;
 grant execute on function metrics.deployment_url(text, bigint, text) to authenticated, metrics_reader;
-grant execute on function metrics.failures_of(bigint) to authenticated, metrics_reader;
+grant execute on function metrics.failures_of(bigint[]) to authenticated, metrics_reader;
 grant execute on function metrics.delivery_evidence(metrics.period, text, text, text, text, text, boolean) to authenticated, metrics_reader;
 grant execute on function metrics.page_of(metrics.period, text[], text[]) to authenticated, metrics_reader;
 grant execute on function metrics.evidence_after(metrics.period) to authenticated, metrics_reader;

@@ -268,7 +268,7 @@ const functionClasses: Record<string, { functions: Record<string, string>; does:
         "delivery_page(metrics.period_of(null, null, null, null, null), '{lead}', 'service', null, null, null, null, true)",
       "evidence_after(asked metrics.period)": "evidence_after(null)",
       "deployment_url(kind text, reference bigint, id text)": "deployment_url('deployment', 1, '1')",
-      "failures_of(deployment bigint)": "failures_of(1)",
+      "failures_of(deployments bigint[])": "failures_of('{1}')",
       "evidence_page_key(happened_at timestamp with time zone, repository text, kind text, external_id text, reference text)":
         "evidence_page_key(now(), '', '', '', '')",
       "flaky_cases(reference_ids bigint[], starts_at timestamp with time zone, ends_at timestamp with time zone)":
