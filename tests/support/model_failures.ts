@@ -110,12 +110,18 @@ function isNameOf(name: string, sha: string): boolean {
   return name === sha || (/^[0-9a-f]{7,}$/i.test(name) && sha.startsWith(name.toLowerCase()));
 }
 
+/** Which of two was begun first. */
+function compareBeginnings(a: Attempt, b: Attempt): number {
+  return a.began_at - b.began_at || compareAttempts(a, b);
+}
+
+/** The deployment that an incident names, or of several of its commit the last that was begun before it, else the first. */
 function namedBy(
   incident: { [column: string]: unknown },
   services: readonly Service[],
   opened_at: number,
 ): Attempt | null {
-  const deployments = services.flatMap(deploymentsOf).sort(compareAttempts);
+  const deployments = services.flatMap(deploymentsOf).sort(compareBeginnings);
   const id = incident["deployment_external_id"] ?? null;
   const sha = incident["commit_sha"] ?? null;
   for (
@@ -135,7 +141,7 @@ function namedBy(
 function lastBefore(world: Seen, service: Service | undefined, opened_at: number): Attempt | null {
   const begun = service === undefined ? [] : deploymentsOf(service)
     .filter(({ began_at }) => began_at < opened_at)
-    .sort((a, b) => a.began_at - b.began_at || compareAttempts(a, b));
+    .sort(compareBeginnings);
   const last = begun.at(-1);
   if (last === undefined || opened_at - last.began_at > world.incident_window_seconds * 1e6) return null;
   return last;
