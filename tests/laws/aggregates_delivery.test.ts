@@ -5,7 +5,7 @@ import fc from "fast-check";
 import type postgres from "postgres";
 import { testDatabase } from "../support/database.ts";
 import { deep } from "../support/depth.ts";
-import { ingest, ingestPatiently, ingestTogether } from "../support/history_calls.ts";
+import { callPatiently, ingest, ingestPatiently, ingestTogether } from "../support/history_calls.ts";
 import { rolledBack } from "../support/history_copies.ts";
 import { type NumbersCase, numbersCase } from "../support/history_numbers.ts";
 import { newSeed } from "../support/history_random.ts";
@@ -83,16 +83,19 @@ Deno.test("aggregates equal facts: while eight connections push to and deploy on
     const rules = async () => {
       // Rules are made and taken back meanwhile, and what is derived by them is built step by step.
       for (let n = 0; isTelling; n++) {
-        await sql`select metrics.set_environment_tier('^blue$', ${n % 2 === 0 ? "production" : "staging"})`;
+        const tier = n % 2 === 0 ? "production" : "staging";
+        await callPatiently(() => sql`select metrics.set_environment_tier('^blue$', ${tier})`);
         // From here on runs are deployments, and later they are no longer.
         if (n % 4 === 1) {
-          await sql`
-            select metrics.add_service(
-              'runs', 'github:1', source => 'pipeline', pipeline => 'build', may_match_nothing => true
-            )`;
-        } else if (n % 4 === 3) await sql`select metrics.remove_service('runs')`;
-        await sql`select metrics.begin_rebuild()`;
-        for (let step = 0; step < 5; step++) await sql`select metrics.rebuild(0)`;
+          await callPatiently(() =>
+            sql`
+              select metrics.add_service(
+                'runs', 'github:1', source => 'pipeline', pipeline => 'build', may_match_nothing => true
+              )`
+          );
+        } else if (n % 4 === 3) await callPatiently(() => sql`select metrics.remove_service('runs')`);
+        await callPatiently(() => sql`select metrics.begin_rebuild()`);
+        for (let step = 0; step < 5; step++) await callPatiently(() => sql`select metrics.rebuild(0)`);
       }
     };
     const senders = Array.from({ length: 8 }, async (_, loop) => {

@@ -109,6 +109,17 @@ export async function ingestPatiently(sql: postgres.Sql, call: Call): Promise<{ 
   }
 }
 
+/** What waits for deliveries, called again for as long as it says that one takes too long: its hint is to do so. */
+export async function callPatiently<T>(call: () => PromiseLike<T>): Promise<T> {
+  for (let retries = 0;; retries++) {
+    try {
+      return await call();
+    } catch (error) {
+      if ((error as { code?: string }).code !== "55P03" || retries === 50) throw error;
+    }
+  }
+}
+
 /** Several calls in one; those that are left alone are made by themselves, as the function does. */
 export async function ingestTogether(
   sql: postgres.Sql | postgres.TransactionSql,
