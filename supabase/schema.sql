@@ -4332,23 +4332,25 @@ begin
     lead_tally = t.lead_tally + excluded.lead_tally;
 
   -- A span in which nothing is left has no row.
-  delete from metrics.lead_time_spans as t
-  using (
-    select distinct o.generation, o.service_id, s.days, s.first_day, o.is_bot
-    from unnest(gone) as o
-    join metrics.generations as g
-      on g.id = o.generation
-      and g.state <> 'retired'
-    cross join lateral metrics.spans_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as s
-    where coalesce(o.shipped_at, o.started_at) is not null
-  ) as k
-  where t.generation = k.generation
-    and t.service_id = k.service_id
-    and t.days = k.days
-    and t.first_day = k.first_day
-    and t.is_bot = k.is_bot
-    and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
-      + t.start_after_shipping = 0;
+  if cardinality(gone) > 0 then
+    delete from metrics.lead_time_spans as t
+    using (
+      select distinct o.generation, o.service_id, s.days, s.first_day, o.is_bot
+      from unnest(gone) as o
+      join metrics.generations as g
+        on g.id = o.generation
+        and g.state <> 'retired'
+      cross join lateral metrics.spans_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as s
+      where coalesce(o.shipped_at, o.started_at) is not null
+    ) as k
+    where t.generation = k.generation
+      and t.service_id = k.service_id
+      and t.days = k.days
+      and t.first_day = k.first_day
+      and t.is_bot = k.is_bot
+      and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
+        + t.start_after_shipping = 0;
+  end if;
 end
 $function$;
 comment on function metrics.count_changes(gone metrics.changes[], come metrics.changes[]) is 'Keeps lead_time_spans equal to changes, of which these rows went and these came.';
@@ -5126,10 +5128,10 @@ begin
     generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline, success, failure, timed_out, error, cancelled, skipped,
     neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
   )
-  with runs as materialized (
+  -- What each run says, once, and not for each span that it lies in.
+  with ended as materialized (
     select
-      w.days,
-      w.first_day,
+      p.ended_at,
       coalesce(p.pipeline, '') as pipeline,
       p.on_default_branch is true as on_default_branch,
       p.actor_is_bot is true as is_bot,
@@ -5140,10 +5142,14 @@ begin
       metrics.bucket_of(p.duration_seconds) as duration,
       metrics.bucket_of(p.queue_seconds) as queue
     from metrics.pipeline_runs as p
-    cross join lateral metrics.spans_of(p.ended_at, time_zone) as w
     where p.reference_id = count_facts.reference
       and p.ended_at > count_facts.after
       and p.ended_at <= count_facts.up_to
+  ),
+  runs as materialized (
+    select w.days, w.first_day, e.*
+    from ended as e
+    cross join lateral metrics.spans_of(e.ended_at, time_zone) as w
   ),
   selections as (
     select *
@@ -7848,6 +7854,7 @@ CREATE OR REPLACE FUNCTION metrics.described(generation integer, repository bigi
  STABLE
  SET search_path TO ''
  SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'on'
 AS $function$
 #variable_conflict use_column
 declare
@@ -7859,67 +7866,87 @@ declare
   );
 begin
   return query
+  with found as materialized (
+    select
+      s.sha,
+      d.reference_id,
+      d.authored_at,
+      d.is_bot,
+      d.reverts,
+      m.reference_id as pull_request_reference_id,
+      m.number as pull_request_number,
+      m.is_bot as pull_request_is_bot,
+      m.merged_at,
+      m.first_commit_at,
+      m.opened_at,
+      m.is_hotfix
+    from unnest(shas) as s (sha)
+    -- Each looked up by its commit, however many there are.
+    cross join lateral (
+      select
+        min(c.reference_id) as reference_id,
+        min(c.authored_at) as authored_at,
+        coalesce(bool_or(c.author_is_bot), false) as is_bot,
+        min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
+      from metrics.commits as c
+      where c.reference_id = any(siblings)
+        and c.sha = s.sha
+    ) as d
+    left join lateral (
+      select
+        p.reference_id,
+        p.number,
+        p.author_is_bot is true as is_bot,
+        p.merged_at,
+        p.first_commit_at,
+        p.opened_at,
+        coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
+      from metrics.pull_requests as p
+      where p.reference_id = any(siblings)
+        and p.merge_sha = s.sha
+      order by p.number, p.reference_id
+      limit 1
+    ) as m
+      on true
+  ),
+  owned as materialized (
+    select w.reference_id, w.number, w.shas
+    from metrics.own_commits_of(
+      array(select f.pull_request_reference_id from found as f where f.pull_request_number is not null),
+      array(select f.pull_request_number from found as f where f.pull_request_number is not null)
+    ) as w
+    where exists (select from found as f where f.pull_request_number is not null)
+  )
   select
-    s.sha,
-    d.reference_id,
+    f.sha,
+    f.reference_id,
     b.basis,
     case b.basis
-      when 'first_commit' then m.first_commit_at
-      when 'pull_request_opened' then m.opened_at
-      else d.authored_at
+      when 'first_commit' then f.first_commit_at
+      when 'pull_request_opened' then f.opened_at
+      else f.authored_at
     end as started_at,
-    coalesce(case when b.basis <> 'commit' then m.is_bot else d.is_bot end, false) as is_bot,
+    coalesce(case when b.basis <> 'commit' then f.pull_request_is_bot else f.is_bot end, false) as is_bot,
     coalesce(k.joins, false) as is_merge_commit,
-    coalesce(m.is_hotfix, false) as is_hotfix,
-    d.reverts,
-    m.reference_id as pull_request_reference_id,
-    m.number as pull_request_number,
-    m.is_bot as pull_request_is_bot,
-    m.merged_at
-  from unnest(shas) as s (sha)
-  -- Each looked up by its commit, however many there are.
-  cross join lateral (
-    select
-      min(c.reference_id) as reference_id,
-      min(c.authored_at) as authored_at,
-      coalesce(bool_or(c.author_is_bot), false) as is_bot,
-      min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
-    from metrics.commits as c
-    where c.reference_id = any(siblings)
-      and c.sha = s.sha
-  ) as d
+    coalesce(f.is_hotfix, false) as is_hotfix,
+    f.reverts,
+    f.pull_request_reference_id,
+    f.pull_request_number,
+    f.pull_request_is_bot,
+    f.merged_at
+  from found as f
+  left join owned as o
+    on o.reference_id = f.pull_request_reference_id
+    and o.number = f.pull_request_number
   left join lateral (
     select
-      p.reference_id,
-      p.number,
-      p.author_is_bot is true as is_bot,
-      p.merged_at,
-      p.first_commit_at,
-      p.opened_at,
-      coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
-    from metrics.pull_requests as p
-    where p.reference_id = any(siblings)
-      and p.merge_sha = s.sha
-    order by p.number, p.reference_id
-    limit 1
-  ) as m
-    on true
-  left join lateral (
-    select w.shas
-    from metrics.own_commits_of(array[m.reference_id], array[m.number]) as w
-    where m.number is not null
-    offset 0
-  ) as o
-    on true
-  left join lateral (
-    select
-      s.sha = any(o.shas)
+      f.sha = any(o.shas)
       or exists (
         select
         from metrics.commits as c
         where c.reference_id = any(siblings)
           and c.sha = any(o.shas)
-          and c.authored_at = d.authored_at
+          and c.authored_at = f.authored_at
       ) as is_own,
       exists (
         select
@@ -7933,18 +7960,18 @@ begin
         where c.generation = described.generation
           and c.repository_id = repository
       ) as is_there
-    where m.number is not null
+    where f.pull_request_number is not null
   ) as w
     on true
   cross join lateral (
     select
-      m.number is not null and not w.is_own and w.is_there as joins,
-      m.number is not null and not w.is_own and not w.is_there as squashes
+      f.pull_request_number is not null and not w.is_own and w.is_there as joins,
+      f.pull_request_number is not null and not w.is_own and not w.is_there as squashes
   ) as k
   cross join lateral (
     select case
       when not k.squashes then 'commit'
-      when m.first_commit_at is not null then 'first_commit'
+      when f.first_commit_at is not null then 'first_commit'
       else 'pull_request_opened'
     end as basis
   ) as b;
@@ -19634,6 +19661,11 @@ declare
   remaining integer := most;
   seen integer;
   last_seen jsonb;
+  own tid[];
+  row_ids tid[] := '{}';
+  ids bigint[] := '{}';
+  moments timestamptz[] := '{}';
+  are_first boolean[] := '{}';
   goes_on boolean;
   advancing record;
 begin
@@ -19645,7 +19677,12 @@ begin
     order by a.line, a.reaches
   loop
     goes_on := coalesce(advancing.line = last_line and advancing.reached < last_position, false);
-    with part as materialized (
+    select
+      count(*),
+      (array_agg(jsonb_build_array(advancing.line, p.position, p.service_id) order by p.position desc, p.service_id desc))[1],
+      coalesce(array_agg(p.row_id) filter (where p.service_id = service and p.gone_position is null), '{}')
+    into seen, last_seen, own
+    from (
       select o.ctid as row_id, o.position, o.service_id, o.gone_position
       from metrics.changes as o
       where o.generation = ship_advancing.generation
@@ -19658,27 +19695,25 @@ begin
         and o.position <= advancing.reaches
       order by o.position, o.service_id
       limit remaining
-    ),
-    put as (
-      update metrics.changes as c
-      set
-        shipped_by = advancing.id,
-        shipped_at = advancing.at,
-        is_first_shipped = advancing.is_first
-      from part as p
-      where c.ctid = p.row_id
-        and p.service_id = service
-        and p.gone_position is null
-    )
-    select count(*), (array_agg(jsonb_build_array(advancing.line, p.position, p.service_id) order by p.position desc, p.service_id desc))[1]
-    into seen, last_seen
-    from part as p;
+    ) as p;
+    row_ids := row_ids || own;
+    ids := ids || array_fill(advancing.id, array[cardinality(own)]);
+    moments := moments || array_fill(advancing.at, array[cardinality(own)]);
+    are_first := are_first || array_fill(advancing.is_first, array[cardinality(own)]);
     remaining := remaining - seen;
-    if remaining = 0 then
-      return last_seen;
-    end if;
+    exit when remaining = 0;
   end loop;
-  return null;
+
+  -- At once, whatever shipped them: what is counted by that is then added up before it is written.
+  update metrics.changes as c
+  set
+    shipped_by = s.id,
+    shipped_at = s.at,
+    is_first_shipped = s.is_first
+  from unnest(row_ids, ids, moments, are_first) as s (row_id, id, at, is_first)
+  where c.ctid = s.row_id;
+
+  return case when remaining = 0 then last_seen end;
 end
 $function$;
 comment on function metrics.ship_advancing(generation integer, repository bigint, service bigint, since timestamp with time zone, until timestamp with time zone, after jsonb, most integer) is 'Looks at so many changes after a place, and says of those of a service what shipped them first: a deployment since a moment and before another, of which nothing was said yet. Returns the place of the last, to go on after; NULL when there are no more.';

@@ -926,10 +926,10 @@ begin
     generation, only_default_branch, only_humans, reference_id, days, first_day, pipeline, success, failure, timed_out, error, cancelled, skipped,
     neutral, unknown, reruns, first_decided, first_success, last_decided, last_success, duration_tally, queue_tally
   )
-  with runs as materialized (
+  -- What each run says, once, and not for each span that it lies in.
+  with ended as materialized (
     select
-      w.days,
-      w.first_day,
+      p.ended_at,
       coalesce(p.pipeline, '') as pipeline,
       p.on_default_branch is true as on_default_branch,
       p.actor_is_bot is true as is_bot,
@@ -940,10 +940,14 @@ begin
       metrics.bucket_of(p.duration_seconds) as duration,
       metrics.bucket_of(p.queue_seconds) as queue
     from metrics.pipeline_runs as p
-    cross join lateral metrics.spans_of(p.ended_at, time_zone) as w
     where p.reference_id = count_facts.reference
       and p.ended_at > count_facts.after
       and p.ended_at <= count_facts.up_to
+  ),
+  runs as materialized (
+    select w.days, w.first_day, e.*
+    from ended as e
+    cross join lateral metrics.spans_of(e.ended_at, time_zone) as w
   ),
   selections as (
     select *

@@ -764,6 +764,7 @@ language plpgsql
 stable
 set search_path = ''
 set enable_seqscan = off
+set enable_hashjoin = on
 as $$
 #variable_conflict use_column
 declare
@@ -775,67 +776,87 @@ declare
   );
 begin
   return query
+  with found as materialized (
+    select
+      s.sha,
+      d.reference_id,
+      d.authored_at,
+      d.is_bot,
+      d.reverts,
+      m.reference_id as pull_request_reference_id,
+      m.number as pull_request_number,
+      m.is_bot as pull_request_is_bot,
+      m.merged_at,
+      m.first_commit_at,
+      m.opened_at,
+      m.is_hotfix
+    from unnest(shas) as s (sha)
+    -- Each looked up by its commit, however many there are.
+    cross join lateral (
+      select
+        min(c.reference_id) as reference_id,
+        min(c.authored_at) as authored_at,
+        coalesce(bool_or(c.author_is_bot), false) as is_bot,
+        min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
+      from metrics.commits as c
+      where c.reference_id = any(siblings)
+        and c.sha = s.sha
+    ) as d
+    left join lateral (
+      select
+        p.reference_id,
+        p.number,
+        p.author_is_bot is true as is_bot,
+        p.merged_at,
+        p.first_commit_at,
+        p.opened_at,
+        coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
+      from metrics.pull_requests as p
+      where p.reference_id = any(siblings)
+        and p.merge_sha = s.sha
+      order by p.number, p.reference_id
+      limit 1
+    ) as m
+      on true
+  ),
+  owned as materialized (
+    select w.reference_id, w.number, w.shas
+    from metrics.own_commits_of(
+      array(select f.pull_request_reference_id from found as f where f.pull_request_number is not null),
+      array(select f.pull_request_number from found as f where f.pull_request_number is not null)
+    ) as w
+    where exists (select from found as f where f.pull_request_number is not null)
+  )
   select
-    s.sha,
-    d.reference_id,
+    f.sha,
+    f.reference_id,
     b.basis,
     case b.basis
-      when 'first_commit' then m.first_commit_at
-      when 'pull_request_opened' then m.opened_at
-      else d.authored_at
+      when 'first_commit' then f.first_commit_at
+      when 'pull_request_opened' then f.opened_at
+      else f.authored_at
     end as started_at,
-    coalesce(case when b.basis <> 'commit' then m.is_bot else d.is_bot end, false) as is_bot,
+    coalesce(case when b.basis <> 'commit' then f.pull_request_is_bot else f.is_bot end, false) as is_bot,
     coalesce(k.joins, false) as is_merge_commit,
-    coalesce(m.is_hotfix, false) as is_hotfix,
-    d.reverts,
-    m.reference_id as pull_request_reference_id,
-    m.number as pull_request_number,
-    m.is_bot as pull_request_is_bot,
-    m.merged_at
-  from unnest(shas) as s (sha)
-  -- Each looked up by its commit, however many there are.
-  cross join lateral (
-    select
-      min(c.reference_id) as reference_id,
-      min(c.authored_at) as authored_at,
-      coalesce(bool_or(c.author_is_bot), false) as is_bot,
-      min(c.reverts) filter (where cardinality(c.reverts) > 0) as reverts
-    from metrics.commits as c
-    where c.reference_id = any(siblings)
-      and c.sha = s.sha
-  ) as d
+    coalesce(f.is_hotfix, false) as is_hotfix,
+    f.reverts,
+    f.pull_request_reference_id,
+    f.pull_request_number,
+    f.pull_request_is_bot,
+    f.merged_at
+  from found as f
+  left join owned as o
+    on o.reference_id = f.pull_request_reference_id
+    and o.number = f.pull_request_number
   left join lateral (
     select
-      p.reference_id,
-      p.number,
-      p.author_is_bot is true as is_bot,
-      p.merged_at,
-      p.first_commit_at,
-      p.opened_at,
-      coalesce(array(select lower(l) from unnest(p.labels) as l) && hotfix_labels, false) as is_hotfix
-    from metrics.pull_requests as p
-    where p.reference_id = any(siblings)
-      and p.merge_sha = s.sha
-    order by p.number, p.reference_id
-    limit 1
-  ) as m
-    on true
-  left join lateral (
-    select w.shas
-    from metrics.own_commits_of(array[m.reference_id], array[m.number]) as w
-    where m.number is not null
-    offset 0
-  ) as o
-    on true
-  left join lateral (
-    select
-      s.sha = any(o.shas)
+      f.sha = any(o.shas)
       or exists (
         select
         from metrics.commits as c
         where c.reference_id = any(siblings)
           and c.sha = any(o.shas)
-          and c.authored_at = d.authored_at
+          and c.authored_at = f.authored_at
       ) as is_own,
       exists (
         select
@@ -849,18 +870,18 @@ begin
         where c.generation = described.generation
           and c.repository_id = repository
       ) as is_there
-    where m.number is not null
+    where f.pull_request_number is not null
   ) as w
     on true
   cross join lateral (
     select
-      m.number is not null and not w.is_own and w.is_there as joins,
-      m.number is not null and not w.is_own and not w.is_there as squashes
+      f.pull_request_number is not null and not w.is_own and w.is_there as joins,
+      f.pull_request_number is not null and not w.is_own and not w.is_there as squashes
   ) as k
   cross join lateral (
     select case
       when not k.squashes then 'commit'
-      when m.first_commit_at is not null then 'first_commit'
+      when f.first_commit_at is not null then 'first_commit'
       else 'pull_request_opened'
     end as basis
   ) as b;

@@ -625,6 +625,11 @@ declare
   remaining integer := most;
   seen integer;
   last_seen jsonb;
+  own tid[];
+  row_ids tid[] := '{}';
+  ids bigint[] := '{}';
+  moments timestamptz[] := '{}';
+  are_first boolean[] := '{}';
   goes_on boolean;
   advancing record;
 begin
@@ -636,7 +641,12 @@ begin
     order by a.line, a.reaches
   loop
     goes_on := coalesce(advancing.line = last_line and advancing.reached < last_position, false);
-    with part as materialized (
+    select
+      count(*),
+      (array_agg(jsonb_build_array(advancing.line, p.position, p.service_id) order by p.position desc, p.service_id desc))[1],
+      coalesce(array_agg(p.row_id) filter (where p.service_id = service and p.gone_position is null), '{}')
+    into seen, last_seen, own
+    from (
       select o.ctid as row_id, o.position, o.service_id, o.gone_position
       from metrics.changes as o
       where o.generation = ship_advancing.generation
@@ -649,27 +659,25 @@ begin
         and o.position <= advancing.reaches
       order by o.position, o.service_id
       limit remaining
-    ),
-    put as (
-      update metrics.changes as c
-      set
-        shipped_by = advancing.id,
-        shipped_at = advancing.at,
-        is_first_shipped = advancing.is_first
-      from part as p
-      where c.ctid = p.row_id
-        and p.service_id = service
-        and p.gone_position is null
-    )
-    select count(*), (array_agg(jsonb_build_array(advancing.line, p.position, p.service_id) order by p.position desc, p.service_id desc))[1]
-    into seen, last_seen
-    from part as p;
+    ) as p;
+    row_ids := row_ids || own;
+    ids := ids || array_fill(advancing.id, array[cardinality(own)]);
+    moments := moments || array_fill(advancing.at, array[cardinality(own)]);
+    are_first := are_first || array_fill(advancing.is_first, array[cardinality(own)]);
     remaining := remaining - seen;
-    if remaining = 0 then
-      return last_seen;
-    end if;
+    exit when remaining = 0;
   end loop;
-  return null;
+
+  -- At once, whatever shipped them: what is counted by that is then added up before it is written.
+  update metrics.changes as c
+  set
+    shipped_by = s.id,
+    shipped_at = s.at,
+    is_first_shipped = s.is_first
+  from unnest(row_ids, ids, moments, are_first) as s (row_id, id, at, is_first)
+  where c.ctid = s.row_id;
+
+  return case when remaining = 0 then last_seen end;
 end
 $$;
 revoke execute on function metrics.ship_advancing(integer, bigint, bigint, timestamptz, timestamptz, jsonb, integer) from public;

@@ -1380,23 +1380,25 @@ begin
     lead_tally = t.lead_tally + excluded.lead_tally;
 
   -- A span in which nothing is left has no row.
-  delete from metrics.lead_time_spans as t
-  using (
-    select distinct o.generation, o.service_id, s.days, s.first_day, o.is_bot
-    from unnest(gone) as o
-    join metrics.generations as g
-      on g.id = o.generation
-      and g.state <> 'retired'
-    cross join lateral metrics.spans_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as s
-    where coalesce(o.shipped_at, o.started_at) is not null
-  ) as k
-  where t.generation = k.generation
-    and t.service_id = k.service_id
-    and t.days = k.days
-    and t.first_day = k.first_day
-    and t.is_bot = k.is_bot
-    and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
-      + t.start_after_shipping = 0;
+  if cardinality(gone) > 0 then
+    delete from metrics.lead_time_spans as t
+    using (
+      select distinct o.generation, o.service_id, s.days, s.first_day, o.is_bot
+      from unnest(gone) as o
+      join metrics.generations as g
+        on g.id = o.generation
+        and g.state <> 'retired'
+      cross join lateral metrics.spans_of(coalesce(o.shipped_at, o.started_at), g.time_zone) as s
+      where coalesce(o.shipped_at, o.started_at) is not null
+    ) as k
+    where t.generation = k.generation
+      and t.service_id = k.service_id
+      and t.days = k.days
+      and t.first_day = k.first_day
+      and t.is_bot = k.is_bot
+      and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
+        + t.start_after_shipping = 0;
+  end if;
 end
 $$;
 revoke execute on function metrics.count_changes(metrics.changes[], metrics.changes[]) from public;
