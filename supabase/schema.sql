@@ -2016,36 +2016,38 @@ comment on column metrics.rule_checks.updated_at is 'When this row last changed 
 comment on column metrics.rule_checks.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.rule_checks is 'One rule''s outcome for a commit, pull request or run each. Clocks compare by time.';
 
--- table metrics.rule_weeks
-create table metrics.rule_weeks (
+-- table metrics.rule_spans
+create table metrics.rule_spans (
   generation integer not null,
   reference_id bigint not null,
-  week date not null,
+  days smallint not null,
+  first_day date not null,
   compliant integer not null,
   violation integer not null,
   warning integer not null
 ) with (fillfactor=80);
-alter table metrics.rule_weeks add constraint rule_weeks_pkey PRIMARY KEY (generation, reference_id, week);
-alter table metrics.rule_weeks enable row level security;
-create policy members_read on metrics.rule_weeks
+alter table metrics.rule_spans add constraint rule_spans_pkey PRIMARY KEY (generation, reference_id, days, first_day);
+alter table metrics.rule_spans enable row level security;
+create policy members_read on metrics.rule_spans
   as permissive
   for select
   to authenticated
   using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (generation >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
-create policy readers_read on metrics.rule_weeks
+create policy readers_read on metrics.rule_spans
   as permissive
   for select
   to metrics_reader
   using (true);
-grant select on table metrics.rule_weeks to authenticated;
-grant select on table metrics.rule_weeks to metrics_reader;
-comment on column metrics.rule_weeks.compliant is 'Checks that found the rule kept.';
-comment on column metrics.rule_weeks.generation is 'Generation in whose time zone the week is cut.';
-comment on column metrics.rule_weeks.reference_id is 'Repository reference.';
-comment on column metrics.rule_weeks.violation is 'Checks that found it broken.';
-comment on column metrics.rule_weeks.warning is 'Checks that warned.';
-comment on column metrics.rule_weeks.week is 'Monday of the week in which they were made.';
-comment on table metrics.rule_weeks is 'Checks of rules by ISO week. A row that counts nothing is not there.';
+grant select on table metrics.rule_spans to authenticated;
+grant select on table metrics.rule_spans to metrics_reader;
+comment on column metrics.rule_spans.compliant is 'Checks that found the rule kept.';
+comment on column metrics.rule_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.rule_spans.first_day is 'The first of them: Monday, or the day in which they were made.';
+comment on column metrics.rule_spans.generation is 'Generation in whose time zone weeks and days are cut.';
+comment on column metrics.rule_spans.reference_id is 'Repository reference.';
+comment on column metrics.rule_spans.violation is 'Checks that found it broken.';
+comment on column metrics.rule_spans.warning is 'Checks that warned.';
+comment on table metrics.rule_spans is 'Checks of rules by ISO week and by day. A row that counts nothing is not there.';
 
 -- table metrics.service_deployments
 create table metrics.service_deployments (
@@ -2458,38 +2460,40 @@ comment on column metrics.test_runs.updated_at is 'When this row last changed he
 comment on column metrics.test_runs.url is 'Link to the provider. Merge: latest.';
 comment on table metrics.test_runs is 'One suite''s result for a commit each. Clocks compare by time.';
 
--- table metrics.test_weeks
-create table metrics.test_weeks (
+-- table metrics.test_spans
+create table metrics.test_spans (
   generation integer not null,
   reference_id bigint not null,
-  week date not null,
+  days smallint not null,
+  first_day date not null,
   runs integer not null,
   passed bigint not null,
   failed bigint not null,
   skipped bigint not null
 ) with (fillfactor=80);
-alter table metrics.test_weeks add constraint test_weeks_pkey PRIMARY KEY (generation, reference_id, week);
-alter table metrics.test_weeks enable row level security;
-create policy members_read on metrics.test_weeks
+alter table metrics.test_spans add constraint test_spans_pkey PRIMARY KEY (generation, reference_id, days, first_day);
+alter table metrics.test_spans enable row level security;
+create policy members_read on metrics.test_spans
   as permissive
   for select
   to authenticated
   using (((ctid >= ( SELECT metrics.first_readable_row() AS first_readable_row)) AND (generation >= ( SELECT metrics.first_readable_id() AS first_readable_id)) AND (reference_id IN ( SELECT metrics.readable_references() AS readable_references))));
-create policy readers_read on metrics.test_weeks
+create policy readers_read on metrics.test_spans
   as permissive
   for select
   to metrics_reader
   using (true);
-grant select on table metrics.test_weeks to authenticated;
-grant select on table metrics.test_weeks to metrics_reader;
-comment on column metrics.test_weeks.failed is 'Tests that failed, those among them whose machinery did.';
-comment on column metrics.test_weeks.generation is 'Generation in whose time zone the week is cut.';
-comment on column metrics.test_weeks.passed is 'Tests that passed.';
-comment on column metrics.test_weeks.reference_id is 'Repository reference.';
-comment on column metrics.test_weeks.runs is 'Test runs.';
-comment on column metrics.test_weeks.skipped is 'Tests that were skipped.';
-comment on column metrics.test_weeks.week is 'Monday of the week in which they started.';
-comment on table metrics.test_weeks is 'Test runs by ISO week, and what became of their tests. A row that counts nothing is not there.';
+grant select on table metrics.test_spans to authenticated;
+grant select on table metrics.test_spans to metrics_reader;
+comment on column metrics.test_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.test_spans.failed is 'Tests that failed, those among them whose machinery did.';
+comment on column metrics.test_spans.first_day is 'The first of them: Monday, or the day in which they started.';
+comment on column metrics.test_spans.generation is 'Generation in whose time zone weeks and days are cut.';
+comment on column metrics.test_spans.passed is 'Tests that passed.';
+comment on column metrics.test_spans.reference_id is 'Repository reference.';
+comment on column metrics.test_spans.runs is 'Test runs.';
+comment on column metrics.test_spans.skipped is 'Tests that were skipped.';
+comment on table metrics.test_spans is 'Test runs by ISO week and by day, and what became of their tests. A row that counts nothing is not there.';
 
 -- table metrics.tests
 create table metrics.tests (
@@ -4363,13 +4367,14 @@ CREATE OR REPLACE FUNCTION metrics.count_checks(counted metrics.counted_check[])
  SET enable_seqscan TO 'off'
 AS $function$
 begin
-  insert into metrics.rule_weeks as t (generation, reference_id, week, compliant, violation, warning)
+  insert into metrics.rule_spans as t (generation, reference_id, days, first_day, compliant, violation, warning)
   select *
   from (
     select
       g.id,
       c.reference_id,
-      metrics.week_of(c.at, g.time_zone),
+      w.days,
+      w.first_day,
       coalesce(sum(c.times) filter (where c.status = 'compliant'), 0),
       coalesce(sum(c.times) filter (where c.status = 'violation'), 0),
       coalesce(sum(c.times) filter (where c.status = 'warning'), 0)
@@ -4377,26 +4382,30 @@ begin
     join metrics.generations as g
       on g.state = 'current'
       or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
-    group by 1, 2, 3
-  ) as n (generation, reference_id, week, compliant, violation, warning)
+    cross join lateral metrics.spans_of(c.at, g.time_zone) as w
+    where w.days <= 7
+    group by 1, 2, 3, 4
+  ) as n (generation, reference_id, days, first_day, compliant, violation, warning)
   where (n.compliant, n.violation, n.warning) <> (0, 0, 0)
-  order by n.generation, n.reference_id, n.week
-  on conflict on constraint rule_weeks_pkey do update set
+  order by n.generation, n.reference_id, n.days, n.first_day
+  on conflict on constraint rule_spans_pkey do update set
     compliant = t.compliant + excluded.compliant,
     violation = t.violation + excluded.violation,
     warning = t.warning + excluded.warning;
 
   if exists (select from unnest(counted) as c where c.times < 0) then
-    delete from metrics.rule_weeks as t
+    delete from metrics.rule_spans as t
     using (
-      select distinct g.id, c.reference_id, metrics.week_of(c.at, g.time_zone) as week
+      select distinct g.id, c.reference_id, w.days, w.first_day
       from unnest(counted) as c
       cross join metrics.generations as g
+      cross join lateral metrics.spans_of(c.at, g.time_zone) as w
       where c.times < 0
     ) as k
     where t.generation = k.id
       and t.reference_id = k.reference_id
-      and t.week = k.week
+      and t.days = k.days
+      and t.first_day = k.first_day
       and (t.compliant, t.violation, t.warning) = (0, 0, 0);
   end if;
 end
@@ -5592,11 +5601,12 @@ CREATE OR REPLACE FUNCTION metrics.count_reports(generation integer, reference b
 AS $function$
 #variable_conflict use_column
 begin
-  insert into metrics.test_weeks as t (generation, reference_id, week, runs, passed, failed, skipped)
+  insert into metrics.test_spans as t (generation, reference_id, days, first_day, runs, passed, failed, skipped)
   select
     g.id,
     f.reference_id,
-    metrics.week_of(f.started_at, g.time_zone) as week,
+    w.days,
+    w.first_day,
     count(*),
     sum(coalesce(f.passed_count, 0)),
     sum(coalesce(f.failed_count, 0) + coalesce(f.error_count, 0)),
@@ -5606,19 +5616,22 @@ begin
     on f.reference_id = count_reports.reference
     and f.started_at > count_reports.after
     and f.started_at <= count_reports.up_to
+  cross join lateral metrics.spans_of(f.started_at, g.time_zone) as w
   where g.id = count_reports.generation
-  group by g.id, f.reference_id, 3
-  on conflict on constraint test_weeks_pkey do update set
+    and w.days <= 7
+  group by g.id, f.reference_id, w.days, w.first_day
+  on conflict on constraint test_spans_pkey do update set
     runs = t.runs + excluded.runs,
     passed = t.passed + excluded.passed,
     failed = t.failed + excluded.failed,
     skipped = t.skipped + excluded.skipped;
 
-  insert into metrics.rule_weeks as t (generation, reference_id, week, compliant, violation, warning)
+  insert into metrics.rule_spans as t (generation, reference_id, days, first_day, compliant, violation, warning)
   select
     g.id,
     f.reference_id,
-    metrics.week_of(f.checked_at, g.time_zone) as week,
+    w.days,
+    w.first_day,
     count(*) filter (where f.status = 'compliant'),
     count(*) filter (where f.status = 'violation'),
     count(*) filter (where f.status = 'warning')
@@ -5628,9 +5641,11 @@ begin
     and f.checked_at > count_reports.after
     and f.checked_at <= count_reports.up_to
     and f.status is not null
+  cross join lateral metrics.spans_of(f.checked_at, g.time_zone) as w
   where g.id = count_reports.generation
-  group by g.id, f.reference_id, 3
-  on conflict on constraint rule_weeks_pkey do update set
+    and w.days <= 7
+  group by g.id, f.reference_id, w.days, w.first_day
+  on conflict on constraint rule_spans_pkey do update set
     compliant = t.compliant + excluded.compliant,
     violation = t.violation + excluded.violation,
     warning = t.warning + excluded.warning;
@@ -5959,13 +5974,14 @@ CREATE OR REPLACE FUNCTION metrics.count_test_runs(counted metrics.counted_test_
  SET enable_seqscan TO 'off'
 AS $function$
 begin
-  insert into metrics.test_weeks as t (generation, reference_id, week, runs, passed, failed, skipped)
+  insert into metrics.test_spans as t (generation, reference_id, days, first_day, runs, passed, failed, skipped)
   select *
   from (
     select
       g.id,
       c.reference_id,
-      metrics.week_of(c.at, g.time_zone),
+      w.days,
+      w.first_day,
       sum(c.times),
       sum(c.times * c.passed),
       sum(c.times * c.failed),
@@ -5974,27 +5990,31 @@ begin
     join metrics.generations as g
       on g.state = 'current'
       or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
-    group by 1, 2, 3
-  ) as n (generation, reference_id, week, runs, passed, failed, skipped)
+    cross join lateral metrics.spans_of(c.at, g.time_zone) as w
+    where w.days <= 7
+    group by 1, 2, 3, 4
+  ) as n (generation, reference_id, days, first_day, runs, passed, failed, skipped)
   where (n.runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0)
-  order by n.generation, n.reference_id, n.week
-  on conflict on constraint test_weeks_pkey do update set
+  order by n.generation, n.reference_id, n.days, n.first_day
+  on conflict on constraint test_spans_pkey do update set
     runs = t.runs + excluded.runs,
     passed = t.passed + excluded.passed,
     failed = t.failed + excluded.failed,
     skipped = t.skipped + excluded.skipped;
 
   if exists (select from unnest(counted) as c where c.times < 0) then
-    delete from metrics.test_weeks as t
+    delete from metrics.test_spans as t
     using (
-      select distinct g.id, c.reference_id, metrics.week_of(c.at, g.time_zone) as week
+      select distinct g.id, c.reference_id, w.days, w.first_day
       from unnest(counted) as c
       cross join metrics.generations as g
+      cross join lateral metrics.spans_of(c.at, g.time_zone) as w
       where c.times < 0
     ) as k
     where t.generation = k.id
       and t.reference_id = k.reference_id
-      and t.week = k.week
+      and t.days = k.days
+      and t.first_day = k.first_day
       and (t.runs, t.passed, t.failed, t.skipped) = (0, 0, 0, 0);
   end if;
 end
@@ -11831,7 +11851,7 @@ begin
   end loop;
 
   -- What was counted of facts that were dropped before, or in a generation that nobody reads any more.
-  foreach fact_table in array array['pipeline_spans', 'job_weeks', 'pull_request_spans', 'test_weeks', 'rule_weeks'] loop
+  foreach fact_table in array array['pipeline_spans', 'job_weeks', 'pull_request_spans', 'test_spans', 'rule_spans'] loop
     exit when erased >= step;
     execute format(
       'delete from metrics.%1$I where ctid in (
@@ -18632,7 +18652,7 @@ AS $function$
 declare
   asked metrics.period;
   grouped text;
-  by_week boolean;
+  by_span boolean;
   references_read bigint[];
   names text[];
   is_unknown boolean;
@@ -18640,28 +18660,45 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, bucket, page_after, page_size);
   grouped := metrics.checked_word('by', by, array['nothing', 'repository', 'category', 'rule']);
-  -- Weeks are counted of all rules together.
-  by_week := grouped in ('nothing', 'repository');
+  -- Counted are all rules together.
+  by_span := grouped in ('nothing', 'repository');
   select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}')
   into references_read, names
   from metrics.selected_references(repository, team) as s;
   is_unknown := names = '{}' and num_nonnulls(repository, team) > 0;
 
   return query
-  with weeks as materialized (
-    select w.week, w.bucket_start
-    from metrics.nearest_weeks_of(asked) as w
-    where by_week
-      and w.is_counted
+  with spans as materialized (
+    select w.bucket_start, w.days, w.first_day, w.times
+    from metrics.counted_spans_of(asked, 7) as w
+    where by_span
   ),
-  stretches as materialized (
-    select d.bucket_start, d.starts_at, d.ends_at, d.times
-    from metrics.days_off_weeks_of(asked) as d
-    where by_week
-    union all
-    select s.bucket_start, s.starts_at, s.ends_at, 1
-    from metrics.stretches_of(asked) as s
-    where not by_week
+  reads as materialized (
+    select w.days, array_agg(distinct w.first_day) as first_days
+    from spans as w
+    group by w.days
+  ),
+  counts as materialized (
+    select
+      case when grouped = 'nothing' then '' else r.label end as name,
+      c.days,
+      c.first_day,
+      sum(c.compliant) as compliant,
+      sum(c.violation) as violation,
+      sum(c.warning) as warning
+    from reads as s
+    cross join lateral (
+      select k.reference_id, k.days, k.first_day, k.compliant, k.violation, k.warning
+      from metrics.rule_spans as k
+      where k.generation = asked.generation
+        and k.reference_id = any(references_read)
+        and k.days = s.days
+        and k.first_day = any(s.first_days)
+      offset 0
+    ) as c
+    join unnest(references_read, names) as r (reference_id, label)
+      on r.reference_id = c.reference_id
+    group by 1, c.days, c.first_day
   ),
   counted as materialized (
     select
@@ -18672,53 +18709,32 @@ begin
       sum(f.warning)::bigint as warning,
       sum(f.compliant + f.violation + f.warning)::bigint as checks
     from (
-      select
-        case when grouped = 'nothing' then '' else r.label end as name,
-        w.bucket_start,
-        sum(c.compliant) as compliant,
-        sum(c.violation) as violation,
-        sum(c.warning) as warning
-      from unnest(references_read, names) as r (reference_id, label)
-      cross join lateral (
-        select k.week, k.compliant, k.violation, k.warning
-        from metrics.rule_weeks as k
-        where by_week
-          and k.generation = asked.generation
-          and k.reference_id = r.reference_id
-          and k.week > asked.since - 7
-          and k.week < asked.until
-        offset 0
-      ) as c
-      join weeks as w
-        on w.week = c.week
-      group by 1, 2
+      select c.name, w.bucket_start, sum(w.times * c.compliant), sum(w.times * c.violation), sum(w.times * c.warning)
+      from spans as w
+      join counts as c
+        on c.days = w.days
+        and c.first_day = w.first_day
+      group by c.name, w.bucket_start
       union all
       select
-        case grouped
-          when 'nothing' then ''
-          when 'repository' then r.label
-          when 'category' then coalesce(c.category, '')
-          else coalesce(c.rule, '')
-        end,
+        case grouped when 'category' then coalesce(c.category, '') else coalesce(c.rule, '') end,
         s.bucket_start,
-        sum(s.times) filter (where c.status = 'compliant'),
-        sum(s.times) filter (where c.status = 'violation'),
-        sum(s.times) filter (where c.status = 'warning')
-      from stretches as s
-      cross join unnest(references_read, names) as r (reference_id, label)
+        count(*) filter (where c.status = 'compliant'),
+        count(*) filter (where c.status = 'violation'),
+        count(*) filter (where c.status = 'warning')
+      from metrics.stretches_of(asked) as s
+      cross join unnest(references_read) as r (reference_id)
       cross join lateral (
         select k.rule, k.category, k.status
         from metrics.rule_checks as k
-        where k.reference_id = r.reference_id
+        where not by_span
+          and k.reference_id = r.reference_id
           and k.checked_at >= s.starts_at
           and k.checked_at < s.ends_at
         offset 0
       ) as c
       group by 1, 2
-    ) as n (name, bucket_start, compliant, violation, warning)
-    cross join lateral (
-      select n.name, n.bucket_start, coalesce(n.compliant, 0) as compliant, coalesce(n.violation, 0) as violation, coalesce(n.warning, 0) as warning
-    ) as f
+    ) as f (name, bucket_start, compliant, violation, warning)
     group by f.name, f.bucket_start
   )
   select
@@ -20765,45 +20781,39 @@ AS $function$
 declare
   counts metrics.test_counts;
 begin
-  select
-    coalesce(sum(n.times * n.runs), 0),
-    coalesce(sum(n.times * n.passed), 0),
-    coalesce(sum(n.times * n.failed), 0),
-    coalesce(sum(n.times * n.skipped), 0)
-  into counts
-  from (
-    select 1 as times, t.runs, t.passed, t.failed, t.skipped
-    from unnest(tests_of.reference_ids) as r (reference_id)
+  with spans as materialized (
+    select w.days, w.first_day, w.times
+    from metrics.counted_spans_of(asked, 7) as w
+  ),
+  reads as materialized (
+    select w.days, array_agg(w.first_day) as first_days
+    from spans as w
+    group by w.days
+  ),
+  counted as materialized (
+    select k.days, k.first_day, sum(k.runs) as runs, sum(k.passed) as passed, sum(k.failed) as failed, sum(k.skipped) as skipped
+    from reads as s
     cross join lateral (
-      select *
-      from metrics.test_weeks as k
-      where k.generation = asked.generation
-        and k.reference_id = r.reference_id
-        and k.week > asked.since - 7
-        and k.week < asked.until
+      select t.days, t.first_day, t.runs, t.passed, t.failed, t.skipped
+      from metrics.test_spans as t
+      where t.generation = asked.generation
+        and t.reference_id = any(tests_of.reference_ids)
+        and t.days = s.days
+        and t.first_day = any(s.first_days)
       offset 0
-    ) as t
-    where t.week in (
-      select w.week
-      from metrics.nearest_weeks_of(asked) as w
-      where w.is_counted
-    )
-    union all
-    select d.times, t.runs, t.passed, t.failed, t.skipped
-    from metrics.days_off_weeks_of(asked) as d
-    cross join unnest(tests_of.reference_ids) as r (reference_id)
-    cross join lateral (
-      select
-        count(*) as runs,
-        sum(coalesce(k.passed_count, 0)) as passed,
-        sum(coalesce(k.failed_count, 0) + coalesce(k.error_count, 0)) as failed,
-        sum(coalesce(k.skipped_count, 0)) as skipped
-      from metrics.test_runs as k
-      where k.reference_id = r.reference_id
-        and k.started_at >= d.starts_at
-        and k.started_at < d.ends_at
-    ) as t
-  ) as n;
+    ) as k
+    group by k.days, k.first_day
+  )
+  select
+    coalesce(sum(w.times * c.runs), 0),
+    coalesce(sum(w.times * c.passed), 0),
+    coalesce(sum(w.times * c.failed), 0),
+    coalesce(sum(w.times * c.skipped), 0)
+  into counts
+  from spans as w
+  join counted as c
+    on c.days = w.days
+    and c.first_day = w.first_day;
   return counts;
 end
 $function$;

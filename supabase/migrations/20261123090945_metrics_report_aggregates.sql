@@ -1,47 +1,51 @@
--- What pipelines reported of tests and rules, counted by ISO week as it arrives, so that a first screen needs no look at each report.
+-- What pipelines reported of tests and rules, counted by ISO week and by day as it arrives, so that a first screen needs no look at each report.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';
 
-create table if not exists metrics.test_weeks (
+create table if not exists metrics.test_spans (
   generation integer not null,
   reference_id bigint not null,
-  week date not null,
+  days smallint not null,
+  first_day date not null,
   runs integer not null,
   passed bigint not null,
   failed bigint not null,
   skipped bigint not null,
-  constraint test_weeks_pkey primary key (generation, reference_id, week)
+  constraint test_spans_pkey primary key (generation, reference_id, days, first_day)
 )
 with (fillfactor = 80);
 
-comment on table metrics.test_weeks is 'Test runs by ISO week, and what became of their tests. A row that counts nothing is not there.';
-comment on column metrics.test_weeks.generation is 'Generation in whose time zone the week is cut.';
-comment on column metrics.test_weeks.reference_id is 'Repository reference.';
-comment on column metrics.test_weeks.week is 'Monday of the week in which they started.';
-comment on column metrics.test_weeks.runs is 'Test runs.';
-comment on column metrics.test_weeks.passed is 'Tests that passed.';
-comment on column metrics.test_weeks.failed is 'Tests that failed, those among them whose machinery did.';
-comment on column metrics.test_weeks.skipped is 'Tests that were skipped.';
+comment on table metrics.test_spans is 'Test runs by ISO week and by day, and what became of their tests. A row that counts nothing is not there.';
+comment on column metrics.test_spans.generation is 'Generation in whose time zone weeks and days are cut.';
+comment on column metrics.test_spans.reference_id is 'Repository reference.';
+comment on column metrics.test_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.test_spans.first_day is 'The first of them: Monday, or the day in which they started.';
+comment on column metrics.test_spans.runs is 'Test runs.';
+comment on column metrics.test_spans.passed is 'Tests that passed.';
+comment on column metrics.test_spans.failed is 'Tests that failed, those among them whose machinery did.';
+comment on column metrics.test_spans.skipped is 'Tests that were skipped.';
 
-create table if not exists metrics.rule_weeks (
+create table if not exists metrics.rule_spans (
   generation integer not null,
   reference_id bigint not null,
-  week date not null,
+  days smallint not null,
+  first_day date not null,
   compliant integer not null,
   violation integer not null,
   warning integer not null,
-  constraint rule_weeks_pkey primary key (generation, reference_id, week)
+  constraint rule_spans_pkey primary key (generation, reference_id, days, first_day)
 )
 with (fillfactor = 80);
 
-comment on table metrics.rule_weeks is 'Checks of rules by ISO week. A row that counts nothing is not there.';
-comment on column metrics.rule_weeks.generation is 'Generation in whose time zone the week is cut.';
-comment on column metrics.rule_weeks.reference_id is 'Repository reference.';
-comment on column metrics.rule_weeks.week is 'Monday of the week in which they were made.';
-comment on column metrics.rule_weeks.compliant is 'Checks that found the rule kept.';
-comment on column metrics.rule_weeks.violation is 'Checks that found it broken.';
-comment on column metrics.rule_weeks.warning is 'Checks that warned.';
+comment on table metrics.rule_spans is 'Checks of rules by ISO week and by day. A row that counts nothing is not there.';
+comment on column metrics.rule_spans.generation is 'Generation in whose time zone weeks and days are cut.';
+comment on column metrics.rule_spans.reference_id is 'Repository reference.';
+comment on column metrics.rule_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.rule_spans.first_day is 'The first of them: Monday, or the day in which they were made.';
+comment on column metrics.rule_spans.compliant is 'Checks that found the rule kept.';
+comment on column metrics.rule_spans.violation is 'Checks that found it broken.';
+comment on column metrics.rule_spans.warning is 'Checks that warned.';
 
 -- What one row of facts counts, or no longer counts.
 do $$
@@ -84,13 +88,14 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 begin
-  insert into metrics.test_weeks as t (generation, reference_id, week, runs, passed, failed, skipped)
+  insert into metrics.test_spans as t (generation, reference_id, days, first_day, runs, passed, failed, skipped)
   select *
   from (
     select
       g.id,
       c.reference_id,
-      metrics.week_of(c.at, g.time_zone),
+      w.days,
+      w.first_day,
       sum(c.times),
       sum(c.times * c.passed),
       sum(c.times * c.failed),
@@ -99,27 +104,31 @@ begin
     join metrics.generations as g
       on g.state = 'current'
       or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
-    group by 1, 2, 3
-  ) as n (generation, reference_id, week, runs, passed, failed, skipped)
+    cross join lateral metrics.spans_of(c.at, g.time_zone) as w
+    where w.days <= 7
+    group by 1, 2, 3, 4
+  ) as n (generation, reference_id, days, first_day, runs, passed, failed, skipped)
   where (n.runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0)
-  order by n.generation, n.reference_id, n.week
-  on conflict on constraint test_weeks_pkey do update set
+  order by n.generation, n.reference_id, n.days, n.first_day
+  on conflict on constraint test_spans_pkey do update set
     runs = t.runs + excluded.runs,
     passed = t.passed + excluded.passed,
     failed = t.failed + excluded.failed,
     skipped = t.skipped + excluded.skipped;
 
   if exists (select from unnest(counted) as c where c.times < 0) then
-    delete from metrics.test_weeks as t
+    delete from metrics.test_spans as t
     using (
-      select distinct g.id, c.reference_id, metrics.week_of(c.at, g.time_zone) as week
+      select distinct g.id, c.reference_id, w.days, w.first_day
       from unnest(counted) as c
       cross join metrics.generations as g
+      cross join lateral metrics.spans_of(c.at, g.time_zone) as w
       where c.times < 0
     ) as k
     where t.generation = k.id
       and t.reference_id = k.reference_id
-      and t.week = k.week
+      and t.days = k.days
+      and t.first_day = k.first_day
       and (t.runs, t.passed, t.failed, t.skipped) = (0, 0, 0, 0);
   end if;
 end
@@ -137,13 +146,14 @@ set search_path = ''
 set enable_seqscan = off
 as $$
 begin
-  insert into metrics.rule_weeks as t (generation, reference_id, week, compliant, violation, warning)
+  insert into metrics.rule_spans as t (generation, reference_id, days, first_day, compliant, violation, warning)
   select *
   from (
     select
       g.id,
       c.reference_id,
-      metrics.week_of(c.at, g.time_zone),
+      w.days,
+      w.first_day,
       coalesce(sum(c.times) filter (where c.status = 'compliant'), 0),
       coalesce(sum(c.times) filter (where c.status = 'violation'), 0),
       coalesce(sum(c.times) filter (where c.status = 'warning'), 0)
@@ -151,26 +161,30 @@ begin
     join metrics.generations as g
       on g.state = 'current'
       or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
-    group by 1, 2, 3
-  ) as n (generation, reference_id, week, compliant, violation, warning)
+    cross join lateral metrics.spans_of(c.at, g.time_zone) as w
+    where w.days <= 7
+    group by 1, 2, 3, 4
+  ) as n (generation, reference_id, days, first_day, compliant, violation, warning)
   where (n.compliant, n.violation, n.warning) <> (0, 0, 0)
-  order by n.generation, n.reference_id, n.week
-  on conflict on constraint rule_weeks_pkey do update set
+  order by n.generation, n.reference_id, n.days, n.first_day
+  on conflict on constraint rule_spans_pkey do update set
     compliant = t.compliant + excluded.compliant,
     violation = t.violation + excluded.violation,
     warning = t.warning + excluded.warning;
 
   if exists (select from unnest(counted) as c where c.times < 0) then
-    delete from metrics.rule_weeks as t
+    delete from metrics.rule_spans as t
     using (
-      select distinct g.id, c.reference_id, metrics.week_of(c.at, g.time_zone) as week
+      select distinct g.id, c.reference_id, w.days, w.first_day
       from unnest(counted) as c
       cross join metrics.generations as g
+      cross join lateral metrics.spans_of(c.at, g.time_zone) as w
       where c.times < 0
     ) as k
     where t.generation = k.id
       and t.reference_id = k.reference_id
-      and t.week = k.week
+      and t.days = k.days
+      and t.first_day = k.first_day
       and (t.compliant, t.violation, t.warning) = (0, 0, 0);
   end if;
 end
@@ -293,11 +307,12 @@ set enable_seqscan = off
 as $$
 #variable_conflict use_column
 begin
-  insert into metrics.test_weeks as t (generation, reference_id, week, runs, passed, failed, skipped)
+  insert into metrics.test_spans as t (generation, reference_id, days, first_day, runs, passed, failed, skipped)
   select
     g.id,
     f.reference_id,
-    metrics.week_of(f.started_at, g.time_zone) as week,
+    w.days,
+    w.first_day,
     count(*),
     sum(coalesce(f.passed_count, 0)),
     sum(coalesce(f.failed_count, 0) + coalesce(f.error_count, 0)),
@@ -307,19 +322,22 @@ begin
     on f.reference_id = count_reports.reference
     and f.started_at > count_reports.after
     and f.started_at <= count_reports.up_to
+  cross join lateral metrics.spans_of(f.started_at, g.time_zone) as w
   where g.id = count_reports.generation
-  group by g.id, f.reference_id, 3
-  on conflict on constraint test_weeks_pkey do update set
+    and w.days <= 7
+  group by g.id, f.reference_id, w.days, w.first_day
+  on conflict on constraint test_spans_pkey do update set
     runs = t.runs + excluded.runs,
     passed = t.passed + excluded.passed,
     failed = t.failed + excluded.failed,
     skipped = t.skipped + excluded.skipped;
 
-  insert into metrics.rule_weeks as t (generation, reference_id, week, compliant, violation, warning)
+  insert into metrics.rule_spans as t (generation, reference_id, days, first_day, compliant, violation, warning)
   select
     g.id,
     f.reference_id,
-    metrics.week_of(f.checked_at, g.time_zone) as week,
+    w.days,
+    w.first_day,
     count(*) filter (where f.status = 'compliant'),
     count(*) filter (where f.status = 'violation'),
     count(*) filter (where f.status = 'warning')
@@ -329,9 +347,11 @@ begin
     and f.checked_at > count_reports.after
     and f.checked_at <= count_reports.up_to
     and f.status is not null
+  cross join lateral metrics.spans_of(f.checked_at, g.time_zone) as w
   where g.id = count_reports.generation
-  group by g.id, f.reference_id, 3
-  on conflict on constraint rule_weeks_pkey do update set
+    and w.days <= 7
+  group by g.id, f.reference_id, w.days, w.first_day
+  on conflict on constraint rule_spans_pkey do update set
     compliant = t.compliant + excluded.compliant,
     violation = t.violation + excluded.violation,
     warning = t.warning + excluded.warning;

@@ -129,7 +129,7 @@ begin
   end loop;
 
   -- What was counted of facts that were dropped before, or in a generation that nobody reads any more.
-  foreach fact_table in array array['pipeline_spans', 'job_weeks', 'pull_request_spans', 'test_weeks', 'rule_weeks'] loop
+  foreach fact_table in array array['pipeline_spans', 'job_weeks', 'pull_request_spans', 'test_spans', 'rule_spans'] loop
     exit when erased >= step;
     execute format(
       'delete from metrics.%1$I where ctid in (

@@ -1,5 +1,5 @@
 -- What pipelines reported, as numbers: tests and how flaky they are, rules, and whatever was measured.
--- Percentiles are exact, from the facts; how rules are kept is counted by week, as are the tests of a first screen.
+-- Percentiles are exact, from the facts; how rules are kept is counted by week and by day, as are the tests of a first screen.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';
@@ -172,45 +172,39 @@ as $$
 declare
   counts metrics.test_counts;
 begin
-  select
-    coalesce(sum(n.times * n.runs), 0),
-    coalesce(sum(n.times * n.passed), 0),
-    coalesce(sum(n.times * n.failed), 0),
-    coalesce(sum(n.times * n.skipped), 0)
-  into counts
-  from (
-    select 1 as times, t.runs, t.passed, t.failed, t.skipped
-    from unnest(tests_of.reference_ids) as r (reference_id)
+  with spans as materialized (
+    select w.days, w.first_day, w.times
+    from metrics.counted_spans_of(asked, 7) as w
+  ),
+  reads as materialized (
+    select w.days, array_agg(w.first_day) as first_days
+    from spans as w
+    group by w.days
+  ),
+  counted as materialized (
+    select k.days, k.first_day, sum(k.runs) as runs, sum(k.passed) as passed, sum(k.failed) as failed, sum(k.skipped) as skipped
+    from reads as s
     cross join lateral (
-      select *
-      from metrics.test_weeks as k
-      where k.generation = asked.generation
-        and k.reference_id = r.reference_id
-        and k.week > asked.since - 7
-        and k.week < asked.until
+      select t.days, t.first_day, t.runs, t.passed, t.failed, t.skipped
+      from metrics.test_spans as t
+      where t.generation = asked.generation
+        and t.reference_id = any(tests_of.reference_ids)
+        and t.days = s.days
+        and t.first_day = any(s.first_days)
       offset 0
-    ) as t
-    where t.week in (
-      select w.week
-      from metrics.nearest_weeks_of(asked) as w
-      where w.is_counted
-    )
-    union all
-    select d.times, t.runs, t.passed, t.failed, t.skipped
-    from metrics.days_off_weeks_of(asked) as d
-    cross join unnest(tests_of.reference_ids) as r (reference_id)
-    cross join lateral (
-      select
-        count(*) as runs,
-        sum(coalesce(k.passed_count, 0)) as passed,
-        sum(coalesce(k.failed_count, 0) + coalesce(k.error_count, 0)) as failed,
-        sum(coalesce(k.skipped_count, 0)) as skipped
-      from metrics.test_runs as k
-      where k.reference_id = r.reference_id
-        and k.started_at >= d.starts_at
-        and k.started_at < d.ends_at
-    ) as t
-  ) as n;
+    ) as k
+    group by k.days, k.first_day
+  )
+  select
+    coalesce(sum(w.times * c.runs), 0),
+    coalesce(sum(w.times * c.passed), 0),
+    coalesce(sum(w.times * c.failed), 0),
+    coalesce(sum(w.times * c.skipped), 0)
+  into counts
+  from spans as w
+  join counted as c
+    on c.days = w.days
+    and c.first_day = w.first_day;
   return counts;
 end
 $$;
@@ -744,7 +738,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- Planned once: checks and weeks are looked up by an index, for each repository, whatever is asked for and however much the caller may read.
+-- Planned once: checks and counts are looked up by an index, for each repository, whatever is asked for and however much the caller may read.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_tidscan = off
@@ -757,7 +751,7 @@ as $$
 declare
   asked metrics.period;
   grouped text;
-  by_week boolean;
+  by_span boolean;
   references_read bigint[];
   names text[];
   is_unknown boolean;
@@ -765,28 +759,45 @@ begin
   perform metrics.require_reader();
   asked := metrics.period_of(since, until, bucket, page_after, page_size);
   grouped := metrics.checked_word('by', by, array['nothing', 'repository', 'category', 'rule']);
-  -- Weeks are counted of all rules together.
-  by_week := grouped in ('nothing', 'repository');
+  -- Counted are all rules together.
+  by_span := grouped in ('nothing', 'repository');
   select coalesce(array_agg(s.reference_id), '{}'), coalesce(array_agg(s.label), '{}')
   into references_read, names
   from metrics.selected_references(repository, team) as s;
   is_unknown := names = '{}' and num_nonnulls(repository, team) > 0;
 
   return query
-  with weeks as materialized (
-    select w.week, w.bucket_start
-    from metrics.nearest_weeks_of(asked) as w
-    where by_week
-      and w.is_counted
+  with spans as materialized (
+    select w.bucket_start, w.days, w.first_day, w.times
+    from metrics.counted_spans_of(asked, 7) as w
+    where by_span
   ),
-  stretches as materialized (
-    select d.bucket_start, d.starts_at, d.ends_at, d.times
-    from metrics.days_off_weeks_of(asked) as d
-    where by_week
-    union all
-    select s.bucket_start, s.starts_at, s.ends_at, 1
-    from metrics.stretches_of(asked) as s
-    where not by_week
+  reads as materialized (
+    select w.days, array_agg(distinct w.first_day) as first_days
+    from spans as w
+    group by w.days
+  ),
+  counts as materialized (
+    select
+      case when grouped = 'nothing' then '' else r.label end as name,
+      c.days,
+      c.first_day,
+      sum(c.compliant) as compliant,
+      sum(c.violation) as violation,
+      sum(c.warning) as warning
+    from reads as s
+    cross join lateral (
+      select k.reference_id, k.days, k.first_day, k.compliant, k.violation, k.warning
+      from metrics.rule_spans as k
+      where k.generation = asked.generation
+        and k.reference_id = any(references_read)
+        and k.days = s.days
+        and k.first_day = any(s.first_days)
+      offset 0
+    ) as c
+    join unnest(references_read, names) as r (reference_id, label)
+      on r.reference_id = c.reference_id
+    group by 1, c.days, c.first_day
   ),
   counted as materialized (
     select
@@ -797,53 +808,32 @@ begin
       sum(f.warning)::bigint as warning,
       sum(f.compliant + f.violation + f.warning)::bigint as checks
     from (
-      select
-        case when grouped = 'nothing' then '' else r.label end as name,
-        w.bucket_start,
-        sum(c.compliant) as compliant,
-        sum(c.violation) as violation,
-        sum(c.warning) as warning
-      from unnest(references_read, names) as r (reference_id, label)
-      cross join lateral (
-        select k.week, k.compliant, k.violation, k.warning
-        from metrics.rule_weeks as k
-        where by_week
-          and k.generation = asked.generation
-          and k.reference_id = r.reference_id
-          and k.week > asked.since - 7
-          and k.week < asked.until
-        offset 0
-      ) as c
-      join weeks as w
-        on w.week = c.week
-      group by 1, 2
+      select c.name, w.bucket_start, sum(w.times * c.compliant), sum(w.times * c.violation), sum(w.times * c.warning)
+      from spans as w
+      join counts as c
+        on c.days = w.days
+        and c.first_day = w.first_day
+      group by c.name, w.bucket_start
       union all
       select
-        case grouped
-          when 'nothing' then ''
-          when 'repository' then r.label
-          when 'category' then coalesce(c.category, '')
-          else coalesce(c.rule, '')
-        end,
+        case grouped when 'category' then coalesce(c.category, '') else coalesce(c.rule, '') end,
         s.bucket_start,
-        sum(s.times) filter (where c.status = 'compliant'),
-        sum(s.times) filter (where c.status = 'violation'),
-        sum(s.times) filter (where c.status = 'warning')
-      from stretches as s
-      cross join unnest(references_read, names) as r (reference_id, label)
+        count(*) filter (where c.status = 'compliant'),
+        count(*) filter (where c.status = 'violation'),
+        count(*) filter (where c.status = 'warning')
+      from metrics.stretches_of(asked) as s
+      cross join unnest(references_read) as r (reference_id)
       cross join lateral (
         select k.rule, k.category, k.status
         from metrics.rule_checks as k
-        where k.reference_id = r.reference_id
+        where not by_span
+          and k.reference_id = r.reference_id
           and k.checked_at >= s.starts_at
           and k.checked_at < s.ends_at
         offset 0
       ) as c
       group by 1, 2
-    ) as n (name, bucket_start, compliant, violation, warning)
-    cross join lateral (
-      select n.name, n.bucket_start, coalesce(n.compliant, 0) as compliant, coalesce(n.violation, 0) as violation, coalesce(n.warning, 0) as warning
-    ) as f
+    ) as f (name, bucket_start, compliant, violation, warning)
     group by f.name, f.bucket_start
   )
   select

@@ -14,7 +14,7 @@ declare
   ];
   -- What is counted from them, by repository reference as well.
   aggregate_tables constant text[] := array[
-    'pipeline_spans', 'job_weeks', 'pull_request_spans', 'test_weeks', 'rule_weeks'
+    'pipeline_spans', 'job_weeks', 'pull_request_spans', 'test_spans', 'rule_spans'
   ];
   -- So are those that were derived from them, or counted.
   derived_tables constant text[] := array[

@@ -39,8 +39,8 @@ const tableClasses: Record<string, { tables: string[]; reads: Record<Person, Rea
       "pipeline_spans",
       "job_weeks",
       "pull_request_spans",
-      "test_weeks",
-      "rule_weeks",
+      "test_spans",
+      "rule_spans",
     ],
     own: "select %i as row from metrics.%s as t join metrics.repository_references as r on r.id = t.reference_id " +
       "where r.reference = $1",

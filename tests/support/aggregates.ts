@@ -8,8 +8,8 @@ const COUNTED = {
   pipeline_spans: { facts: "pipeline_runs", when: "first_day" },
   job_weeks: { facts: "jobs", when: "week" },
   pull_request_spans: { facts: "pull_requests", when: "first_day" },
-  test_weeks: { facts: "test_runs", when: "week" },
-  rule_weeks: { facts: "rule_checks", when: "week" },
+  test_spans: { facts: "test_runs", when: "first_day" },
+  rule_spans: { facts: "rule_checks", when: "first_day" },
 } as const;
 
 /**
