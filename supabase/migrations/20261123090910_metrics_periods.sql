@@ -553,23 +553,34 @@ as $$
 #variable_conflict use_column
 begin
   return query
-  with weeks as (
-    select
-      w.*,
-      f.four_weeks,
-      longest >= 28 and count(*) filter (where w.is_counted) over (partition by w.bucket_start, f.four_weeks) = 4 as is_in_four
+  with weeks as materialized (
+    select w.*, metrics.four_weeks_of(w.week) as four_weeks
     from metrics.nearest_weeks_of(asked) as w
-    cross join lateral (select metrics.four_weeks_of(w.week) as four_weeks) as f
+  ),
+  -- Of four weeks three may do, less the fourth.
+  fours as materialized (
+    select w.bucket_start, w.four_weeks, count(*) = 3 as lacks_one, w.four_weeks + 42 - sum(w.week - w.four_weeks)::integer as lacking
+    from weeks as w
+    where w.is_counted
+      and longest >= 28
+    group by w.bucket_start, w.four_weeks
+    having count(*) >= 3
   )
-  select distinct w.bucket_start, 28::smallint, w.four_weeks, 1
-  from weeks as w
-  where w.is_in_four
+  select f.bucket_start, 28::smallint, f.four_weeks, 1
+  from fours as f
+  union all
+  select f.bucket_start, 7::smallint, f.lacking, -1
+  from fours as f
+  where f.lacks_one
   union all
   select w.bucket_start, d.days::smallint, d.first_day + d.days * i.n, d.times
   from weeks as w
+  left join fours as f
+    on f.bucket_start is not distinct from w.bucket_start
+    and f.four_weeks = w.four_weeks
   cross join lateral (
     values
-      (7, w.week, w.week + 7, case when w.is_counted and not w.is_in_four then 1 end),
+      (7, w.week, w.week + 7, case when w.is_counted and f.four_weeks is null then 1 end),
       (1, w.first_day, w.end_day, case when not w.is_counted then 1 end),
       (1, w.week, w.first_day, case when w.is_counted then -1 end),
       (1, w.end_day, w.week + 7, case when w.is_counted then -1 end)
@@ -580,4 +591,4 @@ end
 $$;
 revoke execute on function metrics.counted_spans_of(metrics.period, integer) from public;
 
-comment on function metrics.counted_spans_of(metrics.period, integer) is 'The weeks and days that make up each bucket of the period, for what is counted by both; and by four weeks, where longest is 28 and not 7. times is 1 for those to add, -1 for the days to take away from a week that is counted whole.';
+comment on function metrics.counted_spans_of(metrics.period, integer) is 'The weeks and days that make up each bucket of the period, for what is counted by both; and by four weeks, where longest is 28 and not 7. times is 1 for those to add, -1 for the weeks and days to take away from what is counted whole.';

@@ -180,7 +180,7 @@ begin
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
   -- Few runs are read one by one, and their percentiles are exact. A branch other than the default one is not counted by weeks.
-  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
+  foreach rows_looked_at in array array[100, 1000, 5000, 1000000] loop
     select count(*) = rows_looked_at, sum(c.runs) > 2000
     into has_more, from_weeks
     from (
@@ -227,10 +227,10 @@ begin
       select labels[k.place] || ' / ' || k.pipeline as name, sum(k.runs) as runs
       from (
         select r.place, n.pipeline, s.times * n.runs as runs
-        from unnest(reference_ids, places) as r (reference_id, place)
-        cross join reads as d
+        from reads as d
         cross join lateral (
           select
+            f.reference_id,
             f.pipeline,
             f.days,
             f.first_day,
@@ -239,12 +239,14 @@ begin
           where f.generation = asked.generation
             and f.only_default_branch = only_default
             and f.only_humans = not wants_bots
-            and f.reference_id = r.reference_id
+            and f.reference_id = any(reference_ids)
             and f.days = d.days
             and f.first_day = any(d.first_days)
             and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
           offset 0
         ) as n
+        join unnest(reference_ids, places) as r (reference_id, place)
+          on r.reference_id = n.reference_id
         join spans as s
           on s.days = n.days
           and s.first_day = n.first_day
@@ -373,20 +375,21 @@ begin
           sum(n.last_success) as last_success,
           sum(n.duration_tally) as duration_tally,
           sum(n.queue_tally) as queue_tally
-        from unnest(reference_ids, places) as r (reference_id, place)
-        cross join reads as d
+        from reads as d
         cross join lateral (
           select *
           from metrics.pipeline_spans as f
           where f.generation = asked.generation
             and f.only_default_branch = only_default
             and f.only_humans = not wants_bots
-            and f.reference_id = r.reference_id
+            and f.reference_id = any(reference_ids)
             and f.days = d.days
             and f.first_day = any(d.first_days)
             and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
           offset 0
         ) as n
+        join unnest(reference_ids, places) as r (reference_id, place)
+          on r.reference_id = n.reference_id
         join spans as s
           on s.days = n.days
           and s.first_day = n.first_day
@@ -701,7 +704,7 @@ declare
   are_many boolean;
   rows_looked_at integer;
 begin
-  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
+  foreach rows_looked_at in array array[100, 1000, 5000, 1000000] loop
     select count(*) = rows_looked_at, sum(c.runs) > 2000
     into has_more, are_many
     from (
