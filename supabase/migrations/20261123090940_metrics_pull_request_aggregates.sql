@@ -9,7 +9,7 @@ create table if not exists metrics.pull_request_spans (
   reference_id bigint not null,
   days smallint not null,
   first_day date not null,
-  is_bot boolean not null,
+  only_bots boolean not null,
   pull_requests integer not null,
   coding numeric not null,
   pickup numeric not null,
@@ -17,17 +17,17 @@ create table if not exists metrics.pull_request_spans (
   merge numeric not null,
   deploy numeric not null,
   total numeric not null,
-  constraint pull_request_spans_pkey primary key (generation, reference_id, days, first_day, is_bot)
+  constraint pull_request_spans_pkey primary key (generation, reference_id, days, first_day, only_bots)
 )
 -- Wide rows that change often: a changed one is to find room beside the old one.
-with (fillfactor = 50);
+with (fillfactor = 70);
 
 comment on table metrics.pull_request_spans is 'Merged pull requests by ISO week, again by four of them and by day, and how long each phase of them took, as tallies of their seconds: see metrics.tally_of. A row that counts nothing is not there.';
 comment on column metrics.pull_request_spans.generation is 'Generation in whose time zone weeks and days are cut.';
 comment on column metrics.pull_request_spans.reference_id is 'Repository reference.';
 comment on column metrics.pull_request_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
 comment on column metrics.pull_request_spans.first_day is 'The first of them: Monday, or the day in which they were merged.';
-comment on column metrics.pull_request_spans.is_bot is 'Whether these are those of bots, or those of humans.';
+comment on column metrics.pull_request_spans.only_bots is 'Whether these are those of bots alone, or all: those of humans are all less those of bots.';
 comment on column metrics.pull_request_spans.pull_requests is 'How many were merged.';
 comment on column metrics.pull_request_spans.coding is 'Tally of the time from the first commit until they were opened.';
 comment on column metrics.pull_request_spans.pickup is 'Tally of the time until the first review.';
@@ -52,16 +52,16 @@ as $$
 begin
   -- In the order of the keys, so that no two callers wait for each other.
   insert into metrics.pull_request_spans as t (
-    generation, reference_id, days, first_day, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+    generation, reference_id, days, first_day, only_bots, pull_requests, coding, pickup, review, merge, deploy, total
   )
-  select n.generation, n.reference_id, n.days, n.first_day, n.is_bot, n.pull_requests, n.coding, n.pickup, n.review, n.merge, 0, n.total
+  select n.generation, n.reference_id, n.days, n.first_day, n.only_bots, n.pull_requests, n.coding, n.pickup, n.review, n.merge, 0, n.total
   from (
     select
       g.id as generation,
       c.reference_id,
       s.days,
       s.first_day,
-      c.author_is_bot is true as is_bot,
+      b.only_bots,
       sum(c.sign) as pull_requests,
       coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.coding_seconds))) filter (where c.coding_seconds is not null), 0) as coding,
       coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.pickup_seconds))) filter (where c.pickup_seconds is not null), 0) as pickup,
@@ -81,11 +81,14 @@ begin
         else g.state = 'current' or (g.state = 'building' and (c.reference_id, c.merged_at) <= (g.counted_reference, g.counted_up_to))
       end
     cross join lateral metrics.spans_of(c.merged_at, g.time_zone) as s
+    join (values (false), (true)) as b (only_bots)
+      on c.author_is_bot
+      or not b.only_bots
     where c.merged_at is not null
     group by 1, 2, 3, 4, 5
   ) as n
   where (n.pull_requests, n.coding, n.pickup, n.review, n.merge, n.total) <> (0, 0, 0, 0, 0, 0)
-  order by n.generation, n.reference_id, n.days, n.first_day, n.is_bot
+  order by n.generation, n.reference_id, n.days, n.first_day, n.only_bots
   on conflict on constraint pull_request_spans_pkey do update set
     pull_requests = t.pull_requests + excluded.pull_requests,
     coding = t.coding + excluded.coding,

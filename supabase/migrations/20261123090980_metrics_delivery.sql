@@ -1084,7 +1084,7 @@ create table if not exists metrics.lead_time_spans (
   service_id bigint not null,
   days smallint not null,
   first_day date not null,
-  is_bot boolean not null,
+  only_bots boolean not null,
   repository_id bigint not null,
   from_commit integer not null,
   from_first_commit integer not null,
@@ -1095,16 +1095,16 @@ create table if not exists metrics.lead_time_spans (
   start_unknown integer not null,
   start_after_shipping integer not null,
   lead_tally numeric not null,
-  constraint lead_time_spans_pkey primary key (generation, service_id, days, first_day, is_bot)
+  constraint lead_time_spans_pkey primary key (generation, service_id, days, first_day, only_bots)
 )
-with (fillfactor = 50);
+with (fillfactor = 70);
 
 comment on table metrics.lead_time_spans is 'Changes of services by ISO week, again by four of them and by day: those that count by their basis, others by why they do not. Equals its recomputation from changes.';
 comment on column metrics.lead_time_spans.generation is 'The generation that it belongs to.';
 comment on column metrics.lead_time_spans.service_id is 'Service.';
 comment on column metrics.lead_time_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
 comment on column metrics.lead_time_spans.first_day is 'The first of them: Monday, or the day in which they were shipped, or, of those that were not, begun.';
-comment on column metrics.lead_time_spans.is_bot is 'Whether by bots or by humans.';
+comment on column metrics.lead_time_spans.only_bots is 'Whether these are those of bots alone, or all: those of humans are all less those of bots.';
 comment on column metrics.lead_time_spans.repository_id is 'Repository of the service.';
 comment on column metrics.lead_time_spans.from_commit is 'Changes that began with their own commit.';
 comment on column metrics.lead_time_spans.from_first_commit is 'Changes that began with the first commit of their pull request.';
@@ -1321,7 +1321,7 @@ set enable_hashjoin = on
 as $$
 begin
   insert into metrics.lead_time_spans as t (
-    generation, service_id, days, first_day, is_bot, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
+    generation, service_id, days, first_day, only_bots, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
     start_unknown, start_after_shipping, lead_tally
   )
   select *
@@ -1331,7 +1331,7 @@ begin
       c.service_id,
       s.days,
       s.first_day,
-      c.is_bot,
+      b.only_bots,
       min(c.repository_id) as repository_id,
       coalesce(sum(u.n) filter (where l.label = 'commit'), 0) as from_commit,
       coalesce(sum(u.n) filter (where l.label = 'first_commit'), 0) as from_first_commit,
@@ -1359,15 +1359,18 @@ begin
       on g.id = c.generation
       and g.state <> 'retired'
     cross join lateral metrics.spans_of(l.at, g.time_zone) as s
+    join (values (false), (true)) as b (only_bots)
+      on c.is_bot
+      or not b.only_bots
     where l.at is not null
       and coalesce(c.exclusion, '') not in ('no_change', 'merge_commit', 'taken_off', 'waiting')
-    group by c.generation, c.service_id, s.days, s.first_day, c.is_bot
+    group by c.generation, c.service_id, s.days, s.first_day, b.only_bots
   ) as a
   where (
     a.from_commit, a.from_first_commit, a.from_pull_request_opened, a.first_deployment, a.rewritten, a.order_unknown, a.start_unknown, a.start_after_shipping,
     a.lead_tally
   ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
-  order by a.generation, a.service_id, a.days, a.first_day, a.is_bot
+  order by a.generation, a.service_id, a.days, a.first_day, a.only_bots
   on conflict on constraint lead_time_spans_pkey do update set
     from_commit = t.from_commit + excluded.from_commit,
     from_first_commit = t.from_first_commit + excluded.from_first_commit,
@@ -1383,7 +1386,7 @@ begin
   if cardinality(gone) > 0 then
     delete from metrics.lead_time_spans as t
     using (
-      select distinct o.generation, o.service_id, s.days, s.first_day, o.is_bot
+      select distinct o.generation, o.service_id, s.days, s.first_day
       from unnest(gone) as o
       join metrics.generations as g
         on g.id = o.generation
@@ -1395,7 +1398,6 @@ begin
       and t.service_id = k.service_id
       and t.days = k.days
       and t.first_day = k.first_day
-      and t.is_bot = k.is_bot
       and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
         + t.start_after_shipping = 0;
   end if;

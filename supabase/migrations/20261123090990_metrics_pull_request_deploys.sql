@@ -14,9 +14,9 @@ set enable_seqscan = off
 as $$
 begin
   insert into metrics.pull_request_spans as t (
-    generation, reference_id, days, first_day, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+    generation, reference_id, days, first_day, only_bots, pull_requests, coding, pickup, review, merge, deploy, total
   )
-  select d.generation, d.reference_id, s.days, s.first_day, d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
+  select d.generation, d.reference_id, s.days, s.first_day, b.only_bots, 0, 0, 0, 0, 0, sum(d.tally), 0
   from (
     select
       c.generation,
@@ -65,6 +65,9 @@ begin
     -- What was counted of a generation that nobody reads any more is deleted as it is.
     and g.state <> 'retired'
   cross join lateral metrics.spans_of(d.merged_at, g.time_zone) as s
+  join (values (false), (true)) as b (only_bots)
+    on d.is_bot
+    or not b.only_bots
   where d.tally is not null
   group by 1, 2, 3, 4, 5
   having sum(d.tally) <> 0

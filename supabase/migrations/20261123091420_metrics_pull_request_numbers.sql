@@ -43,17 +43,16 @@ begin
       from spans as p
       group by p.days
     )
-    select coalesce(sum(p.times * c.pull_requests), 0)
-    from unnest(merged_pull_requests.reference_ids) as r (reference_id)
-    cross join reads as d
+    select coalesce(sum(p.times * c.sign * c.pull_requests), 0)
+    from reads as d
     cross join lateral (
-      select o.days, o.first_day, o.pull_requests
+      select o.days, o.first_day, case when o.only_bots then -1 else 1 end as sign, o.pull_requests
       from metrics.pull_request_spans as o
       where o.generation = asked.generation
-        and o.reference_id = r.reference_id
+        and o.reference_id = any(merged_pull_requests.reference_ids)
         and o.days = d.days
         and o.first_day = any(d.first_days)
-        and (with_bots or not o.is_bot)
+        and not (with_bots and o.only_bots)
       offset 0
     ) as c
     join spans as p
@@ -130,6 +129,7 @@ declare
   first_bucket date;
   last_bucket date;
   is_small boolean;
+  rows_looked_at integer;
   samples metrics.phase_sample[];
 begin
   perform metrics.require_reader();
@@ -153,24 +153,29 @@ begin
 
   -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. Where there are
   -- many, the first weeks within it say so.
-  select sum(c.pull_requests) <= 2000
-  into is_small
-  from (
-    select w.pull_requests
-    from unnest(references_read) as r (reference_id)
-    cross join lateral (
-      select o.pull_requests
-      from metrics.pull_request_spans as o
-      where o.generation = asked.generation
-        and o.reference_id = r.reference_id
-        and o.days = 7
-        and o.first_day >= asked.since
-        and o.first_day <= asked.until - 7
-        and (with_bots or not o.is_bot)
-      offset 0
-    ) as w
-    limit 1000
-  ) as c;
+  if with_bots then
+    foreach rows_looked_at in array array[100, 1000] loop
+      select sum(c.pull_requests) <= 2000
+      into is_small
+      from (
+        select w.pull_requests
+        from unnest(references_read) as r (reference_id)
+        cross join lateral (
+          select o.pull_requests
+          from metrics.pull_request_spans as o
+          where o.generation = asked.generation
+            and o.reference_id = r.reference_id
+            and o.days = 7
+            and o.first_day >= asked.since
+            and o.first_day <= asked.until - 7
+            and not o.only_bots
+          offset 0
+        ) as w
+        limit rows_looked_at
+      ) as c;
+      exit when not is_small;
+    end loop;
+  end if;
   if is_small is not false then
     whole := asked;
     whole.bucket := 'none';
@@ -307,6 +312,7 @@ begin
           r.place,
           t.days,
           t.first_day,
+          case when t.only_bots then -1 else 1 end as sign,
           sum(t.pull_requests) as pull_requests,
           sum(t.coding) as coding,
           sum(t.pickup) as pickup,
@@ -314,32 +320,33 @@ begin
           sum(t.merge) as merge,
           sum(t.deploy) as deploy,
           sum(t.total) as total
-        from chosen as r
-        cross join reads as d
+        from reads as d
         cross join lateral (
           select *
           from metrics.pull_request_spans as c
           where c.generation = asked.generation
-            and c.reference_id = r.reference_id
+            and c.reference_id = any(references_read)
             and c.days = d.days
             and c.first_day = any(d.first_days)
-            and (with_bots or not c.is_bot)
+            and not (with_bots and c.only_bots)
           offset 0
         ) as t
-        group by 1, 2, 3
+        join chosen as r
+          on r.reference_id = t.reference_id
+        group by 1, 2, 3, 4
       )
       select row(groups_shown[t.place], t.bucket_start, p.part, p.sample_size, p.percentiles)::metrics.phase_sample
       from (
         select
           c.place,
           p.bucket_start,
-          sum(p.times * c.pull_requests)::bigint as pull_requests,
-          sum(p.times * c.coding) as coding,
-          sum(p.times * c.pickup) as pickup,
-          sum(p.times * c.review) as review,
-          sum(p.times * c.merge) as merge,
-          sum(p.times * c.deploy) as deploy,
-          sum(p.times * c.total) as total
+          sum(p.times * c.sign * c.pull_requests)::bigint as pull_requests,
+          sum(p.times * c.sign * c.coding) as coding,
+          sum(p.times * c.sign * c.pickup) as pickup,
+          sum(p.times * c.sign * c.review) as review,
+          sum(p.times * c.sign * c.merge) as merge,
+          sum(p.times * c.sign * c.deploy) as deploy,
+          sum(p.times * c.sign * c.total) as total
         from counts as c
         join spans as p
           on p.days = c.days

@@ -235,18 +235,19 @@ begin
         + (sum(t.by_day[7]) > 0)::integer as days_with_any,
       sum(t.recovered) as recovered,
       sum(t.recovery_tally) as recovery_tally
-    from selection as c
-    cross join deployment_reads as r
+    from deployment_reads as r
     cross join lateral (
       select *
       from metrics.service_spans as o
       where o.generation = (asked).generation
-        and o.service_id = c.service_id
+        and o.service_id = any(service_ids)
         and o.days = r.days
         and o.first_day = any(r.first_days)
         and (environment is null or o.environment = environment)
       offset 0
     ) as t
+    join selection as c
+      on c.service_id = t.service_id
     group by c.name, c.is_shown, t.days, t.first_day
   ),
   deployed as materialized (
@@ -368,6 +369,7 @@ begin
       c.is_shown,
       t.days,
       t.first_day,
+      case when t.only_bots then -1 else 1 end as sign,
       sum(t.from_commit) as from_commit,
       sum(t.from_first_commit) as from_first_commit,
       sum(t.from_pull_request_opened) as from_pull_request_opened,
@@ -377,26 +379,27 @@ begin
       sum(t.start_unknown) as start_unknown,
       sum(t.start_after_shipping) as start_after_shipping,
       sum(t.lead_tally) as lead_tally
-    from selection as c
-    cross join change_reads as r
+    from change_reads as r
     cross join lateral (
       select *
       from metrics.lead_time_spans as o
       where o.generation = (asked).generation
-        and o.service_id = c.service_id
+        and o.service_id = any(service_ids)
         and o.days = r.days
         and o.first_day = any(r.first_days)
-        and (with_bots or not o.is_bot)
+        and not (with_bots and o.only_bots)
       offset 0
     ) as t
-    group by c.name, c.is_shown, t.days, t.first_day
+    join selection as c
+      on c.service_id = t.service_id
+    group by c.name, c.is_shown, t.days, t.first_day, t.only_bots
   ),
   -- Of one environment, which counts do not tell apart, each is read.
   lead_sizes as materialized (
     select
       p.is_asked,
       environment is not null
-        or coalesce(sum(s.times * (r.from_commit + r.from_first_commit + r.from_pull_request_opened)), 0) <= 2000 as is_small
+        or coalesce(sum(s.times * r.sign * (r.from_commit + r.from_first_commit + r.from_pull_request_opened)), 0) <= 2000 as is_small
     from periods as p
     left join change_spans as s
       on s.is_asked = p.is_asked
@@ -421,15 +424,15 @@ begin
       r.name,
       s.is_asked,
       s.bucket_start,
-      sum(s.times * r.from_commit) as from_commit,
-      sum(s.times * r.from_first_commit) as from_first_commit,
-      sum(s.times * r.from_pull_request_opened) as from_pull_request_opened,
-      sum(s.times * r.first_deployment) as first_deployment,
-      sum(s.times * r.rewritten) as rewritten,
-      sum(s.times * r.order_unknown) as order_unknown,
-      sum(s.times * r.start_unknown) as start_unknown,
-      sum(s.times * r.start_after_shipping) as start_after_shipping,
-      sum(s.times * r.lead_tally) as lead_tally
+      sum(s.times * r.sign * r.from_commit) as from_commit,
+      sum(s.times * r.sign * r.from_first_commit) as from_first_commit,
+      sum(s.times * r.sign * r.from_pull_request_opened) as from_pull_request_opened,
+      sum(s.times * r.sign * r.first_deployment) as first_deployment,
+      sum(s.times * r.sign * r.rewritten) as rewritten,
+      sum(s.times * r.sign * r.order_unknown) as order_unknown,
+      sum(s.times * r.sign * r.start_unknown) as start_unknown,
+      sum(s.times * r.sign * r.start_after_shipping) as start_after_shipping,
+      sum(s.times * r.sign * r.lead_tally) as lead_tally
     from lead_sizes as z
     join change_spans as s
       on s.is_asked = z.is_asked

@@ -155,7 +155,7 @@ const FAULTS = {
   "a value in another bucket": "update metrics.pull_request_spans set total = total * 1e8 where total > 0",
   "a phase that was lost": "update metrics.pull_request_spans set deploy = 0 where deploy > 0",
   "a row that counts nothing":
-    "insert into metrics.pull_request_spans select generation, reference_id, days, first_day + 700, is_bot, 0, 0, 0, 0, 0, 0, 0 from metrics.pull_request_spans limit 1",
+    "insert into metrics.pull_request_spans select generation, reference_id, days, first_day + 700, only_bots, 0, 0, 0, 0, 0, 0, 0 from metrics.pull_request_spans limit 1",
   "a change that nobody counts":
     "alter table metrics.pull_requests disable trigger count_updated; update metrics.pull_requests set merged_at = merged_at - interval '1 day' where merged_at is not null",
 };

@@ -50,10 +50,10 @@ export async function aggregateDifferences(sql: postgres.Sql): Promise<string[]>
     // What deploying took follows from changes: of each pull request, the earliest shipping.
     await transaction`
       insert into metrics.pull_request_spans as t (
-        generation, reference_id, days, first_day, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+        generation, reference_id, days, first_day, only_bots, pull_requests, coding, pickup, review, merge, deploy, total
       )
       select
-        ${fresh!.id}, d.reference_id, s.days, s.first_day, d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
+        ${fresh!.id}, d.reference_id, s.days, s.first_day, b.only_bots, 0, 0, 0, 0, 0, sum(d.tally), 0
       from (
         select
           c.pull_request_reference_id as reference_id, c.merged_at, c.pull_request_is_bot as is_bot,
@@ -69,6 +69,7 @@ export async function aggregateDifferences(sql: postgres.Sql): Promise<string[]>
           u.days,
           date '1971-04-12' + ((d.merged_at at time zone ${time_zone})::date - date '1971-04-12') / u.days * u.days as first_day
       ) as s
+      join (values (false), (true)) as b (only_bots) on d.is_bot or not b.only_bots
       where d.tally is not null
       group by 2, 3, 4, 5
       on conflict on constraint pull_request_spans_pkey do update set deploy = excluded.deploy`;

@@ -4,10 +4,10 @@ create extension if not exists pgtap with schema extensions;
 select plan(10);
 
 create function pg_temp.counts()
-returns table (span text, phase text, human text, bot text)
+returns table (span text, phase text, everybody text, bots text)
 language sql
 as $$
-  select w.days || ' from ' || w.first_day, p.phase, max(p.counts) filter (where not w.is_bot), max(p.counts) filter (where w.is_bot)
+  select w.days || ' from ' || w.first_day, p.phase, max(p.counts) filter (where not w.only_bots), max(p.counts) filter (where w.only_bots)
   from metrics.pull_request_spans as w
   cross join lateral (
     select 'all' as phase, w.pull_requests::text as counts
@@ -56,32 +56,32 @@ update metrics.pull_requests set author_is_bot = true where number = 1;
 select set_eq(
   'select * from pg_temp.counts()',
   $$values
-    ('28 from 2026-03-02', 'all', '1', '1'), ('28 from 2026-03-02', 'total', '0:1', '-32768:1'),
-    ('7 from 2026-03-02', 'all', '1', '1'), ('7 from 2026-03-02', 'total', '0:1', '-32768:1'),
-    ('1 from 2026-03-03', 'all', '1', '1'), ('1 from 2026-03-03', 'total', '0:1', '-32768:1')$$,
+    ('28 from 2026-03-02', 'all', '2', '1'), ('28 from 2026-03-02', 'total', '-32768:1 0:1', '-32768:1'),
+    ('7 from 2026-03-02', 'all', '2', '1'), ('7 from 2026-03-02', 'total', '-32768:1 0:1', '-32768:1'),
+    ('1 from 2026-03-03', 'all', '2', '1'), ('1 from 2026-03-03', 'total', '-32768:1 0:1', '-32768:1')$$,
   'a robot is known later'
 );
 update metrics.pull_requests set first_commit_at = '2026-03-03T09:59:50Z' where number = 2;
 select set_eq(
   'select * from pg_temp.counts()',
   $$values
-    ('28 from 2026-03-02', 'all', '1', '1'), ('28 from 2026-03-02', 'total', '25:1', '-32768:1'), ('28 from 2026-03-02', 'coding', '24:1', null),
-    ('7 from 2026-03-02', 'all', '1', '1'), ('7 from 2026-03-02', 'total', '25:1', '-32768:1'), ('7 from 2026-03-02', 'coding', '24:1', null),
-    ('1 from 2026-03-03', 'all', '1', '1'), ('1 from 2026-03-03', 'total', '25:1', '-32768:1'), ('1 from 2026-03-03', 'coding', '24:1', null)$$,
+    ('28 from 2026-03-02', 'all', '2', '1'), ('28 from 2026-03-02', 'total', '-32768:1 25:1', '-32768:1'), ('28 from 2026-03-02', 'coding', '24:1', null),
+    ('7 from 2026-03-02', 'all', '2', '1'), ('7 from 2026-03-02', 'total', '-32768:1 25:1', '-32768:1'), ('7 from 2026-03-02', 'coding', '24:1', null),
+    ('1 from 2026-03-03', 'all', '2', '1'), ('1 from 2026-03-03', 'total', '-32768:1 25:1', '-32768:1'), ('1 from 2026-03-03', 'coding', '24:1', null)$$,
   'a commit comes late'
 );
 update metrics.pull_requests set merged_at = '2026-03-09T00:00:00Z' where number = 2;
 select set_eq(
-  $$select span, human, bot from pg_temp.counts() where phase = 'all'$$,
+  $$select span, everybody, bots from pg_temp.counts() where phase = 'all'$$,
   $$values
-    ('28 from 2026-03-02', '1', '1'), ('7 from 2026-03-02', null, '1'), ('1 from 2026-03-03', null, '1'), ('7 from 2026-03-09', '1', null), ('1 from 2026-03-09', '1', null)$$,
+    ('28 from 2026-03-02', '2', '1'), ('7 from 2026-03-02', '1', '1'), ('1 from 2026-03-03', '1', '1'), ('7 from 2026-03-09', '1', null), ('1 from 2026-03-09', '1', null)$$,
   'a time is corrected'
 );
 update metrics.pull_requests set title = 'Another';
 select set_eq(
-  $$select span, human, bot from pg_temp.counts() where phase = 'all'$$,
+  $$select span, everybody, bots from pg_temp.counts() where phase = 'all'$$,
   $$values
-    ('28 from 2026-03-02', '1', '1'), ('7 from 2026-03-02', null, '1'), ('1 from 2026-03-03', null, '1'), ('7 from 2026-03-09', '1', null), ('1 from 2026-03-09', '1', null)$$,
+    ('28 from 2026-03-02', '2', '1'), ('7 from 2026-03-02', '1', '1'), ('1 from 2026-03-03', '1', '1'), ('7 from 2026-03-09', '1', null), ('1 from 2026-03-09', '1', null)$$,
   'what does not matter changes nothing'
 );
 delete from metrics.pull_requests;
