@@ -1255,7 +1255,7 @@ create table metrics.lead_time_spans (
   service_id bigint not null,
   days smallint not null,
   first_day date not null,
-  is_bot boolean not null,
+  only_bots boolean not null,
   repository_id bigint not null,
   from_commit integer not null,
   from_first_commit integer not null,
@@ -1266,8 +1266,8 @@ create table metrics.lead_time_spans (
   start_unknown integer not null,
   start_after_shipping integer not null,
   lead_tally numeric not null
-) with (fillfactor=50);
-alter table metrics.lead_time_spans add constraint lead_time_spans_pkey PRIMARY KEY (generation, service_id, days, first_day, is_bot);
+) with (fillfactor=70);
+alter table metrics.lead_time_spans add constraint lead_time_spans_pkey PRIMARY KEY (generation, service_id, days, first_day, only_bots);
 alter table metrics.lead_time_spans enable row level security;
 create policy members_read on metrics.lead_time_spans
   as permissive
@@ -1288,8 +1288,8 @@ comment on column metrics.lead_time_spans.from_commit is 'Changes that began wit
 comment on column metrics.lead_time_spans.from_first_commit is 'Changes that began with the first commit of their pull request.';
 comment on column metrics.lead_time_spans.from_pull_request_opened is 'Changes that began as their pull request was opened.';
 comment on column metrics.lead_time_spans.generation is 'The generation that it belongs to.';
-comment on column metrics.lead_time_spans.is_bot is 'Whether by bots or by humans.';
 comment on column metrics.lead_time_spans.lead_tally is 'How long those took that count: a tally of their seconds, see metrics.tally_of.';
+comment on column metrics.lead_time_spans.only_bots is 'Whether these are those of bots alone, or all: those of humans are all less those of bots.';
 comment on column metrics.lead_time_spans.order_unknown is 'Left out: nobody knows whether they were shipped.';
 comment on column metrics.lead_time_spans.repository_id is 'Repository of the service.';
 comment on column metrics.lead_time_spans.rewritten is 'Left out: taken off the branch by force before they were shipped.';
@@ -1581,7 +1581,7 @@ create table metrics.pull_request_spans (
   reference_id bigint not null,
   days smallint not null,
   first_day date not null,
-  is_bot boolean not null,
+  only_bots boolean not null,
   pull_requests integer not null,
   coding numeric not null,
   pickup numeric not null,
@@ -1589,8 +1589,8 @@ create table metrics.pull_request_spans (
   merge numeric not null,
   deploy numeric not null,
   total numeric not null
-) with (fillfactor=50);
-alter table metrics.pull_request_spans add constraint pull_request_spans_pkey PRIMARY KEY (generation, reference_id, days, first_day, is_bot);
+) with (fillfactor=70);
+alter table metrics.pull_request_spans add constraint pull_request_spans_pkey PRIMARY KEY (generation, reference_id, days, first_day, only_bots);
 alter table metrics.pull_request_spans enable row level security;
 create policy members_read on metrics.pull_request_spans
   as permissive
@@ -1609,8 +1609,8 @@ comment on column metrics.pull_request_spans.days is '28 for four weeks, 7 for a
 comment on column metrics.pull_request_spans.deploy is 'Tally of the time from then until what they became was in production.';
 comment on column metrics.pull_request_spans.first_day is 'The first of them: Monday, or the day in which they were merged.';
 comment on column metrics.pull_request_spans.generation is 'Generation in whose time zone weeks and days are cut.';
-comment on column metrics.pull_request_spans.is_bot is 'Whether these are those of bots, or those of humans.';
 comment on column metrics.pull_request_spans.merge is 'Tally of the time from then until they were merged.';
+comment on column metrics.pull_request_spans.only_bots is 'Whether these are those of bots alone, or all: those of humans are all less those of bots.';
 comment on column metrics.pull_request_spans.pickup is 'Tally of the time until the first review.';
 comment on column metrics.pull_request_spans.pull_requests is 'How many were merged.';
 comment on column metrics.pull_request_spans.reference_id is 'Repository reference.';
@@ -2041,13 +2041,13 @@ create policy readers_read on metrics.rule_spans
 grant select on table metrics.rule_spans to authenticated;
 grant select on table metrics.rule_spans to metrics_reader;
 comment on column metrics.rule_spans.compliant is 'Checks that found the rule kept.';
-comment on column metrics.rule_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.rule_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
 comment on column metrics.rule_spans.first_day is 'The first of them: Monday, or the day in which they were made.';
 comment on column metrics.rule_spans.generation is 'Generation in whose time zone weeks and days are cut.';
 comment on column metrics.rule_spans.reference_id is 'Repository reference.';
 comment on column metrics.rule_spans.violation is 'Checks that found it broken.';
 comment on column metrics.rule_spans.warning is 'Checks that warned.';
-comment on table metrics.rule_spans is 'Checks of rules by ISO week and by day. A row that counts nothing is not there.';
+comment on table metrics.rule_spans is 'Checks of rules by ISO week, again by four of them and by day. A row that counts nothing is not there.';
 
 -- table metrics.service_deployments
 create table metrics.service_deployments (
@@ -2485,7 +2485,7 @@ create policy readers_read on metrics.test_spans
   using (true);
 grant select on table metrics.test_spans to authenticated;
 grant select on table metrics.test_spans to metrics_reader;
-comment on column metrics.test_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.test_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
 comment on column metrics.test_spans.failed is 'Tests that failed, those among them whose machinery did.';
 comment on column metrics.test_spans.first_day is 'The first of them: Monday, or the day in which they started.';
 comment on column metrics.test_spans.generation is 'Generation in whose time zone weeks and days are cut.';
@@ -2493,7 +2493,7 @@ comment on column metrics.test_spans.passed is 'Tests that passed.';
 comment on column metrics.test_spans.reference_id is 'Repository reference.';
 comment on column metrics.test_spans.runs is 'Test runs.';
 comment on column metrics.test_spans.skipped is 'Tests that were skipped.';
-comment on table metrics.test_spans is 'Test runs by ISO week and by day, and what became of their tests. A row that counts nothing is not there.';
+comment on table metrics.test_spans is 'Test runs by ISO week, again by four of them and by day, and what became of their tests. A row that counts nothing is not there.';
 
 -- table metrics.tests
 create table metrics.tests (
@@ -4277,7 +4277,7 @@ CREATE OR REPLACE FUNCTION metrics.count_changes(gone metrics.changes[], come me
 AS $function$
 begin
   insert into metrics.lead_time_spans as t (
-    generation, service_id, days, first_day, is_bot, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
+    generation, service_id, days, first_day, only_bots, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
     start_unknown, start_after_shipping, lead_tally
   )
   select *
@@ -4287,7 +4287,7 @@ begin
       c.service_id,
       s.days,
       s.first_day,
-      c.is_bot,
+      b.only_bots,
       min(c.repository_id) as repository_id,
       coalesce(sum(u.n) filter (where l.label = 'commit'), 0) as from_commit,
       coalesce(sum(u.n) filter (where l.label = 'first_commit'), 0) as from_first_commit,
@@ -4315,15 +4315,18 @@ begin
       on g.id = c.generation
       and g.state <> 'retired'
     cross join lateral metrics.spans_of(l.at, g.time_zone) as s
+    join (values (false), (true)) as b (only_bots)
+      on c.is_bot
+      or not b.only_bots
     where l.at is not null
       and coalesce(c.exclusion, '') not in ('no_change', 'merge_commit', 'taken_off', 'waiting')
-    group by c.generation, c.service_id, s.days, s.first_day, c.is_bot
+    group by c.generation, c.service_id, s.days, s.first_day, b.only_bots
   ) as a
   where (
     a.from_commit, a.from_first_commit, a.from_pull_request_opened, a.first_deployment, a.rewritten, a.order_unknown, a.start_unknown, a.start_after_shipping,
     a.lead_tally
   ) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
-  order by a.generation, a.service_id, a.days, a.first_day, a.is_bot
+  order by a.generation, a.service_id, a.days, a.first_day, a.only_bots
   on conflict on constraint lead_time_spans_pkey do update set
     from_commit = t.from_commit + excluded.from_commit,
     from_first_commit = t.from_first_commit + excluded.from_first_commit,
@@ -4339,7 +4342,7 @@ begin
   if cardinality(gone) > 0 then
     delete from metrics.lead_time_spans as t
     using (
-      select distinct o.generation, o.service_id, s.days, s.first_day, o.is_bot
+      select distinct o.generation, o.service_id, s.days, s.first_day
       from unnest(gone) as o
       join metrics.generations as g
         on g.id = o.generation
@@ -4351,7 +4354,6 @@ begin
       and t.service_id = k.service_id
       and t.days = k.days
       and t.first_day = k.first_day
-      and t.is_bot = k.is_bot
       and t.from_commit + t.from_first_commit + t.from_pull_request_opened + t.first_deployment + t.rewritten + t.order_unknown + t.start_unknown
         + t.start_after_shipping = 0;
   end if;
@@ -4383,7 +4385,6 @@ begin
       on g.state = 'current'
       or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
     cross join lateral metrics.spans_of(c.at, g.time_zone) as w
-    where w.days <= 7
     group by 1, 2, 3, 4
   ) as n (generation, reference_id, days, first_day, compliant, violation, warning)
   where (n.compliant, n.violation, n.warning) <> (0, 0, 0)
@@ -4556,18 +4557,19 @@ begin
         + (sum(t.by_day[7]) > 0)::integer as days_with_any,
       sum(t.recovered) as recovered,
       sum(t.recovery_tally) as recovery_tally
-    from selection as c
-    cross join deployment_reads as r
+    from deployment_reads as r
     cross join lateral (
       select *
       from metrics.service_spans as o
       where o.generation = (asked).generation
-        and o.service_id = c.service_id
+        and o.service_id = any(service_ids)
         and o.days = r.days
         and o.first_day = any(r.first_days)
         and (environment is null or o.environment = environment)
       offset 0
     ) as t
+    join selection as c
+      on c.service_id = t.service_id
     group by c.name, c.is_shown, t.days, t.first_day
   ),
   deployed as materialized (
@@ -4689,6 +4691,7 @@ begin
       c.is_shown,
       t.days,
       t.first_day,
+      case when t.only_bots then -1 else 1 end as sign,
       sum(t.from_commit) as from_commit,
       sum(t.from_first_commit) as from_first_commit,
       sum(t.from_pull_request_opened) as from_pull_request_opened,
@@ -4698,26 +4701,27 @@ begin
       sum(t.start_unknown) as start_unknown,
       sum(t.start_after_shipping) as start_after_shipping,
       sum(t.lead_tally) as lead_tally
-    from selection as c
-    cross join change_reads as r
+    from change_reads as r
     cross join lateral (
       select *
       from metrics.lead_time_spans as o
       where o.generation = (asked).generation
-        and o.service_id = c.service_id
+        and o.service_id = any(service_ids)
         and o.days = r.days
         and o.first_day = any(r.first_days)
-        and (with_bots or not o.is_bot)
+        and not (with_bots and o.only_bots)
       offset 0
     ) as t
-    group by c.name, c.is_shown, t.days, t.first_day
+    join selection as c
+      on c.service_id = t.service_id
+    group by c.name, c.is_shown, t.days, t.first_day, t.only_bots
   ),
   -- Of one environment, which counts do not tell apart, each is read.
   lead_sizes as materialized (
     select
       p.is_asked,
       environment is not null
-        or coalesce(sum(s.times * (r.from_commit + r.from_first_commit + r.from_pull_request_opened)), 0) <= 2000 as is_small
+        or coalesce(sum(s.times * r.sign * (r.from_commit + r.from_first_commit + r.from_pull_request_opened)), 0) <= 2000 as is_small
     from periods as p
     left join change_spans as s
       on s.is_asked = p.is_asked
@@ -4742,15 +4746,15 @@ begin
       r.name,
       s.is_asked,
       s.bucket_start,
-      sum(s.times * r.from_commit) as from_commit,
-      sum(s.times * r.from_first_commit) as from_first_commit,
-      sum(s.times * r.from_pull_request_opened) as from_pull_request_opened,
-      sum(s.times * r.first_deployment) as first_deployment,
-      sum(s.times * r.rewritten) as rewritten,
-      sum(s.times * r.order_unknown) as order_unknown,
-      sum(s.times * r.start_unknown) as start_unknown,
-      sum(s.times * r.start_after_shipping) as start_after_shipping,
-      sum(s.times * r.lead_tally) as lead_tally
+      sum(s.times * r.sign * r.from_commit) as from_commit,
+      sum(s.times * r.sign * r.from_first_commit) as from_first_commit,
+      sum(s.times * r.sign * r.from_pull_request_opened) as from_pull_request_opened,
+      sum(s.times * r.sign * r.first_deployment) as first_deployment,
+      sum(s.times * r.sign * r.rewritten) as rewritten,
+      sum(s.times * r.sign * r.order_unknown) as order_unknown,
+      sum(s.times * r.sign * r.start_unknown) as start_unknown,
+      sum(s.times * r.sign * r.start_after_shipping) as start_after_shipping,
+      sum(s.times * r.sign * r.lead_tally) as lead_tally
     from lead_sizes as z
     join change_spans as s
       on s.is_asked = z.is_asked
@@ -5023,9 +5027,9 @@ CREATE OR REPLACE FUNCTION metrics.count_deploys(added metrics.changes[], remove
 AS $function$
 begin
   insert into metrics.pull_request_spans as t (
-    generation, reference_id, days, first_day, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+    generation, reference_id, days, first_day, only_bots, pull_requests, coding, pickup, review, merge, deploy, total
   )
-  select d.generation, d.reference_id, s.days, s.first_day, d.is_bot is true, 0, 0, 0, 0, 0, sum(d.tally), 0
+  select d.generation, d.reference_id, s.days, s.first_day, b.only_bots, 0, 0, 0, 0, 0, sum(d.tally), 0
   from (
     select
       c.generation,
@@ -5074,6 +5078,9 @@ begin
     -- What was counted of a generation that nobody reads any more is deleted as it is.
     and g.state <> 'retired'
   cross join lateral metrics.spans_of(d.merged_at, g.time_zone) as s
+  join (values (false), (true)) as b (only_bots)
+    on d.is_bot
+    or not b.only_bots
   where d.tally is not null
   group by 1, 2, 3, 4, 5
   having sum(d.tally) <> 0
@@ -5532,16 +5539,16 @@ AS $function$
 begin
   -- In the order of the keys, so that no two callers wait for each other.
   insert into metrics.pull_request_spans as t (
-    generation, reference_id, days, first_day, is_bot, pull_requests, coding, pickup, review, merge, deploy, total
+    generation, reference_id, days, first_day, only_bots, pull_requests, coding, pickup, review, merge, deploy, total
   )
-  select n.generation, n.reference_id, n.days, n.first_day, n.is_bot, n.pull_requests, n.coding, n.pickup, n.review, n.merge, 0, n.total
+  select n.generation, n.reference_id, n.days, n.first_day, n.only_bots, n.pull_requests, n.coding, n.pickup, n.review, n.merge, 0, n.total
   from (
     select
       g.id as generation,
       c.reference_id,
       s.days,
       s.first_day,
-      c.author_is_bot is true as is_bot,
+      b.only_bots,
       sum(c.sign) as pull_requests,
       coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.coding_seconds))) filter (where c.coding_seconds is not null), 0) as coding,
       coalesce(sum(c.sign * metrics.tally_of(metrics.bucket_of(c.pickup_seconds))) filter (where c.pickup_seconds is not null), 0) as pickup,
@@ -5561,11 +5568,14 @@ begin
         else g.state = 'current' or (g.state = 'building' and (c.reference_id, c.merged_at) <= (g.counted_reference, g.counted_up_to))
       end
     cross join lateral metrics.spans_of(c.merged_at, g.time_zone) as s
+    join (values (false), (true)) as b (only_bots)
+      on c.author_is_bot
+      or not b.only_bots
     where c.merged_at is not null
     group by 1, 2, 3, 4, 5
   ) as n
   where (n.pull_requests, n.coding, n.pickup, n.review, n.merge, n.total) <> (0, 0, 0, 0, 0, 0)
-  order by n.generation, n.reference_id, n.days, n.first_day, n.is_bot
+  order by n.generation, n.reference_id, n.days, n.first_day, n.only_bots
   on conflict on constraint pull_request_spans_pkey do update set
     pull_requests = t.pull_requests + excluded.pull_requests,
     coding = t.coding + excluded.coding,
@@ -5618,7 +5628,6 @@ begin
     and f.started_at <= count_reports.up_to
   cross join lateral metrics.spans_of(f.started_at, g.time_zone) as w
   where g.id = count_reports.generation
-    and w.days <= 7
   group by g.id, f.reference_id, w.days, w.first_day
   on conflict on constraint test_spans_pkey do update set
     runs = t.runs + excluded.runs,
@@ -5643,7 +5652,6 @@ begin
     and f.status is not null
   cross join lateral metrics.spans_of(f.checked_at, g.time_zone) as w
   where g.id = count_reports.generation
-    and w.days <= 7
   group by g.id, f.reference_id, w.days, w.first_day
   on conflict on constraint rule_spans_pkey do update set
     compliant = t.compliant + excluded.compliant,
@@ -5991,7 +5999,6 @@ begin
       on g.state = 'current'
       or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
     cross join lateral metrics.spans_of(c.at, g.time_zone) as w
-    where w.days <= 7
     group by 1, 2, 3, 4
   ) as n (generation, reference_id, days, first_day, runs, passed, failed, skipped)
   where (n.runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0)
@@ -6031,23 +6038,34 @@ AS $function$
 #variable_conflict use_column
 begin
   return query
-  with weeks as (
-    select
-      w.*,
-      f.four_weeks,
-      longest >= 28 and count(*) filter (where w.is_counted) over (partition by w.bucket_start, f.four_weeks) = 4 as is_in_four
+  with weeks as materialized (
+    select w.*, metrics.four_weeks_of(w.week) as four_weeks
     from metrics.nearest_weeks_of(asked) as w
-    cross join lateral (select metrics.four_weeks_of(w.week) as four_weeks) as f
+  ),
+  -- Of four weeks three may do, less the fourth.
+  fours as materialized (
+    select w.bucket_start, w.four_weeks, count(*) = 3 as lacks_one, w.four_weeks + 42 - sum(w.week - w.four_weeks)::integer as lacking
+    from weeks as w
+    where w.is_counted
+      and longest >= 28
+    group by w.bucket_start, w.four_weeks
+    having count(*) >= 3
   )
-  select distinct w.bucket_start, 28::smallint, w.four_weeks, 1
-  from weeks as w
-  where w.is_in_four
+  select f.bucket_start, 28::smallint, f.four_weeks, 1
+  from fours as f
+  union all
+  select f.bucket_start, 7::smallint, f.lacking, -1
+  from fours as f
+  where f.lacks_one
   union all
   select w.bucket_start, d.days::smallint, d.first_day + d.days * i.n, d.times
   from weeks as w
+  left join fours as f
+    on f.bucket_start is not distinct from w.bucket_start
+    and f.four_weeks = w.four_weeks
   cross join lateral (
     values
-      (7, w.week, w.week + 7, case when w.is_counted and not w.is_in_four then 1 end),
+      (7, w.week, w.week + 7, case when w.is_counted and f.four_weeks is null then 1 end),
       (1, w.first_day, w.end_day, case when not w.is_counted then 1 end),
       (1, w.week, w.first_day, case when w.is_counted then -1 end),
       (1, w.end_day, w.week + 7, case when w.is_counted then -1 end)
@@ -6058,7 +6076,7 @@ end
 $function$;
 grant execute on function metrics.counted_spans_of(asked metrics.period, longest integer) to authenticated;
 grant execute on function metrics.counted_spans_of(asked metrics.period, longest integer) to metrics_reader;
-comment on function metrics.counted_spans_of(asked metrics.period, longest integer) is 'The weeks and days that make up each bucket of the period, for what is counted by both; and by four weeks, where longest is 28 and not 7. times is 1 for those to add, -1 for the days to take away from a week that is counted whole.';
+comment on function metrics.counted_spans_of(asked metrics.period, longest integer) is 'The weeks and days that make up each bucket of the period, for what is counted by both; and by four weeks, where longest is 28 and not 7. times is 1 for those to add, -1 for the weeks and days to take away from what is counted whole.';
 
 -- function metrics.counts_of(tally numeric)
 CREATE OR REPLACE FUNCTION metrics.counts_of(tally numeric)
@@ -12007,7 +12025,7 @@ declare
   are_many boolean;
   rows_looked_at integer;
 begin
-  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
+  foreach rows_looked_at in array array[100, 1000, 5000, 1000000] loop
     select count(*) = rows_looked_at, sum(c.runs) > 2000
     into has_more, are_many
     from (
@@ -14890,17 +14908,16 @@ begin
       from spans as p
       group by p.days
     )
-    select coalesce(sum(p.times * c.pull_requests), 0)
-    from unnest(merged_pull_requests.reference_ids) as r (reference_id)
-    cross join reads as d
+    select coalesce(sum(p.times * c.sign * c.pull_requests), 0)
+    from reads as d
     cross join lateral (
-      select o.days, o.first_day, o.pull_requests
+      select o.days, o.first_day, case when o.only_bots then -1 else 1 end as sign, o.pull_requests
       from metrics.pull_request_spans as o
       where o.generation = asked.generation
-        and o.reference_id = r.reference_id
+        and o.reference_id = any(merged_pull_requests.reference_ids)
         and o.days = d.days
         and o.first_day = any(d.first_days)
-        and (with_bots or not o.is_bot)
+        and not (with_bots and o.only_bots)
       offset 0
     ) as c
     join spans as p
@@ -16254,7 +16271,7 @@ begin
   end_week := date_trunc('week', (asked.until + 6)::timestamp)::date;
 
   -- Few runs are read one by one, and their percentiles are exact. A branch other than the default one is not counted by weeks.
-  foreach rows_looked_at in array array[1000, 5000, 1000000] loop
+  foreach rows_looked_at in array array[100, 1000, 5000, 1000000] loop
     select count(*) = rows_looked_at, sum(c.runs) > 2000
     into has_more, from_weeks
     from (
@@ -16301,10 +16318,10 @@ begin
       select labels[k.place] || ' / ' || k.pipeline as name, sum(k.runs) as runs
       from (
         select r.place, n.pipeline, s.times * n.runs as runs
-        from unnest(reference_ids, places) as r (reference_id, place)
-        cross join reads as d
+        from reads as d
         cross join lateral (
           select
+            f.reference_id,
             f.pipeline,
             f.days,
             f.first_day,
@@ -16313,12 +16330,14 @@ begin
           where f.generation = asked.generation
             and f.only_default_branch = only_default
             and f.only_humans = not wants_bots
-            and f.reference_id = r.reference_id
+            and f.reference_id = any(reference_ids)
             and f.days = d.days
             and f.first_day = any(d.first_days)
             and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
           offset 0
         ) as n
+        join unnest(reference_ids, places) as r (reference_id, place)
+          on r.reference_id = n.reference_id
         join spans as s
           on s.days = n.days
           and s.first_day = n.first_day
@@ -16447,20 +16466,21 @@ begin
           sum(n.last_success) as last_success,
           sum(n.duration_tally) as duration_tally,
           sum(n.queue_tally) as queue_tally
-        from unnest(reference_ids, places) as r (reference_id, place)
-        cross join reads as d
+        from reads as d
         cross join lateral (
           select *
           from metrics.pipeline_spans as f
           where f.generation = asked.generation
             and f.only_default_branch = only_default
             and f.only_humans = not wants_bots
-            and f.reference_id = r.reference_id
+            and f.reference_id = any(reference_ids)
             and f.days = d.days
             and f.first_day = any(d.first_days)
             and (pipeline_health.pipeline is null or f.pipeline = pipeline_health.pipeline)
           offset 0
         ) as n
+        join unnest(reference_ids, places) as r (reference_id, place)
+          on r.reference_id = n.reference_id
         join spans as s
           on s.days = n.days
           and s.first_day = n.first_day
@@ -17174,6 +17194,7 @@ declare
   first_bucket date;
   last_bucket date;
   is_small boolean;
+  rows_looked_at integer;
   samples metrics.phase_sample[];
 begin
   perform metrics.require_reader();
@@ -17197,24 +17218,29 @@ begin
 
   -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. Where there are
   -- many, the first weeks within it say so.
-  select sum(c.pull_requests) <= 2000
-  into is_small
-  from (
-    select w.pull_requests
-    from unnest(references_read) as r (reference_id)
-    cross join lateral (
-      select o.pull_requests
-      from metrics.pull_request_spans as o
-      where o.generation = asked.generation
-        and o.reference_id = r.reference_id
-        and o.days = 7
-        and o.first_day >= asked.since
-        and o.first_day <= asked.until - 7
-        and (with_bots or not o.is_bot)
-      offset 0
-    ) as w
-    limit 1000
-  ) as c;
+  if with_bots then
+    foreach rows_looked_at in array array[100, 1000] loop
+      select sum(c.pull_requests) <= 2000
+      into is_small
+      from (
+        select w.pull_requests
+        from unnest(references_read) as r (reference_id)
+        cross join lateral (
+          select o.pull_requests
+          from metrics.pull_request_spans as o
+          where o.generation = asked.generation
+            and o.reference_id = r.reference_id
+            and o.days = 7
+            and o.first_day >= asked.since
+            and o.first_day <= asked.until - 7
+            and not o.only_bots
+          offset 0
+        ) as w
+        limit rows_looked_at
+      ) as c;
+      exit when not is_small;
+    end loop;
+  end if;
   if is_small is not false then
     whole := asked;
     whole.bucket := 'none';
@@ -17351,6 +17377,7 @@ begin
           r.place,
           t.days,
           t.first_day,
+          case when t.only_bots then -1 else 1 end as sign,
           sum(t.pull_requests) as pull_requests,
           sum(t.coding) as coding,
           sum(t.pickup) as pickup,
@@ -17358,32 +17385,33 @@ begin
           sum(t.merge) as merge,
           sum(t.deploy) as deploy,
           sum(t.total) as total
-        from chosen as r
-        cross join reads as d
+        from reads as d
         cross join lateral (
           select *
           from metrics.pull_request_spans as c
           where c.generation = asked.generation
-            and c.reference_id = r.reference_id
+            and c.reference_id = any(references_read)
             and c.days = d.days
             and c.first_day = any(d.first_days)
-            and (with_bots or not c.is_bot)
+            and not (with_bots and c.only_bots)
           offset 0
         ) as t
-        group by 1, 2, 3
+        join chosen as r
+          on r.reference_id = t.reference_id
+        group by 1, 2, 3, 4
       )
       select row(groups_shown[t.place], t.bucket_start, p.part, p.sample_size, p.percentiles)::metrics.phase_sample
       from (
         select
           c.place,
           p.bucket_start,
-          sum(p.times * c.pull_requests)::bigint as pull_requests,
-          sum(p.times * c.coding) as coding,
-          sum(p.times * c.pickup) as pickup,
-          sum(p.times * c.review) as review,
-          sum(p.times * c.merge) as merge,
-          sum(p.times * c.deploy) as deploy,
-          sum(p.times * c.total) as total
+          sum(p.times * c.sign * c.pull_requests)::bigint as pull_requests,
+          sum(p.times * c.sign * c.coding) as coding,
+          sum(p.times * c.sign * c.pickup) as pickup,
+          sum(p.times * c.sign * c.review) as review,
+          sum(p.times * c.sign * c.merge) as merge,
+          sum(p.times * c.sign * c.deploy) as deploy,
+          sum(p.times * c.sign * c.total) as total
         from counts as c
         join spans as p
           on p.days = c.days
@@ -18670,7 +18698,7 @@ begin
   return query
   with spans as materialized (
     select w.bucket_start, w.days, w.first_day, w.times
-    from metrics.counted_spans_of(asked, 7) as w
+    from metrics.counted_spans_of(asked, 28) as w
     where by_span
   ),
   reads as materialized (
@@ -20783,7 +20811,7 @@ declare
 begin
   with spans as materialized (
     select w.days, w.first_day, w.times
-    from metrics.counted_spans_of(asked, 7) as w
+    from metrics.counted_spans_of(asked, 28) as w
   ),
   reads as materialized (
     select w.days, array_agg(w.first_day) as first_days

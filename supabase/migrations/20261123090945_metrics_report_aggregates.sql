@@ -1,4 +1,4 @@
--- What pipelines reported of tests and rules, counted by ISO week and by day as it arrives, so that a first screen needs no look at each report.
+-- What pipelines reported of tests and rules, counted by ISO week, by four of them and by day as it arrives, so that a first screen needs no look at each report.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';
@@ -16,10 +16,10 @@ create table if not exists metrics.test_spans (
 )
 with (fillfactor = 80);
 
-comment on table metrics.test_spans is 'Test runs by ISO week and by day, and what became of their tests. A row that counts nothing is not there.';
+comment on table metrics.test_spans is 'Test runs by ISO week, again by four of them and by day, and what became of their tests. A row that counts nothing is not there.';
 comment on column metrics.test_spans.generation is 'Generation in whose time zone weeks and days are cut.';
 comment on column metrics.test_spans.reference_id is 'Repository reference.';
-comment on column metrics.test_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.test_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
 comment on column metrics.test_spans.first_day is 'The first of them: Monday, or the day in which they started.';
 comment on column metrics.test_spans.runs is 'Test runs.';
 comment on column metrics.test_spans.passed is 'Tests that passed.';
@@ -38,10 +38,10 @@ create table if not exists metrics.rule_spans (
 )
 with (fillfactor = 80);
 
-comment on table metrics.rule_spans is 'Checks of rules by ISO week and by day. A row that counts nothing is not there.';
+comment on table metrics.rule_spans is 'Checks of rules by ISO week, again by four of them and by day. A row that counts nothing is not there.';
 comment on column metrics.rule_spans.generation is 'Generation in whose time zone weeks and days are cut.';
 comment on column metrics.rule_spans.reference_id is 'Repository reference.';
-comment on column metrics.rule_spans.days is '7 for a week, 1 for a day.';
+comment on column metrics.rule_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
 comment on column metrics.rule_spans.first_day is 'The first of them: Monday, or the day in which they were made.';
 comment on column metrics.rule_spans.compliant is 'Checks that found the rule kept.';
 comment on column metrics.rule_spans.violation is 'Checks that found it broken.';
@@ -105,7 +105,6 @@ begin
       on g.state = 'current'
       or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
     cross join lateral metrics.spans_of(c.at, g.time_zone) as w
-    where w.days <= 7
     group by 1, 2, 3, 4
   ) as n (generation, reference_id, days, first_day, runs, passed, failed, skipped)
   where (n.runs, n.passed, n.failed, n.skipped) <> (0, 0, 0, 0)
@@ -162,7 +161,6 @@ begin
       on g.state = 'current'
       or (g.state = 'building' and (c.reference_id, c.at) <= (g.counted_reference, g.counted_up_to))
     cross join lateral metrics.spans_of(c.at, g.time_zone) as w
-    where w.days <= 7
     group by 1, 2, 3, 4
   ) as n (generation, reference_id, days, first_day, compliant, violation, warning)
   where (n.compliant, n.violation, n.warning) <> (0, 0, 0)
@@ -324,7 +322,6 @@ begin
     and f.started_at <= count_reports.up_to
   cross join lateral metrics.spans_of(f.started_at, g.time_zone) as w
   where g.id = count_reports.generation
-    and w.days <= 7
   group by g.id, f.reference_id, w.days, w.first_day
   on conflict on constraint test_spans_pkey do update set
     runs = t.runs + excluded.runs,
@@ -349,7 +346,6 @@ begin
     and f.status is not null
   cross join lateral metrics.spans_of(f.checked_at, g.time_zone) as w
   where g.id = count_reports.generation
-    and w.days <= 7
   group by g.id, f.reference_id, w.days, w.first_day
   on conflict on constraint rule_spans_pkey do update set
     compliant = t.compliant + excluded.compliant,

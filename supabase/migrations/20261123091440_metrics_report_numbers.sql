@@ -1,5 +1,5 @@
 -- What pipelines reported, as numbers: tests and how flaky they are, rules, and whatever was measured.
--- Percentiles are exact, from the facts; how rules are kept is counted by week and by day, as are the tests of a first screen.
+-- Percentiles are exact, from the facts; how rules are kept is counted by spans of days, as are the tests of a first screen.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';
@@ -174,7 +174,7 @@ declare
 begin
   with spans as materialized (
     select w.days, w.first_day, w.times
-    from metrics.counted_spans_of(asked, 7) as w
+    from metrics.counted_spans_of(asked, 28) as w
   ),
   reads as materialized (
     select w.days, array_agg(w.first_day) as first_days
@@ -769,7 +769,7 @@ begin
   return query
   with spans as materialized (
     select w.bucket_start, w.days, w.first_day, w.times
-    from metrics.counted_spans_of(asked, 7) as w
+    from metrics.counted_spans_of(asked, 28) as w
     where by_span
   ),
   reads as materialized (
