@@ -152,8 +152,8 @@ from (
   select
     g.id as generation,
     s.at::date as day,
-    s.at at time zone g.time_zone as starts_at,
-    (s.at + interval '1 day') at time zone g.time_zone as ends_at,
+    metrics.midnight(s.at::date, g.time_zone) as starts_at,
+    metrics.midnight(s.at::date + 1, g.time_zone) as ends_at,
     f.first_deployed_at
   from metrics.generations as g
   cross join lateral (
