@@ -196,7 +196,8 @@ begin
   ends_at := metrics.midnight(page_until, asked.time_zone);
 
   if is_small then
-    -- Each by itself. What deploying took stands with the commit that a pull request became.
+    -- Each by itself. What deploying took stands with the commit that a pull request became, and a commit tells of one of them: of several, that
+    -- of the least number.
     samples := array(
       with shipped as (
         select c.pull_request_reference_id as reference_id, c.pull_request_number as number, min(c.shipped_at) as at
@@ -224,20 +225,10 @@ begin
           p.merge_seconds,
           p.total_seconds,
           p.merged_at,
-          case
-            when s.number is not null then s.at
-            -- A commit tells of one pull request, that of the least number; another may have become the same commit.
-            when p.merge_sha is not null then (
-              select min(c.shipped_at)
-              from metrics.changes as c
-              where c.generation = asked.generation
-                and c.repository_id = r.repository_id
-                and c.sha = p.merge_sha
-            )
-          end as deployed_at
+          s.at as deployed_at
         from (
-          select o.reference_id, o.repository_id, array_position(groups_shown, o.name) as place
-          from unnest(references_read, repositories_read, names) as o (reference_id, repository_id, name)
+          select o.reference_id, array_position(groups_shown, o.name) as place
+          from unnest(references_read, names) as o (reference_id, name)
         ) as r
         cross join lateral (
           select *
@@ -489,6 +480,8 @@ begin
     ),
     metrics.evidence_page_key(e.merged_at, e.name, 'pull_request', e.number::text, e.reference),
     rows_in_all
+          and c.pull_request_reference_id = e.reference_id
+          and c.pull_request_number = e.number
   from (
     select r.name, r.repository_id, r.reference, p.*
     from unnest(references_read, repositories_read, names, reference_names) as r (reference_id, repository_id, name, reference)

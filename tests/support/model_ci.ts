@@ -157,15 +157,20 @@ function phaseOf(phase: string, row: Row, deployed: number | null): number | nul
   return from === null || to === null || to < from ? null : (to - from) / 1e6;
 }
 
-/** When the commit that a pull request became first reached production, with one of the services that it changes. */
+/**
+ * When the commit that a pull request became first reached production, with one of the services that it changes. Of several that became one
+ * commit it is told of that of the least number.
+ */
 function deployedAt(
   { row, repository }: { row: Row; repository: Repository },
   changes: Map<Repository, Change[]>,
 ): number | null {
   const sha = textOf(row, "merge_sha");
-  const times = (changes.get(repository) ?? []).filter((change) => change.sha === sha).map(({ shipped }) =>
-    shipped?.at
-  );
+  const times = (changes.get(repository) ?? [])
+    .filter(({ sha: changed, pullRequest }) =>
+      changed === sha && pullRequest?.["number"] === row["number"] && pullRequest?.["repository"] === row["repository"]
+    )
+    .map(({ shipped }) => shipped?.at);
   return times.reduce<number | null>((first, at) => at === undefined ? first : Math.min(first ?? at, at), null);
 }
 
