@@ -204,6 +204,7 @@ begin
           case when d.began_at <= i.opened_at then d.began_at end desc,
           case when d.began_at <= i.opened_at then d.at end desc,
           case when d.began_at <= i.opened_at then d.external_id end collate "C" desc,
+          case when d.began_at <= i.opened_at then d.reference end collate "C" desc,
           d.began_at,
           d.at,
           d.external_id collate "C",
