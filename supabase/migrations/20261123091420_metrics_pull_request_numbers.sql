@@ -32,6 +32,9 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_tidscan = off
 as $$
+declare
+  -- Of humans are all less those of bots.
+  only_bots_read constant boolean[] := case when with_bots then array[false] else array[false, true] end;
 begin
   return (
     with spans as materialized (
@@ -52,7 +55,7 @@ begin
         and o.reference_id = any(merged_pull_requests.reference_ids)
         and o.days = d.days
         and o.first_day = any(d.first_days)
-        and not (with_bots and o.only_bots)
+        and o.only_bots = any(only_bots_read)
       offset 0
     ) as c
     join spans as p
@@ -113,6 +116,8 @@ declare
   parts constant text[] := array['1', '2', '3', '4', '5', '6'];
   fractions constant double precision[] := array[0.5, 0.75, 0.95];
   with_bots constant boolean := coalesce(bots, true);
+  -- Of humans are all less those of bots.
+  only_bots_read constant boolean[] := case when with_bots then array[false] else array[false, true] end;
   asked metrics.period;
   whole metrics.period;
   grouped text;
@@ -319,7 +324,7 @@ begin
             and c.reference_id = any(references_read)
             and c.days = d.days
             and c.first_day = any(d.first_days)
-            and not (with_bots and c.only_bots)
+            and c.only_bots = any(only_bots_read)
           offset 0
         ) as t
         join chosen as r

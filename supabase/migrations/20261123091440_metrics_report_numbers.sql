@@ -772,6 +772,11 @@ begin
     from metrics.counted_spans_of(asked, 28) as w
     where by_span
   ),
+  stretches as materialized (
+    select s.bucket_start, s.starts_at, s.ends_at
+    from metrics.stretches_of(asked) as s
+    where not by_span
+  ),
   reads as materialized (
     select w.days, array_agg(distinct w.first_day) as first_days
     from spans as w
@@ -821,13 +826,12 @@ begin
         count(*) filter (where c.status = 'compliant'),
         count(*) filter (where c.status = 'violation'),
         count(*) filter (where c.status = 'warning')
-      from metrics.stretches_of(asked) as s
+      from stretches as s
       cross join unnest(references_read) as r (reference_id)
       cross join lateral (
         select k.rule, k.category, k.status
         from metrics.rule_checks as k
-        where not by_span
-          and k.reference_id = r.reference_id
+        where k.reference_id = r.reference_id
           and k.checked_at >= s.starts_at
           and k.checked_at < s.ends_at
         offset 0

@@ -107,6 +107,8 @@ as $$
 #variable_conflict use_variable
 declare
   with_bots constant boolean := coalesce(bots, true);
+  -- Of humans are all less those of bots.
+  only_bots_read constant boolean[] := case when with_bots then array[false] else array[false, true] end;
   time_zone constant text := (asked).time_zone;
   today constant date := (now() at time zone (asked).time_zone)::date;
   first_day constant date := least((asked).since, (earlier).since);
@@ -387,7 +389,7 @@ begin
         and o.service_id = any(service_ids)
         and o.days = r.days
         and o.first_day = any(r.first_days)
-        and not (with_bots and o.only_bots)
+        and o.only_bots = any(only_bots_read)
       offset 0
     ) as t
     join selection as c
