@@ -1,4 +1,4 @@
-/** Law 7 for pull requests: what is counted of them by week equals its recomputation from the facts, right after commit. */
+/** Law 7 for pull requests: what is counted of them by spans of days equals its recomputation from the facts, right after commit. */
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";

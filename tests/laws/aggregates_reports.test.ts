@@ -133,6 +133,8 @@ const PERIODS = [
   ["2026-03-04", "2026-03-12"],
   ["2026-03-05", "2026-03-11"],
   ["2026-01-25", "2026-04-08"],
+  // Four weeks less the first, in which there are reports.
+  ["2026-03-09", "2026-03-30"],
 ] as const;
 
 Deno.test("aggregates equal facts: tests and rules are shown as their reports say", async () => {

@@ -126,11 +126,23 @@ Deno.test("aggregates equal facts: spans that count one run too many are noticed
 /** Numbers whose percentiles are read by weeks. Those of dora are the same as the first two, as values and in notes. */
 const DELIVERY = ["change_lead_time", "failed_deployment_recovery_time", "pull_request_cycle_time"];
 
+/** Where a function decides by the number of values. */
+const DECISION = /(?<=\)) <= 2000(?=;| as is_small|\s+into is_small)/g;
+
+/** Numbers that are exact where there are few values: which column counts those, and which function decides. */
+const DECIDED = [
+  ["change_lead_time", "changes", "count_deliveries", {}],
+  ["change_lead_time", "changes", "count_deliveries", { bots: false }],
+  ["failed_deployment_recovery_time", "recovered", "count_deliveries", {}],
+  ["pull_request_cycle_time", "pull_requests", "pull_request_cycle_time", {}],
+  ["pull_request_cycle_time", "pull_requests", "pull_request_cycle_time", { bots: false }],
+] as const;
+
 /** Makes these numbers read by weeks even what is little. */
 async function readDeliveryByWeeks(sql: postgres.TransactionSql): Promise<void> {
   for (const [name, places] of [["count_deliveries", 2], ["pull_request_cycle_time", 2]] as const) {
     const [row] = await sql`select pg_get_functiondef(${`metrics.${name}`}::regproc) as text`;
-    const parts = String(row!["text"]).split(/(?<=\)) <= 2000(?=;| as is_small|\s+into is_small)/);
+    const parts = String(row!["text"]).split(DECISION);
     assertEquals(parts.length, places + 1, `${name} decides by the number of values`);
     await sql.unsafe(parts.join(" < 0"));
   }
@@ -188,33 +200,33 @@ Deno.test("numbers: whether percentiles are exact is a matter of how many values
   for (const history of fc.sample(fc.noBias(numbersCase()), { seed: 7, numRuns: 10 })) {
     await rolledBack(database.sql, async (sql) => {
       await tell(sql, history);
-      const [row] = await sql`select pg_get_functiondef('metrics.count_deliveries'::regproc) as text`;
       const whole = { since: addDays(history.begins, -70), until: addDays(history.begins, 70) };
       // Its weeks hold more than it does.
       const cut = { since: addDays(history.begins, 3), until: addDays(history.begins, 10) };
-      for (
-        const [name, counted] of [["change_lead_time", "changes"], ["failed_deployment_recovery_time", "recovered"]]
-      ) {
+      for (const [name, counted, decides, bots] of DECIDED) {
+        const [row] = await sql`select pg_get_functiondef(${`metrics.${decides}`}::regproc) as text`;
         for (
-          const [kind, period, buckets] of [["whole", whole, ["none", "day", "week", "month"]], ["cut", cut, [
+          const [kind, asks, buckets] of [["whole", whole, ["none", "day", "week", "month"]], ["cut", cut, [
             "none",
           ]]] as const
         ) {
-          const [all] = await readNumbers(sql, name!, period);
-          const values = all![counted!] as number;
+          const period = { ...asks, ...bots };
+          const [all] = await readNumbers(sql, name, period);
+          const values = all![counted] as number;
           if (values === 0) continue;
           asked[kind]++;
           for (const [most, isExact] of [[values, true], [values - 1, false]] as const) {
-            await sql.unsafe(String(row!["text"]).replaceAll("<= 2000 as is_small", `<= ${most} as is_small`));
+            await sql.unsafe(String(row!["text"]).replaceAll(DECISION, ` <= ${most}`));
             for (const bucket of buckets) {
-              const rows = await readNumbers(sql, name!, { ...period, bucket });
+              const rows = await readNumbers(sql, name, { ...period, bucket });
               assert(
                 rows.every(({ is_exact }) => is_exact === isExact),
-                `${name} by ${bucket} of ${values}, at most ${most}`,
+                `${name} by ${bucket} of ${values}, at most ${most}, ${JSON.stringify(period)}`,
               );
             }
           }
         }
+        await sql.unsafe(String(row!["text"]));
       }
     });
   }
@@ -232,6 +244,8 @@ Deno.test("aggregates equal facts: spans that hold other times are noticed in th
         `update metrics.service_spans set recovery_tally = recovery_tally * 1e16 where days = ${days}`
       ),
       ...[1, 7, 28].map((days) => `update metrics.pull_request_spans set total = total * 1e16 where days = ${days}`),
+      "update metrics.lead_time_spans set from_commit = from_commit + 1 where only_bots",
+      "update metrics.pull_request_spans set pull_requests = pull_requests + 1 where only_bots",
     ]
   ) {
     let wrong = 0;
