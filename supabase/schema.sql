@@ -1512,7 +1512,7 @@ comment on column metrics.pipeline_spans.last_decided is 'Last tries with succes
 comment on column metrics.pipeline_spans.last_success is 'Last tries that succeeded.';
 comment on column metrics.pipeline_spans.neutral is 'Runs that ended neither way.';
 comment on column metrics.pipeline_spans.only_default_branch is 'Whether only runs are counted of which the sender said that they ran on the default branch; else all.';
-comment on column metrics.pipeline_spans.only_humans is 'Whether runs are left out of which the sender said that a bot started them.';
+comment on column metrics.pipeline_spans.only_humans is 'Whether runs are left out of which the sender said that a bot started them. Not those alone, as for pull requests: a selection of its own is read as fast.';
 comment on column metrics.pipeline_spans.pipeline is 'Name of the pipeline; empty where it has none.';
 comment on column metrics.pipeline_spans.queue_tally is 'How long they waited: a tally of their seconds.';
 comment on column metrics.pipeline_spans.reference_id is 'Repository reference.';
@@ -2545,8 +2545,8 @@ create view metrics.daily_development_metrics with (security_invoker=true) as
     m.sample_size
    FROM (( SELECT g.id AS generation,
             (s.at)::date AS day,
-            (s.at AT TIME ZONE g.time_zone) AS starts_at,
-            ((s.at + '1 day'::interval) AT TIME ZONE g.time_zone) AS ends_at,
+            metrics.midnight((s.at)::date, g.time_zone) AS starts_at,
+            metrics.midnight(((s.at)::date + 1), g.time_zone) AS ends_at,
             f.first_deployed_at
            FROM ((metrics.generations g
              CROSS JOIN LATERAL ( SELECT min(e.at) AS first_deployed_at
@@ -4277,8 +4277,8 @@ CREATE OR REPLACE FUNCTION metrics.count_changes(gone metrics.changes[], come me
 AS $function$
 begin
   insert into metrics.lead_time_spans as t (
-    generation, service_id, days, first_day, only_bots, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
-    start_unknown, start_after_shipping, lead_tally
+    generation, service_id, days, first_day, only_bots, repository_id, from_commit, from_first_commit, from_pull_request_opened,
+    first_deployment, rewritten, order_unknown, start_unknown, start_after_shipping, lead_tally
   )
   select *
   from (
@@ -4315,6 +4315,7 @@ begin
       on g.id = c.generation
       and g.state <> 'retired'
     cross join lateral metrics.spans_of(l.at, g.time_zone) as s
+    -- All, and again those of bots, which are few: what is asked for most is read from one row, and a human's is counted in one.
     join (values (false), (true)) as b (only_bots)
       on c.is_bot
       or not b.only_bots
@@ -4429,6 +4430,8 @@ AS $function$
 #variable_conflict use_variable
 declare
   with_bots constant boolean := coalesce(bots, true);
+  -- Of humans are all less those of bots.
+  only_bots_read constant boolean[] := case when with_bots then array[false] else array[false, true] end;
   time_zone constant text := (asked).time_zone;
   today constant date := (now() at time zone (asked).time_zone)::date;
   first_day constant date := least((asked).since, (earlier).since);
@@ -4709,7 +4712,7 @@ begin
         and o.service_id = any(service_ids)
         and o.days = r.days
         and o.first_day = any(r.first_days)
-        and not (with_bots and o.only_bots)
+        and o.only_bots = any(only_bots_read)
       offset 0
     ) as t
     join selection as c
@@ -5016,7 +5019,7 @@ end
 $function$;
 grant execute on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to authenticated;
 grant execute on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) to metrics_reader;
-comment on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) is 'Counts what numbers about deployments are made of, for each bucket and group of a period and of one before it, if any: from the weeks nearest to each bucket and the days by which those miss it, as they were counted.';
+comment on function metrics.count_deliveries(asked metrics.period, earlier metrics.period, wanted text[], by text, service text, repository text, team text, environment text, bots boolean, shown text[]) is 'Counts what numbers about deployments are made of, for each bucket and group of a period and of one before it, if any: from the spans of days that make up each bucket, as they were counted.';
 
 -- function metrics.count_deploys(added metrics.changes[], removed metrics.changes[])
 CREATE OR REPLACE FUNCTION metrics.count_deploys(added metrics.changes[], removed metrics.changes[])
@@ -5078,6 +5081,7 @@ begin
     -- What was counted of a generation that nobody reads any more is deleted as it is.
     and g.state <> 'retired'
   cross join lateral metrics.spans_of(d.merged_at, g.time_zone) as s
+  -- As they are counted themselves, see metrics.count_pull_requests.
   join (values (false), (true)) as b (only_bots)
     on d.is_bot
     or not b.only_bots
@@ -5568,6 +5572,7 @@ begin
         else g.state = 'current' or (g.state = 'building' and (c.reference_id, c.merged_at) <= (g.counted_reference, g.counted_up_to))
       end
     cross join lateral metrics.spans_of(c.merged_at, g.time_zone) as s
+    -- All, and again those of bots, which are few: what is asked for most is read from one row, and a human's is counted in one.
     join (values (false), (true)) as b (only_bots)
       on c.author_is_bot
       or not b.only_bots
@@ -5951,25 +5956,27 @@ begin
     recovery_tally = t.recovery_tally + excluded.recovery_tally;
 
   -- A span in which nothing is left has no row.
-  delete from metrics.service_spans as t
-  using (
-    select distinct o.generation, o.service_id, s.days, s.first_day, o.environment
-    from unnest(gone) as o
-    join lateral (values (o.at), (o.recovered_at)) as w (at)
-      on w.at is not null
-    join metrics.generations as g
-      on g.id = o.generation
-      and g.state <> 'retired'
-    cross join lateral metrics.spans_of(w.at, g.time_zone) as s
-  ) as k
-  where t.generation = k.generation
-    and t.service_id = k.service_id
-    and t.days = k.days
-    and t.first_day = k.first_day
-    and t.environment = k.environment
-    and t.deployments = 0
-    and t.failed_attempts = 0
-    and t.recovered = 0;
+  if cardinality(gone) > 0 then
+    delete from metrics.service_spans as t
+    using (
+      select distinct o.generation, o.service_id, s.days, s.first_day, o.environment
+      from unnest(gone) as o
+      join lateral (values (o.at), (o.recovered_at)) as w (at)
+        on w.at is not null
+      join metrics.generations as g
+        on g.id = o.generation
+        and g.state <> 'retired'
+      cross join lateral metrics.spans_of(w.at, g.time_zone) as s
+    ) as k
+    where t.generation = k.generation
+      and t.service_id = k.service_id
+      and t.days = k.days
+      and t.first_day = k.first_day
+      and t.environment = k.environment
+      and t.deployments = 0
+      and t.failed_attempts = 0
+      and t.recovered = 0;
+  end if;
 end
 $function$;
 comment on function metrics.count_service_deployments(gone metrics.service_deployments[], come metrics.service_deployments[]) is 'Keeps service_spans equal to service_deployments, of which these rows went and these came.';
@@ -7949,11 +7956,16 @@ begin
   ),
   owned as materialized (
     select w.reference_id, w.number, w.shas
-    from metrics.own_commits_of(
-      array(select f.pull_request_reference_id from found as f where f.pull_request_number is not null),
-      array(select f.pull_request_number from found as f where f.pull_request_number is not null)
+    from (
+      select array_agg(f.pull_request_reference_id) as reference_ids, array_agg(f.pull_request_number) as numbers
+      from found as f
+      where f.pull_request_number is not null
+    ) as n
+    cross join lateral (
+      select *
+      from metrics.own_commits_of(n.reference_ids, n.numbers)
+      where n.numbers is not null
     ) as w
-    where exists (select from found as f where f.pull_request_number is not null)
   )
   select
     f.sha,
@@ -13996,6 +14008,7 @@ begin
           case when d.began_at <= i.opened_at then d.began_at end desc,
           case when d.began_at <= i.opened_at then d.at end desc,
           case when d.began_at <= i.opened_at then d.external_id end collate "C" desc,
+          case when d.began_at <= i.opened_at then d.reference end collate "C" desc,
           d.began_at,
           d.at,
           d.external_id collate "C",
@@ -14897,6 +14910,9 @@ CREATE OR REPLACE FUNCTION metrics.merged_pull_requests(asked metrics.period, re
  SET enable_seqscan TO 'off'
  SET enable_tidscan TO 'off'
 AS $function$
+declare
+  -- Of humans are all less those of bots.
+  only_bots_read constant boolean[] := case when with_bots then array[false] else array[false, true] end;
 begin
   return (
     with spans as materialized (
@@ -14917,7 +14933,7 @@ begin
         and o.reference_id = any(merged_pull_requests.reference_ids)
         and o.days = d.days
         and o.first_day = any(d.first_days)
-        and not (with_bots and o.only_bots)
+        and o.only_bots = any(only_bots_read)
       offset 0
     ) as c
     join spans as p
@@ -17178,6 +17194,8 @@ declare
   parts constant text[] := array['1', '2', '3', '4', '5', '6'];
   fractions constant double precision[] := array[0.5, 0.75, 0.95];
   with_bots constant boolean := coalesce(bots, true);
+  -- Of humans are all less those of bots.
+  only_bots_read constant boolean[] := case when with_bots then array[false] else array[false, true] end;
   asked metrics.period;
   whole metrics.period;
   grouped text;
@@ -17217,7 +17235,7 @@ begin
   end;
 
   -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. Where there are
-  -- many, the first weeks within it say so.
+  -- many, the first weeks within it say so; of humans, which are a difference, some of the rows say nothing.
   if with_bots then
     foreach rows_looked_at in array array[100, 1000] loop
       select sum(c.pull_requests) <= 2000
@@ -17261,7 +17279,8 @@ begin
   ends_at := metrics.midnight(page_until, asked.time_zone);
 
   if is_small then
-    -- Each by itself. What deploying took stands with the commit that a pull request became.
+    -- Each by itself. What deploying took stands with the commit that a pull request became, and a commit tells of one of them: of several, that
+    -- of the least number.
     samples := array(
       with shipped as (
         select c.pull_request_reference_id as reference_id, c.pull_request_number as number, min(c.shipped_at) as at
@@ -17289,20 +17308,10 @@ begin
           p.merge_seconds,
           p.total_seconds,
           p.merged_at,
-          case
-            when s.number is not null then s.at
-            -- A commit tells of one pull request, that of the least number; another may have become the same commit.
-            when p.merge_sha is not null then (
-              select min(c.shipped_at)
-              from metrics.changes as c
-              where c.generation = asked.generation
-                and c.repository_id = r.repository_id
-                and c.sha = p.merge_sha
-            )
-          end as deployed_at
+          s.at as deployed_at
         from (
-          select o.reference_id, o.repository_id, array_position(groups_shown, o.name) as place
-          from unnest(references_read, repositories_read, names) as o (reference_id, repository_id, name)
+          select o.reference_id, array_position(groups_shown, o.name) as place
+          from unnest(references_read, names) as o (reference_id, name)
         ) as r
         cross join lateral (
           select *
@@ -17356,7 +17365,7 @@ begin
       ) as v (part, sample_size, percentiles)
     );
   else
-    -- Weeks as they were counted, and the days by which those miss the period.
+    -- As they were counted, by the spans that make up the period.
     samples := array(
       with chosen as materialized (
         select r.reference_id, array_position(groups_shown, r.name) as place
@@ -17393,7 +17402,7 @@ begin
             and c.reference_id = any(references_read)
             and c.days = d.days
             and c.first_day = any(d.first_days)
-            and not (with_bots and c.only_bots)
+            and c.only_bots = any(only_bots_read)
           offset 0
         ) as t
         join chosen as r
@@ -17540,6 +17549,8 @@ begin
         where c.generation = asked.generation
           and c.repository_id = e.repository_id
           and c.sha = e.merge_sha
+          and c.pull_request_reference_id = e.reference_id
+          and c.pull_request_number = e.number
       ),
       'total', e.total_seconds
     ),
@@ -18701,6 +18712,11 @@ begin
     from metrics.counted_spans_of(asked, 28) as w
     where by_span
   ),
+  stretches as materialized (
+    select s.bucket_start, s.starts_at, s.ends_at
+    from metrics.stretches_of(asked) as s
+    where not by_span
+  ),
   reads as materialized (
     select w.days, array_agg(distinct w.first_day) as first_days
     from spans as w
@@ -18750,13 +18766,12 @@ begin
         count(*) filter (where c.status = 'compliant'),
         count(*) filter (where c.status = 'violation'),
         count(*) filter (where c.status = 'warning')
-      from metrics.stretches_of(asked) as s
+      from stretches as s
       cross join unnest(references_read) as r (reference_id)
       cross join lateral (
         select k.rule, k.category, k.status
         from metrics.rule_checks as k
-        where not by_span
-          and k.reference_id = r.reference_id
+        where k.reference_id = r.reference_id
           and k.checked_at >= s.starts_at
           and k.checked_at < s.ends_at
         offset 0
@@ -20814,7 +20829,7 @@ begin
     from metrics.counted_spans_of(asked, 28) as w
   ),
   reads as materialized (
-    select w.days, array_agg(w.first_day) as first_days
+    select w.days, array_agg(distinct w.first_day) as first_days
     from spans as w
     group by w.days
   ),

@@ -81,6 +81,7 @@ begin
         else g.state = 'current' or (g.state = 'building' and (c.reference_id, c.merged_at) <= (g.counted_reference, g.counted_up_to))
       end
     cross join lateral metrics.spans_of(c.merged_at, g.time_zone) as s
+    -- All, and again those of bots, which are few: what is asked for most is read from one row, and a human's is counted in one.
     join (values (false), (true)) as b (only_bots)
       on c.author_is_bot
       or not b.only_bots

@@ -1,4 +1,4 @@
--- What pipelines reported of tests and rules, counted by ISO week, by four of them and by day as it arrives, so that a first screen needs no look at each report.
+-- What pipelines reported of tests and rules, counted by spans of days as it arrives, so that a first screen needs no look at each report.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';

@@ -821,11 +821,16 @@ begin
   ),
   owned as materialized (
     select w.reference_id, w.number, w.shas
-    from metrics.own_commits_of(
-      array(select f.pull_request_reference_id from found as f where f.pull_request_number is not null),
-      array(select f.pull_request_number from found as f where f.pull_request_number is not null)
+    from (
+      select array_agg(f.pull_request_reference_id) as reference_ids, array_agg(f.pull_request_number) as numbers
+      from found as f
+      where f.pull_request_number is not null
+    ) as n
+    cross join lateral (
+      select *
+      from metrics.own_commits_of(n.reference_ids, n.numbers)
+      where n.numbers is not null
     ) as w
-    where exists (select from found as f where f.pull_request_number is not null)
   )
   select
     f.sha,

@@ -1240,25 +1240,27 @@ begin
     recovery_tally = t.recovery_tally + excluded.recovery_tally;
 
   -- A span in which nothing is left has no row.
-  delete from metrics.service_spans as t
-  using (
-    select distinct o.generation, o.service_id, s.days, s.first_day, o.environment
-    from unnest(gone) as o
-    join lateral (values (o.at), (o.recovered_at)) as w (at)
-      on w.at is not null
-    join metrics.generations as g
-      on g.id = o.generation
-      and g.state <> 'retired'
-    cross join lateral metrics.spans_of(w.at, g.time_zone) as s
-  ) as k
-  where t.generation = k.generation
-    and t.service_id = k.service_id
-    and t.days = k.days
-    and t.first_day = k.first_day
-    and t.environment = k.environment
-    and t.deployments = 0
-    and t.failed_attempts = 0
-    and t.recovered = 0;
+  if cardinality(gone) > 0 then
+    delete from metrics.service_spans as t
+    using (
+      select distinct o.generation, o.service_id, s.days, s.first_day, o.environment
+      from unnest(gone) as o
+      join lateral (values (o.at), (o.recovered_at)) as w (at)
+        on w.at is not null
+      join metrics.generations as g
+        on g.id = o.generation
+        and g.state <> 'retired'
+      cross join lateral metrics.spans_of(w.at, g.time_zone) as s
+    ) as k
+    where t.generation = k.generation
+      and t.service_id = k.service_id
+      and t.days = k.days
+      and t.first_day = k.first_day
+      and t.environment = k.environment
+      and t.deployments = 0
+      and t.failed_attempts = 0
+      and t.recovered = 0;
+  end if;
 end
 $$;
 revoke execute on function metrics.count_service_deployments(metrics.service_deployments[], metrics.service_deployments[]) from public;
@@ -1322,8 +1324,8 @@ set enable_hashjoin = on
 as $$
 begin
   insert into metrics.lead_time_spans as t (
-    generation, service_id, days, first_day, only_bots, repository_id, from_commit, from_first_commit, from_pull_request_opened, first_deployment, rewritten, order_unknown,
-    start_unknown, start_after_shipping, lead_tally
+    generation, service_id, days, first_day, only_bots, repository_id, from_commit, from_first_commit, from_pull_request_opened,
+    first_deployment, rewritten, order_unknown, start_unknown, start_after_shipping, lead_tally
   )
   select *
   from (
@@ -1360,6 +1362,7 @@ begin
       on g.id = c.generation
       and g.state <> 'retired'
     cross join lateral metrics.spans_of(l.at, g.time_zone) as s
+    -- All, and again those of bots, which are few: what is asked for most is read from one row, and a human's is counted in one.
     join (values (false), (true)) as b (only_bots)
       on c.is_bot
       or not b.only_bots

@@ -1,4 +1,4 @@
--- How long merged pull requests waited for production, by ISO week, by four of them and by day: counted as the changes that they became are shipped.
+-- How long merged pull requests waited for production, by spans of days: counted as the changes that they became are shipped.
 
 set lock_timeout = '2s';
 set statement_timeout = '60s';
@@ -65,6 +65,7 @@ begin
     -- What was counted of a generation that nobody reads any more is deleted as it is.
     and g.state <> 'retired'
   cross join lateral metrics.spans_of(d.merged_at, g.time_zone) as s
+  -- As they are counted themselves, see metrics.count_pull_requests.
   join (values (false), (true)) as b (only_bots)
     on d.is_bot
     or not b.only_bots

@@ -99,7 +99,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- Planned once: facts and weeks are looked up by an index, for each repository, whatever is asked for and however much the caller may read;
+-- Planned once: facts and counts are looked up by an index, of each repository, whatever is asked for and however much the caller may read;
 -- what is put together of them is little, or hashed.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
@@ -157,7 +157,7 @@ begin
   end;
 
   -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. Where there are
-  -- many, the first weeks within it say so.
+  -- many, the first weeks within it say so; of humans, which are a difference, some of the rows say nothing.
   if with_bots then
     foreach rows_looked_at in array array[100, 1000] loop
       select sum(c.pull_requests) <= 2000
@@ -287,7 +287,7 @@ begin
       ) as v (part, sample_size, percentiles)
     );
   else
-    -- Weeks as they were counted, and the days by which those miss the period.
+    -- As they were counted, by the spans that make up the period.
     samples := array(
       with chosen as materialized (
         select r.reference_id, array_position(groups_shown, r.name) as place
@@ -480,13 +480,13 @@ begin
         where c.generation = asked.generation
           and c.repository_id = e.repository_id
           and c.sha = e.merge_sha
+          and c.pull_request_reference_id = e.reference_id
+          and c.pull_request_number = e.number
       ),
       'total', e.total_seconds
     ),
     metrics.evidence_page_key(e.merged_at, e.name, 'pull_request', e.number::text, e.reference),
     rows_in_all
-          and c.pull_request_reference_id = e.reference_id
-          and c.pull_request_number = e.number
   from (
     select r.name, r.repository_id, r.reference, p.*
     from unnest(references_read, repositories_read, names, reference_names) as r (reference_id, repository_id, name, reference)

@@ -119,7 +119,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- Planned once: runs and weeks are looked up by an index, for each repository, whatever is asked for and however much the caller may read.
+-- Planned once: runs and counts are looked up by an index, of each repository, whatever is asked for and however much the caller may read.
 -- Groups are few and rows many, so they are hashed.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off

@@ -177,7 +177,7 @@ begin
     from metrics.counted_spans_of(asked, 28) as w
   ),
   reads as materialized (
-    select w.days, array_agg(w.first_day) as first_days
+    select w.days, array_agg(distinct w.first_day) as first_days
     from spans as w
     group by w.days
   ),
@@ -738,7 +738,7 @@ language plpgsql
 stable
 set search_path = ''
 set statement_timeout = '5s'
--- Planned once: checks and counts are looked up by an index, for each repository, whatever is asked for and however much the caller may read.
+-- Planned once: checks and counts are looked up by an index, of each repository, whatever is asked for and however much the caller may read.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_tidscan = off

@@ -95,7 +95,7 @@ returns setof metrics.delivery_counts
 language plpgsql
 stable
 set search_path = ''
--- Planned once: counts are looked up by an index, for each service, whatever is asked for and however much the caller may read; what is put
+-- Planned once: counts are looked up by an index, of each service, whatever is asked for and however much the caller may read; what is put
 -- together of them is hashed.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
@@ -696,7 +696,7 @@ end
 $$;
 revoke execute on function metrics.count_deliveries(metrics.period, metrics.period, text[], text, text, text, text, text, boolean, text[]) from public;
 
-comment on function metrics.count_deliveries(metrics.period, metrics.period, text[], text, text, text, text, text, boolean, text[]) is 'Counts what numbers about deployments are made of, for each bucket and group of a period and of one before it, if any: from the weeks nearest to each bucket and the days by which those miss it, as they were counted.';
+comment on function metrics.count_deliveries(metrics.period, metrics.period, text[], text, text, text, text, text, boolean, text[]) is 'Counts what numbers about deployments are made of, for each bucket and group of a period and of one before it, if any: from the spans of days that make up each bucket, as they were counted.';
 
 drop function if exists metrics.delivery_groups(metrics.period, text, text, text, text);
 
