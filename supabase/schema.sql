@@ -18959,14 +18959,20 @@ CREATE OR REPLACE FUNCTION metrics.selected_references(repository text, team tex
 AS $function$
 #variable_conflict use_column
 begin
-  -- All at once: what a repository is called, asked of each by itself, would look up the caller's rights for each.
+  -- In one statement: what a repository is called, asked of each by a call, would look up the caller's rights for each. Most have a full name.
   return query
   select
     f.id,
     r.id,
     coalesce(
       r.full_name,
-      first_value(f.reference) over (partition by r.id order by f.source is null, f.reference collate "C")
+      (
+        select n.reference
+        from metrics.repository_references as n
+        where n.repository_id = r.id
+        order by n.source is null, n.reference collate "C"
+        limit 1
+      )
     ),
     f.reference
   from metrics.repositories as r
