@@ -130,9 +130,8 @@ revoke execute on function metrics.spans_of(timestamptz, text) from public;
 
 comment on function metrics.spans_of(timestamptz, text) is 'The four weeks, the ISO week and the day that this moment lies in, in a time zone: how many days each has, and the first of them.';
 
-drop function if exists metrics.midnight(date, text);
-
-create function metrics.midnight(day date, time_zone text)
+-- In place: a view stands on it.
+create or replace function metrics.midnight(day date, time_zone text)
 returns timestamptz
 language plpgsql
 immutable
