@@ -143,7 +143,7 @@ comment on column metrics.rule_compliance_events.url is 'Link to the provider.';
 
 drop view if exists metrics.daily_development_metrics;
 
--- Each day is looked up by itself, so that a condition on day reads those days alone.
+-- Each day is looked up by itself, so that a condition on day reads those days alone; and its midnights once, not for each repository.
 create view metrics.daily_development_metrics
 with (security_invoker = true)
 as
@@ -152,8 +152,8 @@ from (
   select
     g.id as generation,
     s.at::date as day,
-    metrics.midnight(s.at::date, g.time_zone) as starts_at,
-    metrics.midnight(s.at::date + 1, g.time_zone) as ends_at,
+    m.starts_at,
+    m.ends_at,
     f.first_deployed_at
   from metrics.generations as g
   cross join lateral (
@@ -175,6 +175,10 @@ from (
     (now() at time zone g.time_zone)::date,
     interval '1 day'
   ) as s (at)
+  cross join lateral (
+    select metrics.midnight(s.at::date, g.time_zone) as starts_at, metrics.midnight(s.at::date + 1, g.time_zone) as ends_at
+    offset 0
+  ) as m
   where g.state = 'current'
 ) as d
 cross join lateral (
