@@ -205,10 +205,13 @@ begin
           case when d.began_at <= i.opened_at then d.at end desc,
           case when d.began_at <= i.opened_at then d.external_id end collate "C" desc,
           case when d.began_at <= i.opened_at then d.reference end collate "C" desc,
+          -- One run may be a deployment of several services.
+          case when d.began_at <= i.opened_at then metrics.service_label(d.service_id) end collate "C" desc,
           d.began_at,
           d.at,
           d.external_id collate "C",
-          d.reference collate "C"
+          d.reference collate "C",
+          metrics.service_label(d.service_id) collate "C"
         limit 1
       ) as n
         on i.deployment_external_id is not null or i.commit_sha is not null
