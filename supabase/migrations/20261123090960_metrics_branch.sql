@@ -814,7 +814,10 @@ begin
       from metrics.pull_requests as p
       where p.reference_id = any(siblings)
         and p.merge_sha = s.sha
-      order by p.number, p.reference_id
+      order by
+        p.merged_at is null,
+        p.number,
+        (select r.reference from metrics.repository_references as r where r.id = p.reference_id) collate "C"
       limit 1
     ) as m
       on true

@@ -120,8 +120,12 @@ function beginningOf(sha: string, { order, commits, pullRequests, pushes }: Hist
     start: instantOf(authored_at),
     is_bot: commit?.author_is_bot ?? false,
   };
+  const isUnmerged = (one: { [column: string]: unknown }) => (one["merged_at"] ?? null) === null;
   const [pullRequest] = pullRequests.filter((one) => one["merge_sha"] === sha)
-    .sort((a, b) => Number(a["number"]) - Number(b["number"]));
+    .sort((a, b) =>
+      Number(isUnmerged(a)) - Number(isUnmerged(b)) || Number(a["number"]) - Number(b["number"]) ||
+      compareText(String(a["repository"]), String(b["repository"]))
+    );
   if (pullRequest === undefined) return itself;
 
   const own = ownCommits(pullRequest, pullRequests, pushes);
