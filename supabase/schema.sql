@@ -1512,7 +1512,7 @@ comment on column metrics.pipeline_spans.last_decided is 'Last tries with succes
 comment on column metrics.pipeline_spans.last_success is 'Last tries that succeeded.';
 comment on column metrics.pipeline_spans.neutral is 'Runs that ended neither way.';
 comment on column metrics.pipeline_spans.only_default_branch is 'Whether only runs are counted of which the sender said that they ran on the default branch; else all.';
-comment on column metrics.pipeline_spans.only_humans is 'Whether runs are left out of which the sender said that a bot started them. Not those alone, as for pull requests: a selection of its own is read as fast.';
+comment on column metrics.pipeline_spans.only_humans is 'Whether runs are left out of which the sender said that a bot started them. Bots'' runs are not kept by themselves, as pull_request_spans keeps bots'' pull requests: such a selection is read as fast as all.';
 comment on column metrics.pipeline_spans.pipeline is 'Name of the pipeline; empty where it has none.';
 comment on column metrics.pipeline_spans.queue_tally is 'How long they waited: a tally of their seconds.';
 comment on column metrics.pipeline_spans.reference_id is 'Repository reference.';
@@ -2545,10 +2545,10 @@ create view metrics.daily_development_metrics with (security_invoker=true) as
     m.sample_size
    FROM (( SELECT g.id AS generation,
             (s.at)::date AS day,
-            metrics.midnight((s.at)::date, g.time_zone) AS starts_at,
-            metrics.midnight(((s.at)::date + 1), g.time_zone) AS ends_at,
+            m_1.starts_at,
+            m_1.ends_at,
             f.first_deployed_at
-           FROM ((metrics.generations g
+           FROM (((metrics.generations g
              CROSS JOIN LATERAL ( SELECT min(e.at) AS first_deployed_at
                    FROM (metrics.services v
                      CROSS JOIN LATERAL ( SELECT t.at
@@ -2558,6 +2558,9 @@ create view metrics.daily_development_metrics with (security_invoker=true) as
                          LIMIT 1) e)
                   WHERE (v.generation = g.id)) f)
              CROSS JOIN LATERAL generate_series((((now() AT TIME ZONE g.time_zone))::date - '399 days'::interval), (((now() AT TIME ZONE g.time_zone))::date)::timestamp without time zone, '1 day'::interval) s(at))
+             CROSS JOIN LATERAL ( SELECT metrics.midnight((s.at)::date, g.time_zone) AS starts_at,
+                    metrics.midnight(((s.at)::date + 1), g.time_zone) AS ends_at
+                 OFFSET 0) m_1)
           WHERE (g.state = 'current'::text)) d
      CROSS JOIN LATERAL ( SELECT 'deployment_frequency'::text AS metric,
             (
@@ -4430,7 +4433,7 @@ AS $function$
 #variable_conflict use_variable
 declare
   with_bots constant boolean := coalesce(bots, true);
-  -- Of humans are all less those of bots.
+  -- Those of humans are all less those of bots, so both are read.
   only_bots_read constant boolean[] := case when with_bots then array[false] else array[false, true] end;
   time_zone constant text := (asked).time_zone;
   today constant date := (now() at time zone (asked).time_zone)::date;
@@ -7949,7 +7952,10 @@ begin
       from metrics.pull_requests as p
       where p.reference_id = any(siblings)
         and p.merge_sha = s.sha
-      order by p.number, p.reference_id
+      order by
+        p.merged_at is null,
+        p.number,
+        (select r.reference from metrics.repository_references as r where r.id = p.reference_id) collate "C"
       limit 1
     ) as m
       on true
@@ -7964,6 +7970,7 @@ begin
     cross join lateral (
       select *
       from metrics.own_commits_of(n.reference_ids, n.numbers)
+      -- Most commits are of no pull request: then it is not called.
       where n.numbers is not null
     ) as w
   )
@@ -14009,10 +14016,13 @@ begin
           case when d.began_at <= i.opened_at then d.at end desc,
           case when d.began_at <= i.opened_at then d.external_id end collate "C" desc,
           case when d.began_at <= i.opened_at then d.reference end collate "C" desc,
+          -- One run may be a deployment of several services.
+          case when d.began_at <= i.opened_at then metrics.service_label(d.service_id) end collate "C" desc,
           d.began_at,
           d.at,
           d.external_id collate "C",
-          d.reference collate "C"
+          d.reference collate "C",
+          metrics.service_label(d.service_id) collate "C"
         limit 1
       ) as n
         on i.deployment_external_id is not null or i.commit_sha is not null
@@ -14911,7 +14921,7 @@ CREATE OR REPLACE FUNCTION metrics.merged_pull_requests(asked metrics.period, re
  SET enable_tidscan TO 'off'
 AS $function$
 declare
-  -- Of humans are all less those of bots.
+  -- Those of humans are all less those of bots, so both are read.
   only_bots_read constant boolean[] := case when with_bots then array[false] else array[false, true] end;
 begin
   return (
@@ -17194,7 +17204,7 @@ declare
   parts constant text[] := array['1', '2', '3', '4', '5', '6'];
   fractions constant double precision[] := array[0.5, 0.75, 0.95];
   with_bots constant boolean := coalesce(bots, true);
-  -- Of humans are all less those of bots.
+  -- Those of humans are all less those of bots, so both are read.
   only_bots_read constant boolean[] := case when with_bots then array[false] else array[false, true] end;
   asked metrics.period;
   whole metrics.period;
@@ -17235,7 +17245,7 @@ begin
   end;
 
   -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. Where there are
-  -- many, the first weeks within it say so; of humans, which are a difference, some of the rows say nothing.
+  -- many, the first weeks within it say so; of humans they do not, since a part of a difference is no lower bound.
   if with_bots then
     foreach rows_looked_at in array array[100, 1000] loop
       select sum(c.pull_requests) <= 2000
@@ -17279,8 +17289,8 @@ begin
   ends_at := metrics.midnight(page_until, asked.time_zone);
 
   if is_small then
-    -- Each by itself. What deploying took stands with the commit that a pull request became, and a commit tells of one of them: of several, that
-    -- of the least number.
+    -- Each by itself. What deploying took stands with the commit that a pull request became, and a commit tells of one of them: of several
+    -- merged ones, that of the least number.
     samples := array(
       with shipped as (
         select c.pull_request_reference_id as reference_id, c.pull_request_number as number, min(c.shipped_at) as at
@@ -17484,7 +17494,7 @@ end
 $function$;
 grant execute on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) to authenticated;
 grant execute on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) to metrics_reader;
-comment on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample. Exact up to 2,000 pull requests, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
+comment on function metrics.pull_request_cycle_time(since date, until date, bucket text, by text, repository text, team text, bots boolean, page_after text, page_size integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample; of several pull requests that became one commit, that of the least number has the phase deploy. Exact up to 2,000 pull requests, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
 
 -- function metrics.pull_request_cycle_time_evidence(since date, until date, repository text, team text, bots boolean, page_after text, page_size integer)
 CREATE OR REPLACE FUNCTION metrics.pull_request_cycle_time_evidence(since date DEFAULT NULL::date, until date DEFAULT NULL::date, repository text DEFAULT NULL::text, team text DEFAULT NULL::text, bots boolean DEFAULT true, page_after text DEFAULT NULL::text, page_size integer DEFAULT 100)
@@ -17583,7 +17593,7 @@ end
 $function$;
 grant execute on function metrics.pull_request_cycle_time_evidence(since date, until date, repository text, team text, bots boolean, page_after text, page_size integer) to authenticated;
 grant execute on function metrics.pull_request_cycle_time_evidence(since date, until date, repository text, team text, bots boolean, page_after text, page_size integer) to metrics_reader;
-comment on function metrics.pull_request_cycle_time_evidence(since date, until date, repository text, team text, bots boolean, page_after text, page_size integer) is 'The merged pull requests behind pull_request_cycle_time, in the order of merging: value is the total in seconds, detail the seconds of each phase.';
+comment on function metrics.pull_request_cycle_time_evidence(since date, until date, repository text, team text, bots boolean, page_after text, page_size integer) is 'The merged pull requests behind pull_request_cycle_time, in the order of merging: value is the total in seconds, detail the seconds of each phase. Of several that became one commit, that of the least number has the phase deploy.';
 
 -- function metrics.pull_requests_touched_by(facts jsonb)
 CREATE OR REPLACE FUNCTION metrics.pull_requests_touched_by(facts jsonb)

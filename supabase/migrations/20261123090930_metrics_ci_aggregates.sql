@@ -61,7 +61,7 @@ with (fillfactor = 90);
 comment on table metrics.pipeline_spans is 'Finished pipeline runs by ISO week: all of them, and again those of the selections that numbers ask for, so that each is read from few rows. All of them by four weeks and by day, too. A row that counts nothing is not there.';
 comment on column metrics.pipeline_spans.generation is 'Generation in whose time zone weeks and days are cut.';
 comment on column metrics.pipeline_spans.only_default_branch is 'Whether only runs are counted of which the sender said that they ran on the default branch; else all.';
-comment on column metrics.pipeline_spans.only_humans is 'Whether runs are left out of which the sender said that a bot started them. Not those alone, as for pull requests: a selection of its own is read as fast.';
+comment on column metrics.pipeline_spans.only_humans is 'Whether runs are left out of which the sender said that a bot started them. Bots'' runs are not kept by themselves, as pull_request_spans keeps bots'' pull requests: such a selection is read as fast as all.';
 comment on column metrics.pipeline_spans.reference_id is 'Repository reference.';
 comment on column metrics.pipeline_spans.days is '28 for four weeks, 7 for a week, 1 for a day.';
 comment on column metrics.pipeline_spans.first_day is 'The first of them: Monday, or the day in which the run finished; else started, else was queued.';

@@ -832,6 +832,7 @@ begin
     cross join lateral (
       select *
       from metrics.own_commits_of(n.reference_ids, n.numbers)
+      -- Most commits are of no pull request: then it is not called.
       where n.numbers is not null
     ) as w
   )

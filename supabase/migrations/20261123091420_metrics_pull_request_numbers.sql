@@ -33,7 +33,7 @@ set enable_seqscan = off
 set enable_tidscan = off
 as $$
 declare
-  -- Of humans are all less those of bots.
+  -- Those of humans are all less those of bots, so both are read.
   only_bots_read constant boolean[] := case when with_bots then array[false] else array[false, true] end;
 begin
   return (
@@ -116,7 +116,7 @@ declare
   parts constant text[] := array['1', '2', '3', '4', '5', '6'];
   fractions constant double precision[] := array[0.5, 0.75, 0.95];
   with_bots constant boolean := coalesce(bots, true);
-  -- Of humans are all less those of bots.
+  -- Those of humans are all less those of bots, so both are read.
   only_bots_read constant boolean[] := case when with_bots then array[false] else array[false, true] end;
   asked metrics.period;
   whole metrics.period;
@@ -157,7 +157,7 @@ begin
   end;
 
   -- The whole period decides whether percentiles are exact, whatever the page shows of it: whether there are at most 2,000. Where there are
-  -- many, the first weeks within it say so; of humans, which are a difference, some of the rows say nothing.
+  -- many, the first weeks within it say so; of humans they do not, since a part of a difference is no lower bound.
   if with_bots then
     foreach rows_looked_at in array array[100, 1000] loop
       select sum(c.pull_requests) <= 2000
@@ -201,8 +201,8 @@ begin
   ends_at := metrics.midnight(page_until, asked.time_zone);
 
   if is_small then
-    -- Each by itself. What deploying took stands with the commit that a pull request became, and a commit tells of one of them: of several, that
-    -- of the least number.
+    -- Each by itself. What deploying took stands with the commit that a pull request became, and a commit tells of one of them: of several
+    -- merged ones, that of the least number.
     samples := array(
       with shipped as (
         select c.pull_request_reference_id as reference_id, c.pull_request_number as number, min(c.shipped_at) as at
@@ -406,7 +406,7 @@ end
 $$;
 revoke execute on function metrics.pull_request_cycle_time(date, date, text, text, text, text, boolean, text, integer) from public;
 
-comment on function metrics.pull_request_cycle_time(date, date, text, text, text, text, boolean, text, integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample. Exact up to 2,000 pull requests, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
+comment on function metrics.pull_request_cycle_time(date, date, text, text, text, text, boolean, text, integer) is 'How long merged pull requests took: the median, p75 and p95 of each phase in seconds, of those merged in the period, by bucket (day, week, month, none) and by nothing or repository. A phase with a missing end is not in the sample; of several pull requests that became one commit, that of the least number has the phase deploy. Exact up to 2,000 pull requests, else at most 4.9 % off. Reasons: unknown_service, no_deployments (of the phase deploy), too_few. Raises 22023 for what cannot be asked.';
 
 drop function if exists metrics.pull_request_cycle_time_evidence(date, date, text, text, boolean, text, integer);
 
@@ -514,4 +514,4 @@ end
 $$;
 revoke execute on function metrics.pull_request_cycle_time_evidence(date, date, text, text, boolean, text, integer) from public;
 
-comment on function metrics.pull_request_cycle_time_evidence(date, date, text, text, boolean, text, integer) is 'The merged pull requests behind pull_request_cycle_time, in the order of merging: value is the total in seconds, detail the seconds of each phase.';
+comment on function metrics.pull_request_cycle_time_evidence(date, date, text, text, boolean, text, integer) is 'The merged pull requests behind pull_request_cycle_time, in the order of merging: value is the total in seconds, detail the seconds of each phase. Of several that became one commit, that of the least number has the phase deploy.';

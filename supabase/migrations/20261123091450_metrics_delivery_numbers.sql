@@ -107,7 +107,7 @@ as $$
 #variable_conflict use_variable
 declare
   with_bots constant boolean := coalesce(bots, true);
-  -- Of humans are all less those of bots.
+  -- Those of humans are all less those of bots, so both are read.
   only_bots_read constant boolean[] := case when with_bots then array[false] else array[false, true] end;
   time_zone constant text := (asked).time_zone;
   today constant date := (now() at time zone (asked).time_zone)::date;

@@ -196,14 +196,14 @@ Deno.test("aggregates equal facts: what deployments and pull requests took, read
 
 Deno.test("numbers: whether percentiles are exact is a matter of how many values a period has, not of its weeks or its bucket", async () => {
   await using database = await testDatabase({ max: 1 });
-  const asked = { whole: 0, cut: 0 };
+  const asked = DECIDED.map(() => ({ whole: 0, cut: 0 }));
   for (const history of fc.sample(fc.noBias(numbersCase()), { seed: 7, numRuns: 10 })) {
     await rolledBack(database.sql, async (sql) => {
       await tell(sql, history);
       const whole = { since: addDays(history.begins, -70), until: addDays(history.begins, 70) };
       // Its weeks hold more than it does.
       const cut = { since: addDays(history.begins, 3), until: addDays(history.begins, 10) };
-      for (const [name, counted, decides, bots] of DECIDED) {
+      for (const [n, [name, counted, decides, bots]] of DECIDED.entries()) {
         const [row] = await sql`select pg_get_functiondef(${`metrics.${decides}`}::regproc) as text`;
         for (
           const [kind, asks, buckets] of [["whole", whole, ["none", "day", "week", "month"]], ["cut", cut, [
@@ -214,7 +214,7 @@ Deno.test("numbers: whether percentiles are exact is a matter of how many values
           const [all] = await readNumbers(sql, name, period);
           const values = all![counted] as number;
           if (values === 0) continue;
-          asked[kind]++;
+          asked[n]![kind]++;
           for (const [most, isExact] of [[values, true], [values - 1, false]] as const) {
             await sql.unsafe(String(row!["text"]).replaceAll(DECISION, ` <= ${most}`));
             for (const bucket of buckets) {
@@ -230,7 +230,7 @@ Deno.test("numbers: whether percentiles are exact is a matter of how many values
       }
     });
   }
-  assert(asked.whole > 5 && asked.cut > 2, JSON.stringify(asked));
+  assert(asked.every(({ whole, cut }) => whole > 1 && cut > 0), JSON.stringify(asked));
 });
 
 Deno.test("aggregates equal facts: spans that hold other times are noticed in the numbers", async () => {
