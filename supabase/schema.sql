@@ -1753,7 +1753,7 @@ alter table metrics.pushes add constraint push_is_unique UNIQUE NULLS NOT DISTIN
 alter table metrics.pushes add constraint pushes_pkey PRIMARY KEY (id);
 CREATE INDEX pushes_after_idx ON metrics.pushes USING btree (reference_id, after);
 CREATE INDEX pushes_before_idx ON metrics.pushes USING btree (reference_id, before);
-CREATE INDEX pushes_commits_idx ON metrics.pushes USING gin (commits);
+CREATE INDEX pushes_commits_idx ON metrics.pushes USING gin (commits) WITH (gin_pending_list_limit='64');
 CREATE INDEX pushes_default_branch_idx ON metrics.pushes USING btree (reference_id, pushed_at) WHERE (on_default_branch IS NOT FALSE);
 alter table metrics.pushes enable row level security;
 create policy members_read on metrics.pushes
@@ -2085,7 +2085,7 @@ alter table metrics.service_deployments add constraint service_deployments_pkey 
 CREATE INDEX service_deployments_at_idx ON metrics.service_deployments USING btree (generation, service_id, at);
 CREATE INDEX service_deployments_began_at_idx ON metrics.service_deployments USING btree (generation, service_id, began_at) WHERE (outcome = 'success'::text);
 CREATE INDEX service_deployments_commit_sha_idx ON metrics.service_deployments USING hash (commit_sha);
-CREATE INDEX service_deployments_member_ids_idx ON metrics.service_deployments USING gin (member_ids) WHERE (member_ids IS NOT NULL);
+CREATE INDEX service_deployments_member_ids_idx ON metrics.service_deployments USING gin (member_ids) WITH (gin_pending_list_limit='64') WHERE (member_ids IS NOT NULL);
 CREATE INDEX service_deployments_position_idx ON metrics.service_deployments USING btree (generation, service_id, line, "position") WHERE ((outcome = 'success'::text) AND ("position" IS NOT NULL));
 CREATE INDEX service_deployments_recovered_at_idx ON metrics.service_deployments USING btree (generation, service_id, recovered_at) WHERE (causes IS NOT NULL);
 CREATE TRIGGER count_deleted AFTER DELETE ON metrics.service_deployments REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION metrics.service_deployments_changed();

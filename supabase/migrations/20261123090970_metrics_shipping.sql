@@ -44,7 +44,10 @@ create index if not exists service_deployments_began_at_idx
 create index if not exists service_deployments_recovered_at_idx
   on metrics.service_deployments (generation, service_id, recovered_at)
   where causes is not null;
-create index if not exists service_deployments_member_ids_idx on metrics.service_deployments using gin (member_ids) where member_ids is not null;
+create index if not exists service_deployments_member_ids_idx
+  on metrics.service_deployments using gin (member_ids)
+  with (gin_pending_list_limit = 64)
+  where member_ids is not null;
 
 comment on table metrics.service_deployments is 'Derived: production deployments of services, those of one rollout as one. Times are known of all.';
 comment on column metrics.service_deployments.id is 'Key.';

@@ -23,6 +23,16 @@ const rules: Record<string, Rule> = {
       "create table metrics.bodies_20400102 partition of metrics.bodies for values from ('2040-01-02') to ('2040-01-09')",
     name: "bodies_20400102",
   },
+  "no index has a long list of what waits to be sorted in, which each look reads whole": {
+    offenders: `
+      select i.relname as name
+      from pg_class as i
+      join pg_am as m on m.oid = i.relam
+      where i.relnamespace = ${here} and i.relkind = 'i' and m.amname = 'gin'
+        and not coalesce('gin_pending_list_limit=64' = any(i.reloptions), false)`,
+    fault: "alter index metrics.pushes_commits_idx reset (gin_pending_list_limit)",
+    name: "pushes_commits_idx",
+  },
   "every table has a primary key": {
     offenders: `
       select c.relname as name
