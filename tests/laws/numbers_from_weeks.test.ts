@@ -153,7 +153,7 @@ async function comparedDelivery(history: NumbersCase, sql: postgres.TransactionS
   // Beside what a history asks, a period around four weeks that are counted together.
   const long = { since: addDays(history.begins, -35), until: addDays(history.begins, 65) };
   const questions = DELIVERY.flatMap((name) =>
-    [...history.arguments, long].flatMap(({ branch: _, bots, ...some }: SomeArguments) => {
+    [...history.arguments, long, { ...long, bots: false }].flatMap(({ branch: _, bots, ...some }: SomeArguments) => {
       const isOfPullRequests = name === "pull_request_cycle_time";
       const { environment: __, service: ___, ...ofAny } = some;
       return (isOfPullRequests ? ["nothing", "repository"] : ["nothing", "service", "repository"]).map((by) => ({
